@@ -1,0 +1,27 @@
+"""Signed supermasks in JAX: random networks whose frozen weights are kept, hidden or inverted."""
+
+from ssm_jax.config import default as default_config
+from ssm_jax.errors import InputError, Preempted, RunError
+from ssm_jax.layers import Conv, Dense, Frozen, Kernel, Masking, Score, Threshold, masked_layers, max_pool
+from ssm_jax.networks import BATCH_AXIS, build
+from ssm_jax.training import train_and_evaluate
+
+__version__ = "0.1.0"
+__all__ = [
+    "BATCH_AXIS",
+    "Conv",
+    "Dense",
+    "Frozen",
+    "InputError",
+    "Kernel",
+    "Masking",
+    "Preempted",
+    "RunError",
+    "Score",
+    "Threshold",
+    "build",
+    "default_config",
+    "masked_layers",
+    "max_pool",
+    "train_and_evaluate",
+]

@@ -1,0 +1,83 @@
+"""From the uint8 dataset on the device to the batch that a step sees: order, standardisation,
+augmentation.
+
+Everything here is a pure function of explicit keys, so a batch depends only on the seed, the step
+and an example's place in the global batch, not on how many devices share it.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+PADDING = 4
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """`ceil(examples / batch_size)`: every example is seen once, and the last batch is completed.
+
+    Examples:
+      >>> steps_per_epoch(60_000, 128)
+      469
+    """
+    return -(-examples // batch_size)
+
+
+def epoch_order(key: jax.Array, epoch: jax.Array | int, examples: int, batch_size: int) -> jax.Array:
+    """The order in which an epoch visits the training set.
+
+    Args:
+      key: of the data order, the same for all epochs.
+      epoch: counted from 0.
+      examples: N, the size of the training set.
+      batch_size: B, over all devices.
+
+    Returns:
+      int32 `[steps, B]`, indices into the training set: a permutation, its last batch completed
+      from the start of the same permutation so that shapes never change.
+    """
+    permutation = jax.random.permutation(jax.random.fold_in(key, epoch), examples).astype(jnp.int32)
+    steps = steps_per_epoch(examples, batch_size)
+    return permutation[jnp.arange(steps * batch_size) % examples].reshape(steps, batch_size)
+
+
+def standardize(images: jax.Array) -> jax.Array:
+    """Per-image standardisation: zero mean, and unit deviation with a floor of 1/sqrt(H*W*C).
+
+    Args:
+      images: uint8 or floating point `[B, H, W, C]`.
+
+    Returns:
+      float32 `[B, H, W, C]`.
+    """
+    images = images.astype(jnp.float32)
+    axes = (1, 2, 3)
+    pixels = images[0].size
+    mean = images.mean(axes, keepdims=True)
+    deviation = images.std(axes, keepdims=True)
+    return (images - mean) / jnp.maximum(deviation, pixels**-0.5)
+
+
+def crop_flip(key: jax.Array, images: jax.Array, positions: jax.Array) -> jax.Array:
+    """Pad by 4 on every side, crop at random to the old size, flip left to right half of the time.
+
+    Args:
+      key: of the step.
+      images: `[B, H, W, C]`, any dtype; padded with 0.
+      positions: int32 `[B]`, the examples' places in the global batch. Each has a key of its own, so
+        that the result doesn't depend on how the batch is spread over devices.
+
+    Returns:
+      An array of the images' shape and dtype.
+    """
+    height, width, channels = images.shape[1:]
+    margin = ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0))
+
+    def one(position: jax.Array, padded: jax.Array) -> jax.Array:
+        place, side = jax.random.split(jax.random.fold_in(key, position))
+        row, column = jax.random.randint(place, (2,), 0, 2 * PADDING + 1)
+        crop = lax.dynamic_slice(padded, (row, column, 0), (height, width, channels))
+        return jnp.where(jax.random.bernoulli(side), crop[:, ::-1], crop)
+
+    return jax.vmap(one)(positions, jnp.pad(images, margin))

@@ -1,0 +1,205 @@
+"""Saving and restoring the state of a group of networks, by Orbax.
+
+A checkpoint holds plain arrays `[S, ...]` in the order of the group's seeds, whatever devices trained
+them, and is written in the background. Frozen kernels are stored with it, so that a checkpoint does
+not depend on a random generator staying the same; a signed constant takes one byte a weight.
+"""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from ssm_jax import errors
+
+logging.getLogger("absl").addFilter(lambda record: record.levelno >= logging.WARNING)
+
+
+def flatten(tree: Any) -> dict[str, np.ndarray]:
+    """The leaves of a pytree by their path, for example `params/denses/0/scores`."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {_name(path): leaf for path, leaf in leaves}
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    # Variables of NNX are nodes with one child named `value`, which says nothing.
+    parts = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path]
+    return "/".join(part for part in parts if part != "value")
+
+
+def unflatten(template: Any, leaves: dict[str, Any]) -> Any:
+    """The inverse of `flatten`, in the structure of a template."""
+    paths, structure = jax.tree_util.tree_flatten_with_path(template)
+    return jax.tree_util.tree_unflatten(structure, [leaves[_name(path)] for path, _ in paths])
+
+
+def pack(leaves: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Store signed constants as their signs, without loss.
+
+    Args:
+      leaves: arrays `[S, ...]` by name.
+
+    Returns:
+      The arrays, where `name` of a signed constant has become `name/sign` (int8) and `name/constant`
+      (`[S]`), and the names of the signed constants.
+    """
+    packed, names = {}, []
+    for name, array in leaves.items():
+        size = np.abs(array.reshape(len(array), -1))
+        constant = size[:, :1]
+        # A scalar per seed, such as a threshold, has nothing to gain.
+        if array.ndim < 3 or not (constant > 0).all() or not (size == constant).all():
+            packed[name] = array
+            continue
+        names.append(name)
+        packed[f"{name}/sign"] = np.sign(array).astype(np.int8)
+        packed[f"{name}/constant"] = constant[:, 0]
+    return packed, names
+
+
+def unpack(packed: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
+    """The inverse of `pack`."""
+    leaves = dict(packed)
+    for name in names:
+        sign, constant = leaves.pop(f"{name}/sign"), leaves.pop(f"{name}/constant")
+        leaves[name] = sign * constant.reshape(-1, *[1] * (sign.ndim - 1))
+    return leaves
+
+
+def _packed_template(frozen: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
+    template = {}
+    for name, leaf in frozen.items():
+        if name in names:
+            template[f"{name}/sign"] = np.zeros(leaf.shape, np.int8)
+            template[f"{name}/constant"] = np.zeros(leaf.shape[:1], leaf.dtype)
+        else:
+            template[name] = np.zeros(leaf.shape, leaf.dtype)
+    return template
+
+
+class Checkpoints:
+    """The checkpoints of one group of networks: the latest step only, replaced when a newer is safe.
+
+    Args:
+      directory: where they lie; made at the first save.
+    """
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = directory
+        self._manager: ocp.CheckpointManager | None = None
+
+    def _open(self) -> ocp.CheckpointManager:
+        if self._manager is None:
+            options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True)
+            self._manager = ocp.CheckpointManager(self.directory.absolute(), options=options)
+        return self._manager
+
+    def latest(self) -> int | None:
+        """The newest complete step, or None."""
+        return self._open().latest_step() if self.directory.is_dir() else None
+
+    def save(self, step: int, state: Any, frozen: Any, meta: dict[str, Any]) -> None:
+        """Save in the background; a save under way is waited for first.
+
+        Args:
+          step: steps taken; one that is saved already is left as it is.
+          state: pytree of numpy arrays `[S, ...]`.
+          frozen: likewise.
+          meta: JSON values beside the arrays.
+
+        Raises:
+          RunError: nothing can be written, for example because the disk is full.
+        """
+        try:
+            manager = self._open()
+            if step in manager.all_steps():
+                return
+            packed, names = pack(flatten(frozen))
+            manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(flatten(state)),
+                    frozen=ocp.args.StandardSave(packed),
+                    meta=ocp.args.JsonSave({**meta, "signed_constants": names}),
+                ),
+            )
+        except (OSError, ValueError) as error:
+            raise self._failure(error) from error
+
+    def wait(self) -> None:
+        """Wait until what was saved is safe.
+
+        Raises:
+          RunError: it could not be written.
+        """
+        if self._manager is not None:
+            try:
+                self._manager.wait_until_finished()
+                self._manager.check_for_errors()
+            except (OSError, ValueError) as error:
+                raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> errors.RunError:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return errors.RunError(f"cannot save a checkpoint in {self.directory}: {reason}")
+
+    def meta(self) -> dict[str, Any]:
+        """The JSON values of the newest step.
+
+        Raises:
+          InputError: they cannot be read.
+        """
+        return self._read(meta=ocp.args.JsonRestore())["meta"]
+
+    def _read(self, **items: Any) -> Any:
+        step = self.latest()
+        try:
+            return self._open().restore(step, args=ocp.args.Composite(**items))
+        except Exception as error:  # Orbax and TensorStore raise many types for a damaged file.
+            raise errors.InputError(
+                f"the checkpoint {self.directory / str(step)} is corrupt or of another network: delete "
+                f"{self.directory} to begin again ({str(error).strip().splitlines()[0][:200]})"
+            ) from error
+
+    def restore(self, state: Any, frozen: Any) -> tuple[Any, Any, dict[str, Any]]:
+        """The newest step.
+
+        Args:
+          state: a template, pytree of arrays or shapes `[S, ...]`.
+          frozen: likewise.
+
+        Returns:
+          state and frozen, with numpy arrays, and the JSON values.
+
+        Raises:
+          InputError: the checkpoint is corrupt or of another network.
+        """
+        meta = self.meta()
+        names = meta["signed_constants"]
+        blank = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in flatten(state).items()}
+        restored = self._read(
+            state=ocp.args.StandardRestore(blank),
+            frozen=ocp.args.StandardRestore(_packed_template(flatten(frozen), names)),
+        )
+        leaves = unpack(dict(restored["frozen"]), names)
+        return unflatten(state, dict(restored["state"])), unflatten(frozen, leaves), meta
+
+    def forget_after(self, step: int) -> None:
+        """Delete what is newer than a step, because training goes on from there."""
+        newest = self.latest()
+        if newest is not None and newest > step:
+            self.close()
+            shutil.rmtree(self.directory)
+
+    def close(self) -> None:
+        """Wait for what is under way and let go of the directory."""
+        if self._manager is not None:
+            self.wait()
+            self._manager.close()
+            self._manager = None

@@ -1,0 +1,239 @@
+"""Every setting of a run: its default, its meaning and the values it may take.
+
+`default()` is the paper's FCN on MNIST; the files in `configs/` start from it and override a few
+fields. `validate` is called before anything slow starts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ssm_jax import errors, initializers, masks, networks, optimizer
+
+DENSE = "dense"
+
+PRECISIONS = ("float32", "bfloat16")
+PARALLEL = ("auto", "data", "seeds")
+AUGMENTATIONS = ("none", "crop_flip")
+
+# Fields that may differ when a run is resumed, because they don't change its result.
+NEUTRAL = (
+    "parallel",
+    "profile",
+    "compilation_cache",
+    "data.dir",
+    "training.steps_per_call",
+    "training.seeds_per_device",
+    "logging.epochs",
+    "checkpoint.seconds",
+)
+
+
+def default() -> ConfigDict:
+    """The settings of the paper's FCN on MNIST, a locked `ConfigDict`.
+
+    Returns:
+      A config whose fields are explained beside their defaults, in this function.
+    """
+    config = ConfigDict()
+    config.seed = 0  # of the first network
+    config.seeds = 1  # how many networks: seed, seed + 1, ...
+    # What the devices share: 'data' (every device trains on its part of the batch), 'seeds' (every
+    # device trains networks of its own), or 'auto': data for one seed, else seeds.
+    config.parallel = "auto"
+    config.profile = False  # write a trace of some steps to <workdir>/profile
+    config.compilation_cache = "auto"  # a folder; 'auto' is in the user's cache directory, '' is off
+
+    config.model = ConfigDict()
+    config.model.name = "fcn"  # see ssm_jax.networks.NETWORKS
+    config.model.width = 1.0  # multiplies every hidden layer
+    config.model.normalization = "none"  # of ResNets: 'none', 'paper', 'batch', 'batch_affine'
+
+    config.mask = ConfigDict()
+    config.mask.rule = "signed"  # or 'dense': no mask, the kernel is trained
+    config.mask.threshold = 0.4  # share of the largest initial score of the layer, p in the paper
+
+    config.init = ConfigDict()
+    config.init.kernel = "elus"  # see ssm_jax.initializers.kernel_initializer
+    config.init.elus_factor = 1.5  # on He's variance
+    config.init.elu_factor = 0.75  # likewise, of 'elu'
+    config.init.score = "xavier_uniform"  # see ssm_jax.initializers.score_initializer
+
+    config.data = ConfigDict()
+    config.data.name = "mnist"  # 'digits', a TFDS name, or the path of an .npz file
+    config.data.dir = ""  # '' is $TFDS_DATA_DIR or ~/tensorflow_datasets
+    config.data.augment = "none"  # or 'crop_flip': pad 4, random crop, random flip
+    config.data.validation = 0.0  # share of the training set that is held out
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "nesterov"  # 'nesterov', 'sgd' or 'adam'
+    config.optimizer.learning_rate = 0.05
+    config.optimizer.weight_decay = 5e-4  # not multiplied by the learning rate
+    config.optimizer.momentum = 0.9
+
+    config.schedule = ConfigDict()
+    config.schedule.name = "exponential"  # 'exponential', 'cosine', 'constant' or 'plateau'
+    config.schedule.factor = 0.9  # of 'exponential' and 'plateau'
+    config.schedule.epochs = 10.0  # of 'exponential': the factor applies once in so many epochs
+    config.schedule.patience = 15  # of 'plateau', in epochs
+    config.schedule.times = 5  # of 'plateau': how often at most
+
+    config.training = ConfigDict()
+    config.training.epochs = 100
+    config.training.batch_size = 128  # over all devices
+    config.training.precision = "float32"  # of the computation, or 'bfloat16'; scores stay float32
+    config.training.steps_per_call = 0  # 0: an epoch, or one step for convolutions on a CPU
+    config.training.seeds_per_device = 0  # trained side by side; 0: by network, device and memory
+
+    config.logging = ConfigDict()
+    config.logging.epochs = 1  # evaluate and report every so many epochs, and after the last
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.seconds = 300.0  # save so often; always at the end
+    config.checkpoint.best = False  # also keep the state with the best validation accuracy
+    return config.lock()
+
+
+def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every field of a config by its dotted name, in order.
+
+    Args:
+      config: any config.
+      prefix: of the names.
+    """
+    for name in sorted(config):
+        if isinstance(config[name], ConfigDict):
+            yield from fields(config[name], f"{prefix}{name}.")
+        else:
+            yield prefix + name, config[name]
+
+
+def _positive(value: float) -> bool:
+    return value > 0
+
+
+def _natural(value: float) -> bool:
+    return value >= 1
+
+
+def _not_negative(value: float) -> bool:
+    return value >= 0
+
+
+def _share(value: float) -> bool:
+    return 0 <= value < 1
+
+
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "seed": (lambda seed: 0 <= seed < 2**31, "0 to 2147483647"),
+    "seeds": (_natural, "at least 1"),
+    "model.width": (_positive, "above 0"),
+    "mask.threshold": (lambda share: 0 <= share <= 1, "0 to 1"),
+    "init.elus_factor": (_positive, "above 0"),
+    "init.elu_factor": (_positive, "above 0"),
+    "data.validation": (_share, "at least 0 and below 1"),
+    "optimizer.learning_rate": (_positive, "above 0"),
+    "optimizer.weight_decay": (_share, "at least 0 and below 1"),
+    "optimizer.momentum": (_share, "at least 0 and below 1"),
+    "schedule.factor": (lambda factor: 0 < factor < 1, "above 0 and below 1"),
+    "schedule.epochs": (_positive, "above 0"),
+    "schedule.patience": (_natural, "at least 1"),
+    "schedule.times": (_natural, "at least 1"),
+    "training.epochs": (_natural, "at least 1"),
+    "training.batch_size": (_natural, "at least 1"),
+    "training.steps_per_call": (_not_negative, "at least 0"),
+    "training.seeds_per_device": (_not_negative, "at least 0"),
+    "logging.epochs": (_natural, "at least 1"),
+    "checkpoint.seconds": (_positive, "above 0"),
+}
+
+
+def _check_fields(config: ConfigDict) -> None:
+    allowed = dict(fields(default()))
+    given = dict(fields(config))
+    for name in given:
+        if name not in allowed:
+            raise errors.unknown("config field", name, allowed)
+    for name, value in allowed.items():
+        if name not in given:
+            raise errors.InputError(f"config field {name!r} is missing (default: {value!r})")
+        kind = type(value)
+        fits = isinstance(given[name], kind) and (kind is bool or not isinstance(given[name], bool))
+        if not fits and not (kind is float and type(given[name]) is int):
+            raise errors.InputError(f"config.{name} is {given[name]!r}; it must be of type {kind.__name__}")
+
+
+def validate(config: ConfigDict, own_model: bool = False) -> None:
+    """Check every field of a config, by itself and against the others.
+
+    Args:
+      config: the config to check.
+      own_model: whether the network is the caller's own, so that `config.model` does not apply.
+
+    Raises:
+      InputError: an unknown, missing or ill-typed field, a value that is not allowed, or settings
+        that contradict each other. One line, with the nearest valid name.
+    """
+    _check_fields(config)
+    for name, value in fields(config):
+        if name in _RANGES and not (math.isfinite(value) and _RANGES[name][0](value)):
+            raise errors.InputError(f"config.{name} is {value!r}; allowed is {_RANGES[name][1]}")
+    names = {
+        "mask.rule": (config.mask.rule, (*masks.RULES, DENSE)),
+        "optimizer.name": (config.optimizer.name, optimizer.OPTIMIZERS),
+        "schedule.name": (config.schedule.name, optimizer.SCHEDULES),
+        "training.precision": (config.training.precision, PRECISIONS),
+        "data.augment": (config.data.augment, AUGMENTATIONS),
+        "parallel": (config.parallel, PARALLEL),
+        "model.normalization": (config.model.normalization, networks.NORMALIZATIONS),
+    }
+    if not own_model:
+        names["model.name"] = (config.model.name, tuple(networks.NETWORKS))
+    for name, (value, allowed) in names.items():
+        if value not in allowed:
+            raise errors.unknown(f"config.{name}", value, allowed)
+    initializers.kernel_initializer(config.init.kernel)
+    initializers.score_initializer(config.init.score)
+    if config.checkpoint.best and not config.data.validation:
+        raise errors.InputError(
+            "config.checkpoint.best=True needs a validation split: set config.data.validation above 0"
+        )
+    if config.seed + config.seeds > 2**31:
+        raise errors.InputError(f"config.seed {config.seed} + config.seeds {config.seeds} exceeds 2147483648")
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """The fields that change the result and in which two configs differ.
+
+    Args:
+      ours: dotted names to values, as `dict(fields(config))` gives them.
+      theirs: likewise.
+
+    Returns:
+      Lines such as `optimizer.learning_rate: 0.05 here, 0.1 there`.
+    """
+    names = sorted({*ours, *theirs} - set(NEUTRAL))
+    return [
+        f"{name}: {ours.get(name)!r} here, {theirs.get(name)!r} there"
+        for name in names
+        if ours.get(name) != theirs.get(name)
+    ]
+
+
+def to_json(config: ConfigDict) -> str:
+    """A config as indented JSON."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """The config that `to_json` wrote.
+
+    Raises:
+      ValueError: the text is not JSON.
+    """
+    return ConfigDict(json.loads(text)).lock()

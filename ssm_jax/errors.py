@@ -1,0 +1,45 @@
+"""The errors a user meets, and the exit status that `train.py` gives each of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """What the user gave cannot be run; nothing was started. One line; exit status 2."""
+
+    exit_status = 2
+
+
+class RunError(RuntimeError):
+    """A run that had started could not go on. One line; exit status 1."""
+
+    exit_status = 1
+
+
+class Preempted(RuntimeError):
+    """The run was asked to stop by SIGTERM and has saved its state. Exit status 143."""
+
+    exit_status = 143
+
+
+def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
+    """The error for a name that is not among the allowed ones.
+
+    Args:
+      what: the kind of thing that was named, for example `network`.
+      given: what the user wrote.
+      allowed: every valid name.
+
+    Returns:
+      An `InputError` whose one line holds what was given, what is allowed and the nearest name.
+
+    Examples:
+      >>> print(unknown("network", "conv9", ["fcn", "conv8"]))
+      unknown network 'conv9' (allowed: fcn, conv8); did you mean 'conv8'?
+    """
+    allowed = [str(name) for name in allowed]
+    nearest = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.5)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return InputError(f"unknown {what} {given!r} (allowed: {', '.join(allowed)}){hint}")

@@ -1,0 +1,100 @@
+"""From a config to what it describes: the network, the optimiser, the task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from ml_collections import ConfigDict
+
+from ssm_jax import config as configuration
+from ssm_jax import errors, initializers, networks, optimizer
+from ssm_jax.batches import steps_per_epoch
+from ssm_jax.layers import Masking, masked_layers
+from ssm_jax.step import Build, Task
+
+
+def masking(config: ConfigDict) -> Masking:
+    """How a config wants kernels drawn and masked.
+
+    Raises:
+      InputError: a name is unknown.
+    """
+    init = config.init
+    return Masking(
+        rule=None if config.mask.rule == configuration.DENSE else config.mask.rule,
+        threshold=config.mask.threshold,
+        kernel_init=initializers.kernel_initializer(
+            init.kernel, elus_factor=init.elus_factor, elu_factor=init.elu_factor
+        ),
+        score_init=initializers.score_initializer(init.score, elus_factor=init.elus_factor),
+        dtype=jnp.dtype(config.training.precision),
+    )
+
+
+def network(config: ConfigDict, image_shape: Sequence[int], classes: int) -> Build:
+    """The function that builds a config's network from its random streams.
+
+    Args:
+      config: a whole config.
+      image_shape: `(H, W, C)` of the dataset.
+      classes: of the dataset.
+    """
+    settings = masking(config)
+
+    def build(rngs: nnx.Rngs) -> nnx.Module:
+        return networks.build(
+            config.model.name,
+            tuple(image_shape),
+            classes,
+            width=config.model.width,
+            normalization=config.model.normalization,
+            masking=settings,
+            rngs=rngs,
+        )
+
+    return build
+
+
+def task(config: ConfigDict, build: Build, examples: int) -> Task:
+    """The task of a config: its network, optimiser and batches.
+
+    Args:
+      config: a whole config.
+      build: makes the network; `network(config, ...)` or the caller's own.
+      examples: N, the size of the training set.
+    """
+    steps = steps_per_epoch(examples, config.training.batch_size)
+    settings: dict[str, Any] = config.schedule.to_dict()
+    schedule = optimizer.schedule(
+        settings.pop("name"), steps_per_epoch=steps, total_epochs=config.training.epochs, **settings
+    )
+    choice = config.optimizer
+    return Task(
+        build=build,
+        optimizer=optimizer.make(
+            choice.name,
+            learning_rate=choice.learning_rate,
+            weight_decay=choice.weight_decay,
+            momentum=choice.momentum,
+            schedule=schedule,
+        ),
+        examples=examples,
+        batch_size=config.training.batch_size,
+        augment=config.data.augment == "crop_flip",
+        dtype=jnp.dtype(config.training.precision),
+    )
+
+
+def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
+    """The kernel shapes of a network's masked layers by their path, found without computing anything.
+
+    Raises:
+      InputError: the network has no layer of ours, or can't be built for the images.
+    """
+    shapes = {path: tuple(layer.kernel.shape) for path, layer in masked_layers(task.abstract())}
+    if not shapes:
+        raise errors.InputError("the network holds no ssm_jax.Dense or ssm_jax.Conv, so nothing can be masked")
+    return shapes

@@ -1,0 +1,146 @@
+"""Initialisers of frozen kernels and of scores, in the manner of `jax.nn.initializers`.
+
+Each function returns an initialiser `(key, shape, dtype) -> array`. Fans follow JAX: of a shape
+`(..., I, O)`, fan_in is the product of all dimensions but the last and fan_out the product of all
+but the second-last (3x3x64x128: 576 and 1152).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from ssm_jax import errors
+
+Initializer = Callable[..., jax.Array]
+Mode = Literal["fan_in", "fan_avg"]
+
+
+def fans(shape: Sequence[int]) -> tuple[int, int]:
+    """fan_in and fan_out of a kernel.
+
+    Args:
+      shape: `(..., I, O)`, at least two dimensions.
+
+    Examples:
+      >>> fans((3, 3, 64, 128))
+      (576, 1152)
+    """
+    return math.prod(shape[:-1]), math.prod(shape[:-2]) * shape[-1]
+
+
+def signed_constant(scale: float, mode: Mode = "fan_in") -> Initializer:
+    """`+c` or `-c` with a fair, independent sign and variance `c^2 = scale / fan` (Section 3.1).
+
+    Args:
+      scale: the variance's numerator, positive.
+      mode: `fan_in`, or `fan_avg` for the mean of fan_in and fan_out.
+
+    Returns:
+      An initialiser; its kernels hold exactly two values, so one bit per weight stores them.
+
+    Examples:
+      >>> import jax
+      >>> kernel = signed_constant(2.0)(jax.random.key(0), (4, 2))
+      >>> print(abs(kernel[0]))
+      [0.70710677 0.70710677]
+    """
+
+    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        fan_in, fan_out = fans(shape)
+        fan = fan_in if mode == "fan_in" else (fan_in + fan_out) / 2
+        constant = jnp.asarray(math.sqrt(scale / fan), dtype)
+        return jnp.where(jax.random.bernoulli(key, 0.5, tuple(shape)), constant, -constant)
+
+    return init
+
+
+def he_constant() -> Initializer:
+    """Signed constant with `c = sqrt(2 / fan_in)`."""
+    return signed_constant(2.0)
+
+
+def xavier_constant() -> Initializer:
+    """Signed constant with `c = sqrt(2 / (fan_in + fan_out))`."""
+    return signed_constant(1.0, "fan_avg")
+
+
+def elus(factor: float = 1.5) -> Initializer:
+    """ELUS, the paper's own: the He signed constant with its variance scaled for ELU networks.
+
+    Args:
+      factor: on He's variance; 1.5 gives `c = sqrt(3 / fan_in)` (an older script of the paper's
+        authors used 3, and 1.3 for ResNet56).
+    """
+    return signed_constant(2.0 * factor)
+
+
+def he_uniform(factor: float = 1.0) -> Initializer:
+    """Uniform with variance `2 * factor / fan_in`, that is within `±sqrt(6 * factor / fan_in)`."""
+    return jax.nn.initializers.variance_scaling(2.0 * factor, "fan_in", "uniform")
+
+
+def elu(factor: float = 0.75) -> Initializer:
+    """ELU, of the dense baselines: uniform with variance `1.5 / fan_in` (He scaled by 0.75)."""
+    return he_uniform(factor)
+
+
+def xavier_uniform() -> Initializer:
+    """Uniform within `±sqrt(6 / (fan_in + fan_out))`, the scores of the paper's main rows."""
+    return jax.nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+
+
+def _kernels(elus_factor: float, elu_factor: float) -> dict[str, Callable[[], Initializer]]:
+    return {
+        "elus": functools.partial(elus, elus_factor),
+        "he_constant": he_constant,
+        "xavier_constant": xavier_constant,
+        "he_uniform": he_uniform,
+        "elu": functools.partial(elu, elu_factor),
+    }
+
+
+def _scores(elus_factor: float) -> dict[str, Callable[[], Initializer]]:
+    return {
+        "xavier_uniform": xavier_uniform,
+        "he_uniform": he_uniform,
+        "elus_uniform": functools.partial(he_uniform, elus_factor),
+    }
+
+
+def kernel_initializer(name: str, *, elus_factor: float = 1.5, elu_factor: float = 0.75) -> Initializer:
+    """The kernel initialiser of that name (`config.init.kernel`).
+
+    Args:
+      name: `elus`, `he_constant`, `xavier_constant`, `he_uniform` or `elu`.
+      elus_factor: the factor of `elus`.
+      elu_factor: the factor of `elu`.
+
+    Raises:
+      InputError: the name is unknown.
+    """
+    table = _kernels(elus_factor, elu_factor)
+    if name not in table:
+        raise errors.unknown("kernel initialiser", name, table)
+    return table[name]()
+
+
+def score_initializer(name: str, *, elus_factor: float = 1.5) -> Initializer:
+    """The score initialiser of that name (`config.init.score`).
+
+    Args:
+      name: `xavier_uniform`, `he_uniform` or `elus_uniform` (uniform with the variance of ELUS).
+      elus_factor: the factor of `elus_uniform`.
+
+    Raises:
+      InputError: the name is unknown.
+    """
+    table = _scores(elus_factor)
+    if name not in table:
+        raise errors.unknown("score initialiser", name, table)
+    return table[name]()

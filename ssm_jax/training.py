@@ -1,0 +1,279 @@
+"""The training program: from a config and a folder to trained, saved and summarised networks.
+
+`train_and_evaluate` does it all. Run again with the same config and folder, it continues where it
+stopped, or prints the table of a finished run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from ssm_jax import config as configuration
+from ssm_jax import datasets, errors, experiment, preemption, reporting
+from ssm_jax.group import Group, Result
+from ssm_jax.parallel import Layout, Programs, pad_split, replicate
+from ssm_jax.step import Build
+
+# Of a device's memory, the share that the states of the seeds beside each other may fill.
+_MEMORY_SHARE = 0.5
+# What is assumed where a device doesn't tell its memory.
+_UNKNOWN_MEMORY = 8e9
+
+
+def train_and_evaluate(
+    config: ConfigDict, workdir: str | os.PathLike[str], model: Build | None = None
+) -> dict[str, Any]:
+    """Train, evaluate, save and summarise the networks of a config; continue an earlier run.
+
+    Writes into `workdir`: `run.json` (the config), `metrics.jsonl`, `tensorboard/`, `checkpoints/`
+    and, at the end, `summary.json`. SIGTERM makes it save and raise `Preempted`.
+
+    Args:
+      config: see `ssm_jax.config.default`.
+      workdir: a folder of this run's own; made if it isn't there.
+      model: a network of the caller's own, built from this library's layers: a function from
+        `nnx.Rngs` (streams `params`, `scores`, `default`) to a module that maps float images
+        `[B, H, W, C]` to logits `[B, classes]`. `config.model`, `config.mask` and `config.init` then
+        don't apply. A batch normalisation in it takes `axis_name=ssm_jax.BATCH_AXIS`.
+
+    Returns:
+      The content of `summary.json`.
+
+    Raises:
+      InputError: something that was given can't be run; nothing was started.
+      RunError: the run failed, for example on a loss that is not finite.
+      Preempted: SIGTERM was received and the state saved.
+    """
+    configuration.validate(config, own_model=model is not None)
+    run = _Run.open(config, pathlib.Path(workdir).expanduser())
+    if run.summary is not None:
+        _say(reporting.table(run.summary))
+        return run.summary
+    use_compilation_cache(config.compilation_cache)
+    return run.train(model)
+
+
+def use_compilation_cache(folder: str) -> None:
+    """Keep compiled programs on disk, so that a second start is quick.
+
+    A folder that the caller has set by JAX's own means stays.
+
+    Args:
+      folder: `auto` is `ssm_jax/compiled` in the user's cache directory; an empty string is off.
+    """
+    if not folder or jax.config.jax_compilation_cache_dir:
+        return
+    if folder == "auto":
+        folder = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "ssm_jax", "compiled")
+    jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _say(text: str) -> None:
+    if jax.process_index() == 0:
+        print(text, flush=True)
+
+
+def seeds_per_group(config: ConfigDict, shapes: dict[str, tuple[int, ...]], mode: str) -> int:
+    """How many networks are trained at the same time, on all devices together.
+
+    Dense layers of several seeds become one batched matrix product, which fills a device better than
+    one seed does. Convolutions of several seeds become grouped ones, which are slower than one seed
+    after another; so each device trains one such network at a time.
+
+    Args:
+      config: a whole config; `config.training.seeds_per_device` overrules.
+      shapes: kernel shapes of the masked layers.
+      mode: `data` or `seeds`.
+    """
+    per_device = config.training.seeds_per_device
+    if not per_device:
+        weights = sum(int(np.prod(shape)) for shape in shapes.values())
+        # Kernel, scores, momentum, gradient, update and the effective kernel, all float32.
+        state = 6 * 4 * weights
+        memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", _UNKNOWN_MEMORY)
+        per_device = 1 if _convolves(shapes) else max(1, int(_MEMORY_SHARE * memory // state))
+    spread = per_device * (jax.device_count() if mode == "seeds" else 1)
+    # Groups of like size: the last one of a remainder would leave devices idle.
+    groups = -(-config.seeds // spread)
+    return -(-config.seeds // groups)
+
+
+def _convolves(shapes: dict[str, tuple[int, ...]]) -> bool:
+    return any(len(shape) > 2 for shape in shapes.values())
+
+
+@dataclasses.dataclass
+class _Run:
+    """A config in its folder."""
+
+    config: ConfigDict
+    workdir: pathlib.Path
+    stored: dict[str, Any] | None  # what run.json holds, once the run has begun
+    summary: dict[str, Any] | None  # what summary.json holds, once the run is finished
+
+    @classmethod
+    def open(cls, config: ConfigDict, workdir: pathlib.Path) -> _Run:
+        stored = read_json(workdir / "run.json")
+        if stored is not None:
+            theirs = dict(configuration.fields(configuration.from_json(json.dumps(stored["config"]))))
+            differences = configuration.differences(dict(configuration.fields(config)), theirs)
+            if differences:
+                raise errors.InputError(
+                    f"{workdir} holds a run of another config ({'; '.join(differences)}): "
+                    "choose another --workdir"
+                )
+        _check_writable(workdir)
+        return cls(config, workdir, stored, read_json(workdir / "summary.json"))
+
+    def train(self, model: Build | None) -> dict[str, Any]:
+        config = self.config
+        data = datasets.load(config.data.name, config.data.dir, validation=config.data.validation)
+        build = model or experiment.network(config, data.image_shape, data.classes)
+        task = experiment.task(config, build, len(data.train_labels))
+        shapes = experiment.kernel_shapes(task)
+        mode = config.parallel
+        if mode == "auto":
+            mode = "seeds" if config.seeds > 1 else "data"
+        size = (self.stored or {}).get("seeds_per_group") or seeds_per_group(config, shapes, mode)
+        programs = functools.cache(lambda count: Programs(task, Layout(mode, count)))
+        programs(min(size, config.seeds))  # tells whether the batch divides by the devices
+
+        if self.stored is None:
+            self.stored = {
+                "config": config.to_dict(),
+                "network": config.model.name if model is None else type(task.abstract()).__name__,
+                "own_model": model is not None,
+                "image_shape": data.image_shape,
+                "classes": data.classes,
+                "examples": len(data.train_labels),
+                "seeds_per_group": size,
+            }
+            if jax.process_index() == 0:
+                self.workdir.mkdir(parents=True, exist_ok=True)
+                reporting.write_atomically(self.workdir / "run.json", json.dumps(self.stored, indent=2) + "\n")
+
+        on_device = {"train": replicate({"images": data.train_images, "labels": data.train_labels})}
+        for split in ("validation", "test"):
+            images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
+            if len(labels):
+                on_device[split] = replicate(pad_split(images, labels, task.batch_size))
+        sizes = {"validation": len(data.validation_labels), "test": len(data.test_labels)}
+
+        seeds = range(config.seed, config.seed + config.seeds)
+        metrics = reporting.Metrics(self.workdir)
+        results = []
+        with preemption.sigterm() as asked:
+            for first in range(0, config.seeds, size):
+                group = Group(
+                    config=config,
+                    workdir=self.workdir,
+                    seeds=seeds[first : first + size],
+                    programs=programs(len(seeds[first : first + size])),
+                    data=on_device,
+                    sizes=sizes,
+                    metrics=metrics,
+                    asked=asked,
+                    loops=not _convolves(shapes) or jax.default_backend() != "cpu",
+                )
+                with group:
+                    results.append(group.train())
+        metrics.close()
+        return self._finish(results, shapes)
+
+    def _finish(self, results: list[Result], shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+        config, stored = self.config, self.stored
+        assert stored is not None
+        failures = [failure for result in results for failure in result.failed]
+        failed = {failure["seed"] for failure in failures}
+        if len(failed) == config.seeds:
+            worst = failures[0]
+            raise errors.RunError(
+                f"every seed failed; the first: {worst['metric']} is not finite at step {worst['step']}"
+            )
+        good = [
+            (result, i)
+            for result in results
+            for i, seed in enumerate(result.seeds)
+            if seed not in failed
+        ]
+        seconds = sum(result.train_seconds for result in results)
+        steps = config.training.epochs * -(-stored["examples"] // config.training.batch_size)
+        layers = []
+        for name, shape in shapes.items():
+            shares = np.mean([result.counts[name][i] for result, i in good], 0) / np.prod(shape)
+            layers.append(
+                {"name": name, "shape": shape, "weights": int(np.prod(shape))}
+                | dict(zip(("inverted", "hidden", "kept"), map(float, shares), strict=True))
+            )
+        summary = {
+            "network": stored["network"],
+            "dataset": config.data.name,
+            "method": config.mask.rule,
+            "weights": sum(layer["weights"] for layer in layers),
+            "seeds": [result.seeds[i] for result, i in good],
+            "failed_seeds": failures,
+            "test_accuracy": reporting.statistics(r.test_accuracy[i] for r, i in good),
+            "remaining_weights": reporting.statistics(r.remaining_weights[i] for r, i in good),
+            "epochs": config.training.epochs,
+            "steps": steps,
+            "train_seconds": seconds,
+            "compile_seconds": sum(result.compile_seconds for result in results),
+            "images_per_second": steps * config.training.batch_size * config.seeds / seconds,
+            "device": jax.devices()[0].device_kind,
+            "device_count": jax.device_count(),
+            "versions": versions(),
+            "layers": layers,
+            "config": config.to_dict(),
+        }
+        if jax.process_index() == 0:
+            reporting.write_atomically(self.workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
+        self.summary = summary
+        _say("\n" + reporting.table(summary))
+        return summary
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any] | None:
+    """A JSON file of a workdir, or None if there is none.
+
+    Raises:
+      InputError: it can't be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise errors.InputError(f"cannot read {path} ({error}): delete {path.parent} to begin again") from error
+
+
+def _check_writable(workdir: pathlib.Path) -> None:
+    # The nearest folder that exists decides; nothing is made before the rest is known to be good.
+    folder = workdir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise errors.InputError(f"cannot write to the workdir {workdir}: {folder} is not a writable folder")
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that decide a result."""
+    packages = ("ssm_jax", "jax", "jaxlib", "flax", "optax", "numpy")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found

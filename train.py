@@ -1,0 +1,61 @@
+"""Train the networks of a config: `python train.py --config=configs/digits.py`.
+
+Flags only; the program is `ssm_jax.train_and_evaluate`. Exit status: 0 done, 1 the run failed, 2 the
+input can't be run, 143 stopped by SIGTERM with the state saved.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "A file in configs/, with :variant if it has any.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; default: runs/<config>[-<variant>].")
+FLAGS = flags.FLAGS
+
+
+def default_workdir(config: str) -> str:
+    """`runs/<config>[-<variant>]` of a value of `--config`."""
+    path, _, variant = config.partition(":")
+    return str(pathlib.Path("runs") / "-".join(filter(None, (pathlib.Path(path).stem, variant))))
+
+
+def parse(argv: list[str]) -> None:
+    """Parse the flags; every fault is an `InputError` of one line."""
+    from ssm_jax import errors
+
+    try:
+        rest = FLAGS(argv)[1:]
+        if rest:
+            raise errors.InputError(f"what is {rest[0]!r}? Every setting is a flag such as --config.seed=1")
+        if not FLAGS["config"].present:
+            raise errors.InputError("--config is missing; for example --config=configs/digits.py")
+    except errors.InputError:
+        raise
+    except Exception as error:
+        # Flags and config files raise whatever they like; the first line says what is wrong.
+        text = str(error).strip().strip('"').splitlines() or [type(error).__name__]
+        raise errors.InputError(text[0]) from error
+
+
+def main(argv: list[str]) -> int:
+    """Run; returns the exit status."""
+    from ssm_jax import errors
+
+    try:
+        parse(argv)
+        import ssm_jax
+
+        workdir = WORKDIR.value or default_workdir(config_flags.get_config_filename(FLAGS["config"]))
+        ssm_jax.train_and_evaluate(CONFIG.value, workdir)
+    except (errors.InputError, errors.RunError, errors.Preempted) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
