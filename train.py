@@ -33,12 +33,23 @@ def parse(argv: list[str]) -> None:
             raise errors.InputError(f"what is {rest[0]!r}? Every setting is a flag such as --config.seed=1")
         if not FLAGS["config"].present:
             raise errors.InputError("--config is missing; for example --config=configs/digits.py")
+        path = pathlib.Path(config_flags.get_config_filename(FLAGS["config"]).partition(":")[0])
+        if not path.is_file():
+            raise errors.unknown("config file", str(path), map(str, sorted(path.parent.glob("*.py"))))
+        CONFIG.value.seed  # noqa: B018 - a config file that failed says so at the first access
     except errors.InputError:
         raise
     except Exception as error:
-        # Flags and config files raise whatever they like; the first line says what is wrong.
-        text = str(error).strip().strip('"').splitlines() or [type(error).__name__]
-        raise errors.InputError(text[0]) from error
+        raise errors.InputError(_first_cause(error)) from error
+
+
+def _first_cause(error: BaseException) -> str:
+    """One line on what is wrong: flags and config files raise whatever they like, wrapped or not."""
+    message = error.args[0] if error.args else type(error).__name__
+    lines = [line.strip(" \"'") for line in str(message).splitlines() if line.strip(" \"'")]
+    # A fault in a config file arrives as its traceback, which ends with the fault itself.
+    line = lines[-1] if "parsing config file" in lines[0] else " - ".join(lines)
+    return line.removeprefix("ssm_jax.errors.InputError: ")
 
 
 def main(argv: list[str]) -> int:

@@ -72,9 +72,9 @@ def unpack(packed: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndar
     return leaves
 
 
-def _packed_template(frozen: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
+def _packed_template(leaves: dict[str, Any], names: list[str]) -> dict[str, np.ndarray]:
     template = {}
-    for name, leaf in frozen.items():
+    for name, leaf in leaves.items():
         if name in names:
             template[f"{name}/sign"] = np.zeros(leaf.shape, np.int8)
             template[f"{name}/constant"] = np.zeros(leaf.shape[:1], leaf.dtype)
@@ -104,13 +104,12 @@ class Checkpoints:
         """The newest complete step, or None."""
         return self._open().latest_step() if self.directory.is_dir() else None
 
-    def save(self, step: int, state: Any, frozen: Any, meta: dict[str, Any]) -> None:
+    def save(self, step: int, tree: Any, meta: dict[str, Any]) -> None:
         """Save in the background; a save under way is waited for first.
 
         Args:
           step: steps taken; one that is saved already is left as it is.
-          state: pytree of numpy arrays `[S, ...]`.
-          frozen: likewise.
+          tree: pytree of numpy arrays `[S, ...]`.
           meta: JSON values beside the arrays.
 
         Raises:
@@ -120,12 +119,11 @@ class Checkpoints:
             manager = self._open()
             if step in manager.all_steps():
                 return
-            packed, names = pack(flatten(frozen))
+            packed, names = pack(flatten(tree))
             manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(flatten(state)),
-                    frozen=ocp.args.StandardSave(packed),
+                    arrays=ocp.args.StandardSave(packed),
                     meta=ocp.args.JsonSave({**meta, "signed_constants": names}),
                 ),
             )
@@ -167,28 +165,23 @@ class Checkpoints:
                 f"{self.directory} to begin again ({str(error).strip().splitlines()[0][:200]})"
             ) from error
 
-    def restore(self, state: Any, frozen: Any) -> tuple[Any, Any, dict[str, Any]]:
+    def restore(self, template: Any) -> tuple[Any, dict[str, Any]]:
         """The newest step.
 
         Args:
-          state: a template, pytree of arrays or shapes `[S, ...]`.
-          frozen: likewise.
+          template: pytree of arrays or shapes `[S, ...]`.
 
         Returns:
-          state and frozen, with numpy arrays, and the JSON values.
+          The tree, with numpy arrays, and the JSON values.
 
         Raises:
           InputError: the checkpoint is corrupt or of another network.
         """
         meta = self.meta()
         names = meta["signed_constants"]
-        blank = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in flatten(state).items()}
-        restored = self._read(
-            state=ocp.args.StandardRestore(blank),
-            frozen=ocp.args.StandardRestore(_packed_template(flatten(frozen), names)),
-        )
-        leaves = unpack(dict(restored["frozen"]), names)
-        return unflatten(state, dict(restored["state"])), unflatten(frozen, leaves), meta
+        blank = _packed_template(flatten(template), names)
+        packed = self._read(arrays=ocp.args.StandardRestore(blank))["arrays"]
+        return unflatten(template, unpack(dict(packed), names)), meta
 
     def forget_after(self, step: int) -> None:
         """Delete what is newer than a step, because training goes on from there."""

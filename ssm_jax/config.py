@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -97,6 +97,28 @@ def default() -> ConfigDict:
     config.checkpoint.seconds = 300.0  # save so often; always at the end
     config.checkpoint.best = False  # also keep the state with the best validation accuracy
     return config.lock()
+
+
+def with_variant(config: ConfigDict, name: str | None, variants: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
+    """A config with the overrides of one of its variants.
+
+    Args:
+      config: the main settings.
+      name: what the user wrote behind the colon of `--config=configs/conv8.py:dense`; empty or None
+        is the main row.
+      variants: by name, dotted fields and their values.
+
+    Returns:
+      The same config, changed in place.
+
+    Raises:
+      InputError: the variant is unknown.
+    """
+    if name:
+        if name not in variants:
+            raise errors.unknown("variant", name, variants)
+        config.update_from_flattened_dict(variants[name])
+    return config
 
 
 def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -150,9 +150,8 @@ class Group:
         self._state, self._frozen = self._programs.initialize(self._seeds)
         step = self._latest.latest() or 0
         if step:
-            templates = layout.template(self._state), layout.template(self._frozen)
-            state, frozen, meta = self._latest.restore(*templates)
-            self._state, self._frozen = layout.place(state), layout.place(frozen)
+            tree, meta = self._latest.restore(layout.template(self._tree()))
+            self._state, self._frozen = (layout.place(tree[name]) for name in ("state", "frozen"))
             self._train_seconds += meta["train_seconds"]
             self._compile_seconds += meta["compile_seconds"]
         self._best.forget_after(step)
@@ -164,6 +163,10 @@ class Group:
                 lambda line: line["seed"] < first or (line["seed"] <= last and line["step"] <= step)
             )
         return step
+
+    def _tree(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {"state": self._state, "frozen": self._frozen}
 
     def _calls(self, step: int, total: int) -> Iterator[int]:
         """Numbers of steps to take at a time, never past the end of an epoch."""
@@ -259,14 +262,13 @@ class Group:
             self._save(self._best, step)
 
     def _save(self, checkpoints: Checkpoints, step: int) -> None:
-        gather = self._programs.layout.gather
         meta = {
             "seeds": list(self._seeds),
             "train_seconds": self._train_seconds,
             "compile_seconds": self._compile_seconds + self._programs.compile_seconds,
             "validation_accuracy": self._best_accuracy,
         }
-        checkpoints.save(step, gather(self._state), gather(self._frozen), meta)
+        checkpoints.save(step, self._programs.layout.gather(self._tree()), meta)
 
     def _result(self) -> Result:
         counts, remaining = self._remaining()

@@ -161,7 +161,10 @@ class _Run:
                 "seeds_per_group": size,
             }
             if jax.process_index() == 0:
-                self.workdir.mkdir(parents=True, exist_ok=True)
+                try:
+                    self.workdir.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise errors.InputError(f"cannot make the workdir {self.workdir}: {error.strerror}") from error
                 reporting.write_atomically(self.workdir / "run.json", json.dumps(self.stored, indent=2) + "\n")
 
         on_device = {"train": replicate({"images": data.train_images, "labels": data.train_labels})}
