@@ -40,16 +40,23 @@ def parse(argv: list[str]) -> None:
     except errors.InputError:
         raise
     except Exception as error:
-        raise errors.InputError(_first_cause(error)) from error
+        raise _first_cause(error, argv) from error
 
 
-def _first_cause(error: BaseException) -> str:
+def _first_cause(error: BaseException, argv: list[str]) -> Exception:
     """One line on what is wrong: flags and config files raise whatever they like, wrapped or not."""
-    message = error.args[0] if error.args else type(error).__name__
-    lines = [line.strip(" \"'") for line in str(message).splitlines() if line.strip(" \"'")]
+    from ssm_jax import config, errors
+
+    fields = dict(config.fields(config.default()))
+    for argument in argv:
+        name = argument.lstrip("-").partition("=")[0].removeprefix("config.")
+        if argument.startswith("--config.") and name not in fields and not hasattr(config.default(), name):
+            return errors.unknown("config field", name, fields)
+    message = str(error.args[0] if error.args else type(error).__name__)
+    lines = [line for line in map(str.strip, message.splitlines()) if line]
     # A fault in a config file arrives as its traceback, which ends with the fault itself.
     line = lines[-1] if "parsing config file" in lines[0] else " - ".join(lines)
-    return line.removeprefix("ssm_jax.errors.InputError: ")
+    return errors.InputError(line.removeprefix("ssm_jax.errors.InputError: "))
 
 
 def main(argv: list[str]) -> int:

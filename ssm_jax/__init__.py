@@ -4,6 +4,7 @@ from ssm_jax.config import default as default_config
 from ssm_jax.errors import InputError, Preempted, RunError
 from ssm_jax.layers import Conv, Dense, Frozen, Kernel, Masking, Score, Threshold, masked_layers, max_pool
 from ssm_jax.networks import BATCH_AXIS, build
+from ssm_jax.trained import Trained, restore
 from ssm_jax.training import train_and_evaluate
 
 __version__ = "0.1.0"
@@ -19,9 +20,11 @@ __all__ = [
     "RunError",
     "Score",
     "Threshold",
+    "Trained",
     "build",
     "default_config",
     "masked_layers",
     "max_pool",
+    "restore",
     "train_and_evaluate",
 ]

@@ -99,7 +99,9 @@ def default() -> ConfigDict:
     return config.lock()
 
 
-def with_variant(config: ConfigDict, name: str | None, variants: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
+def with_variant(
+    config: ConfigDict, name: str | None, variants: Mapping[str, Mapping[str, Any]]
+) -> ConfigDict:
     """A config with the overrides of one of its variants.
 
     Args:

@@ -37,9 +37,9 @@ def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
 
     Examples:
       >>> print(unknown("network", "conv9", ["fcn", "conv8"]))
-      unknown network 'conv9' (allowed: fcn, conv8); did you mean 'conv8'?
+      unknown network 'conv9'; did you mean 'conv8'? (allowed: fcn, conv8)
     """
     allowed = [str(name) for name in allowed]
     nearest = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return InputError(f"unknown {what} {given!r} (allowed: {', '.join(allowed)}){hint}")
+    return InputError(f"unknown {what} {given!r}{hint} (allowed: {', '.join(allowed)})")

@@ -96,5 +96,7 @@ def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
     """
     shapes = {path: tuple(layer.kernel.shape) for path, layer in masked_layers(task.abstract())}
     if not shapes:
-        raise errors.InputError("the network holds no ssm_jax.Dense or ssm_jax.Conv, so nothing can be masked")
+        raise errors.InputError(
+            "the network holds no ssm_jax.Dense or ssm_jax.Conv, so nothing can be masked"
+        )
     return shapes

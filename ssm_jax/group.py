@@ -114,7 +114,9 @@ class Group:
         config, steps_per_epoch = self._config, self._programs.task.steps_per_epoch
         total = config.training.epochs * steps_per_epoch
         step = begun = self._begin()
-        label = f"seeds {self._seeds[0]}-{self._seeds[-1]}" if len(self._seeds) > 1 else f"seed {self._seeds[0]}"
+        label = (
+            f"seeds {self._seeds[0]}-{self._seeds[-1]}" if len(self._seeds) > 1 else f"seed {self._seeds[0]}"
+        )
         progress = reporting.Progress(config.training.epochs, label if config.seeds > 1 else "")
         started = saved = time.monotonic()
         order = None

@@ -263,9 +263,7 @@ class ResNet(nnx.Module):
         hidden = nnx.elu(_normalized(self.stem_norm, self.stem(images)))
         # SAME padding: activations are finite, so the lowest finite value never wins a window.
         lowest = jnp.finfo(hidden.dtype).min
-        hidden = max_pool(
-            jnp.pad(hidden, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=lowest), 3, 1
-        )
+        hidden = max_pool(jnp.pad(hidden, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=lowest), 3, 1)
         for block in self.blocks:
             hidden = block(hidden)
         return self.head(hidden.mean((1, 2)))

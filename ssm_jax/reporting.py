@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import shutil
 import sys
@@ -14,21 +13,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from ssm_jax import errors
-
-
-def write_atomically(path: pathlib.Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all.
-
-    Raises:
-      RunError: nothing can be written, for example because the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise errors.RunError(f"cannot write {path}: {error.strerror}") from error
+from ssm_jax.workdir import write_atomically
 
 
 class Metrics:
@@ -138,7 +123,10 @@ class Progress:
             `images_per_second`.
           left: seconds to go.
         """
-        parts = [f"epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}", f"loss {values['train_loss']:.4f}"]
+        parts = [
+            f"epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}",
+            f"loss {values['train_loss']:.4f}",
+        ]
         for split in ("train", "validation", "test"):
             if f"{split}_accuracy" in values:
                 parts.append(f"{split} {values[f'{split}_accuracy']:5.2f} %")
@@ -191,7 +179,10 @@ def table(summary: dict[str, Any]) -> str:
     rows.append(("all", "", f"{total:,}", *(f"{100 * mean:.2f}" for mean in means)))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
-        "  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.ljust(w) if i < 2 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     ]
     lines.insert(1, "-" * len(lines[0]))
@@ -213,5 +204,7 @@ def table(summary: dict[str, Any]) -> str:
         f"{summary['compile_seconds']:.1f} s of compilation on {summary['device_count']} x {summary['device']}",
     ]
     for failure in summary["failed_seeds"]:
-        lines.append(f"seed {failure['seed']} failed: {failure['metric']} not finite at step {failure['step']}")
+        lines.append(
+            f"seed {failure['seed']} failed: {failure['metric']} not finite at step {failure['step']}"
+        )
     return "\n".join(lines)

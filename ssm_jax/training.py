@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from ssm_jax import config as configuration
 from ssm_jax import datasets, errors, experiment, preemption, reporting
+from ssm_jax import workdir as folders
 from ssm_jax.group import Group, Result
 from ssm_jax.parallel import Layout, Programs, pad_split, replicate
 from ssm_jax.step import Build
@@ -125,7 +126,7 @@ class _Run:
 
     @classmethod
     def open(cls, config: ConfigDict, workdir: pathlib.Path) -> _Run:
-        stored = read_json(workdir / "run.json")
+        stored = folders.read_json(workdir / "run.json")
         if stored is not None:
             theirs = dict(configuration.fields(configuration.from_json(json.dumps(stored["config"]))))
             differences = configuration.differences(dict(configuration.fields(config)), theirs)
@@ -134,8 +135,8 @@ class _Run:
                     f"{workdir} holds a run of another config ({'; '.join(differences)}): "
                     "choose another --workdir"
                 )
-        _check_writable(workdir)
-        return cls(config, workdir, stored, read_json(workdir / "summary.json"))
+        folders.check_writable(workdir)
+        return cls(config, workdir, stored, folders.read_json(workdir / "summary.json"))
 
     def train(self, model: Build | None) -> dict[str, Any]:
         config = self.config
@@ -161,11 +162,8 @@ class _Run:
                 "seeds_per_group": size,
             }
             if jax.process_index() == 0:
-                try:
-                    self.workdir.mkdir(parents=True, exist_ok=True)
-                except OSError as error:
-                    raise errors.InputError(f"cannot make the workdir {self.workdir}: {error.strerror}") from error
-                reporting.write_atomically(self.workdir / "run.json", json.dumps(self.stored, indent=2) + "\n")
+                folders.make(self.workdir)
+                folders.write_json(self.workdir / "run.json", self.stored)
 
         on_device = {"train": replicate({"images": data.train_images, "labels": data.train_labels})}
         for split in ("validation", "test"):
@@ -206,10 +204,7 @@ class _Run:
                 f"every seed failed; the first: {worst['metric']} is not finite at step {worst['step']}"
             )
         good = [
-            (result, i)
-            for result in results
-            for i, seed in enumerate(result.seeds)
-            if seed not in failed
+            (result, i) for result in results for i, seed in enumerate(result.seeds) if seed not in failed
         ]
         seconds = sum(result.train_seconds for result in results)
         steps = config.training.epochs * -(-stored["examples"] // config.training.batch_size)
@@ -241,33 +236,10 @@ class _Run:
             "config": config.to_dict(),
         }
         if jax.process_index() == 0:
-            reporting.write_atomically(self.workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
+            folders.write_json(self.workdir / "summary.json", summary)
         self.summary = summary
         _say("\n" + reporting.table(summary))
         return summary
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any] | None:
-    """A JSON file of a workdir, or None if there is none.
-
-    Raises:
-      InputError: it can't be read.
-    """
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise errors.InputError(f"cannot read {path} ({error}): delete {path.parent} to begin again") from error
-
-
-def _check_writable(workdir: pathlib.Path) -> None:
-    # The nearest folder that exists decides; nothing is made before the rest is known to be good.
-    folder = workdir.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise errors.InputError(f"cannot write to the workdir {workdir}: {folder} is not a writable folder")
 
 
 def versions() -> dict[str, str]:
