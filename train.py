@@ -14,6 +14,11 @@ from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file in configs/, with :variant if it has any.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; default: runs/<config>[-<variant>].")
+# For several hosts outside a cluster whose environment tells them; see the README.
+COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0.")
+PROCESSES = flags.DEFINE_integer("processes", None, "How many processes take part.", lower_bound=1)
+PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.", lower_bound=0)
+HEARTBEAT = flags.DEFINE_integer("heartbeat", 100, "Seconds after which a lost process ends the run.", 1)
 FLAGS = flags.FLAGS
 
 
@@ -66,7 +71,9 @@ def main(argv: list[str]) -> int:
     try:
         parse(argv)
         import ssm_jax
+        from ssm_jax import hosts
 
+        hosts.join(COORDINATOR.value, PROCESSES.value, PROCESS.value, HEARTBEAT.value)
         workdir = WORKDIR.value or default_workdir(config_flags.get_config_filename(FLAGS["config"]))
         ssm_jax.train_and_evaluate(CONFIG.value, workdir)
     except (errors.InputError, errors.RunError, errors.Preempted) as error:

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssm_jax import errors, preemption, reporting
+from ssm_jax import errors, hosts, reporting
 from ssm_jax.checkpoint import Checkpoints
 from ssm_jax.parallel import Programs
 from ssm_jax.step import FAILURES, Data
@@ -135,7 +135,7 @@ class Group:
                 left = (time.monotonic() - started) * (total - step) / (step - begun)
                 self._report(progress, epoch, step, left)
             due = time.monotonic() - saved >= config.checkpoint.seconds
-            stop, due = preemption.any_host(self._asked.is_set(), due)
+            stop, due = hosts.any_host(self._asked.is_set(), due)
             if stop or due or step == total:
                 self._save(self._latest, step)
                 saved = time.monotonic()

@@ -1,7 +1,7 @@
 """Spreading networks and batches over seeds, devices and hosts.
 
-Arrays carry two leading axes, `[D, G, ...]`: this host's devices and the seeds that each trains side
-by side. In mode `data` every device holds the same G networks and its own part of every batch; in
+Arrays carry two leading axes, `[D, G, ...]`: the devices of all hosts and the seeds that each trains
+side by side. In mode `data` every device holds the same G networks and its own part of every batch; in
 mode `seeds` every device holds G networks of its own and all of every batch. Saved states have one
 leading axis instead, `[S, ...]` in the order of the seeds, so that they fit any number of devices.
 """
@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from flax import nnx
 from jax import lax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ssm_jax import errors
@@ -69,8 +70,8 @@ class Layout:
 
     def local_slots(self) -> np.ndarray:
         """The rows of `slots` for this host's devices, `[D, G]`."""
-        rows = {device: row for row, device in enumerate(jax.devices())}
-        return self.slots()[[rows[device] for device in jax.local_devices()]]
+        first = _devices().index(jax.local_devices()[0])
+        return self.slots()[first : first + jax.local_device_count()]
 
     def place(self, tree: Any) -> Any:
         """Put a tree of `[S, ...]` numpy arrays onto this host's devices as `[D, G, ...]`."""
@@ -86,26 +87,36 @@ class Layout:
         if self.mode == "data":
             first = jax.device_get(jax.tree.map(lambda array: array.addressable_shards[0].data, tree))
             return jax.tree.map(lambda array: array[0], first)
-        local = jax.device_get(tree)
         if jax.process_count() > 1:
-            from jax.experimental import multihost_utils
+            rows = multihost_utils.process_allgather(tree, tiled=True)
+        else:
+            rows = jax.device_get(tree)
+        # The first slot of every network; later ones only fill the last device.
+        _, first = np.unique(self.slots(), return_index=True)
+        return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:])[first], rows)
 
-            local = multihost_utils.process_allgather(local, tiled=True)
-        # The first slot of every seed; later ones only fill the last device.
-        _, first = np.unique(self._gathered_slots(), return_index=True)
-        return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:])[first], local)
 
-    def _gathered_slots(self) -> np.ndarray:
-        # process_allgather concatenates hosts in order; a host's rows are in local device order.
-        order = [d.id for p in range(jax.process_count()) for d in jax.local_devices(process_index=p)]
-        rows = {device.id: row for row, device in enumerate(jax.devices())}
-        return self.slots()[[rows[identity] for identity in order]].reshape(-1)
+def _devices() -> list[jax.Device]:
+    """All devices, host after host, which is the order in which pmap numbers them."""
+    return [device for process in range(jax.process_count()) for device in jax.local_devices(process)]
+
+
+def _rows_on(devices: Sequence[jax.Device]) -> NamedSharding:
+    return NamedSharding(Mesh(np.asarray(devices), (DEVICE_AXIS,)), PartitionSpec(DEVICE_AXIS))
 
 
 def put(array: np.ndarray) -> jax.Array:
-    """Put `[D, ...]` onto this host's D devices, one row each."""
-    mesh = Mesh(np.asarray(jax.local_devices()), (DEVICE_AXIS,))
-    return jax.device_put(array, NamedSharding(mesh, PartitionSpec(DEVICE_AXIS)))
+    """Put `[D, ...]` onto this host's D devices, one row each, as its part of an array over all hosts."""
+    if jax.process_count() == 1:
+        return jax.device_put(array, _rows_on(_devices()))
+    return jax.make_array_from_process_local_data(_rows_on(_devices()), array)
+
+
+def _own_rows(array: jax.Array) -> jax.Array:
+    """This host's rows of an array over all hosts, without a copy."""
+    shards = [shard.data for shard in array.addressable_shards]
+    shape = (len(shards), *array.shape[1:])
+    return jax.make_array_from_single_device_arrays(shape, _rows_on(jax.local_devices()), shards)
 
 
 def replicate(tree: Any) -> Any:
@@ -192,7 +203,9 @@ class Programs:
     def _call(self, name: str, times: int, make: Callable[[], Callable[..., Any]], *arguments: Any) -> Any:
         if (name, times) not in self._compiled:
             start = time.perf_counter()
-            self._compiled[name, times] = make().lower(*arguments).compile()
+            # pmap itself takes this host's rows. Its compiled program takes the arrays over all hosts, and
+            # so spares the conversion from one to the other that every call of pmap would make.
+            self._compiled[name, times] = make().lower(*jax.tree.map(_own_rows, arguments)).compile()
             self.compile_seconds += time.perf_counter() - start
         return self._compiled[name, times](*arguments)
 

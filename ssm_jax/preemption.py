@@ -7,8 +7,6 @@ import signal
 import threading
 from collections.abc import Iterator
 
-import numpy as np
-
 
 @contextlib.contextmanager
 def sigterm() -> Iterator[threading.Event]:
@@ -25,18 +23,3 @@ def sigterm() -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def any_host(*flags: bool) -> tuple[bool, ...]:
-    """Whether any host raises a flag, so that all of them act at the same step.
-
-    Args:
-      flags: of this host; every host calls with as many.
-    """
-    import jax
-
-    if jax.process_count() == 1:
-        return flags
-    from jax.experimental import multihost_utils
-
-    return tuple(bool(flag) for flag in multihost_utils.process_allgather(np.array(flags)).any(0))
