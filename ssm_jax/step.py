@@ -175,7 +175,7 @@ class Task:
             images, labels = self.batch(state, data, order, shard, shards)
 
         def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-            model = nnx.merge(graph, params, frozen, state.rest)
+            model = _merged(graph, params, frozen, state.rest)
             logits = model(images).astype(jnp.float32)
             loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
             return loss, (jnp.mean(logits.argmax(-1) == labels), nnx.split(model, nnx.Param, Frozen, ...)[3])
@@ -186,7 +186,7 @@ class Task:
             updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params, value=loss)
             params = optax.apply_updates(state.params, updates)
 
-        finite = jnp.isfinite(jnp.stack([loss, optax.global_norm(gradient)]))
+        finite = jnp.isfinite(jnp.stack([loss, optax.tree.norm(gradient)]))
         good = (state.failure[0] < 0) & finite.all()
         first = state.step % self.steps_per_epoch == 0
         totals = {
@@ -232,7 +232,7 @@ class Task:
         start = sums["batch"] * self.batch_size + shard * size
         images = lax.dynamic_slice_in_dim(data["images"], start, size)
         labels = lax.dynamic_slice_in_dim(data["labels"], start, size)
-        model = nnx.merge(graph, state.params, frozen, state.rest)
+        model = _merged(graph, state.params, frozen, state.rest)
         logits = model(batches.standardize(images).astype(self.dtype)).astype(jnp.float32)
         real = labels >= 0
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
@@ -249,8 +249,13 @@ class Task:
 
     def mask_counts(self, graph: nnx.GraphDef, state: State, frozen: nnx.State) -> dict[str, masks.Shares]:
         """How many weights each masked layer inverts, hides and keeps, by the layer's path."""
-        model = nnx.merge(graph, state.params, frozen, state.rest)
+        model = _merged(graph, state.params, frozen, state.rest)
         return {path: masks.count(layer.mask()) for path, layer in masked_layers(model)}
+
+
+def _merged(graph: nnx.GraphDef, *states: nnx.State) -> nnx.Module:
+    # A variable may only be updated at the trace level that made it: mapping makes new ones at this level.
+    return nnx.merge(graph, *jax.tree.map(lambda array: array, states))
 
 
 def no_sums() -> dict[str, jax.Array]:

@@ -1,0 +1,36 @@
+"""The exit statuses, and the one line that an unknown name gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from ssm_jax import errors
+
+
+@pytest.mark.parametrize(
+    ("error", "base", "status"),
+    [
+        (errors.InputError, ValueError, 2),
+        (errors.RunError, RuntimeError, 1),
+        (errors.Preempted, RuntimeError, 143),
+    ],
+)
+def test_exit_status(error, base, status):
+    assert issubclass(error, base)
+    assert error.exit_status == status
+
+
+def test_unknown_names_what_was_given_what_is_allowed_and_the_nearest():
+    error = errors.unknown("network", "conv9", ["fcn", "conv8"])
+    assert isinstance(error, errors.InputError)
+    assert str(error) == "unknown network 'conv9'; did you mean 'conv8'? (allowed: fcn, conv8)"
+
+
+def test_unknown_gives_no_hint_when_nothing_is_near():
+    message = str(errors.unknown("schedule", "zzz", ["cosine", "plateau"]))
+    assert message == "unknown schedule 'zzz' (allowed: cosine, plateau)"
+
+
+@pytest.mark.parametrize("given", [7, None, ""])
+def test_unknown_takes_whatever_the_user_wrote(given):
+    assert repr(given) in str(errors.unknown("network", given, iter(["fcn"])))
