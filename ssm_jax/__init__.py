@@ -6,8 +6,8 @@ from ssm_jax.layers import Conv, Dense, Frozen, Kernel, Masking, Score, Threshol
 from ssm_jax.networks import BATCH_AXIS, build
 from ssm_jax.trained import Trained, restore
 from ssm_jax.training import train_and_evaluate
+from ssm_jax.version import __version__
 
-__version__ = "0.1.0"
 __all__ = [
     "BATCH_AXIS",
     "Conv",
@@ -21,6 +21,7 @@ __all__ = [
     "Score",
     "Threshold",
     "Trained",
+    "__version__",
     "build",
     "default_config",
     "masked_layers",

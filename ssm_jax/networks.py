@@ -7,6 +7,7 @@ its name, masked or dense, for any image shape and number of classes.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -79,13 +80,12 @@ class Convolutional(nnx.Module):
         height, width_, channels = image_shape
         if min(height, width_) < smallest:
             raise errors.InputError(
-                f"images of {height}x{width_} are too small for conv{depth}, which halves them {pools} times: "
-                f"at least {smallest}x{smallest} is needed (fcn takes any size)"
+                f"images of {height}x{width_} are too small for conv{depth}, which halves them {pools} "
+                f"times: at least {smallest}x{smallest} is needed (fcn takes any size)"
             )
         filters = _widened([64 * 2 ** (i // 2) for i in range(depth)], width)
         self.convs = nnx.List(
-            Conv(i, o, masking=masking, rngs=rngs)
-            for i, o in zip([channels, *filters], filters, strict=False)
+            Conv(i, o, masking=masking, rngs=rngs) for i, o in itertools.pairwise([channels, *filters])
         )
         flat = (height // smallest) * (width_ // smallest) * filters[-1]
         self.denses = _denses([flat, *_widened((256, 256), width), classes], masking, rngs)
@@ -100,9 +100,7 @@ class Convolutional(nnx.Module):
 
 
 def _denses(features: Sequence[int], masking: Masking, rngs: nnx.Rngs) -> nnx.List:
-    return nnx.List(
-        Dense(i, o, masking=masking, rngs=rngs) for i, o in zip(features, features[1:], strict=False)
-    )
+    return nnx.List(Dense(i, o, masking=masking, rngs=rngs) for i, o in itertools.pairwise(features))
 
 
 def _head(denses: Sequence[Dense], images: jax.Array) -> jax.Array:

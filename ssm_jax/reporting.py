@@ -194,6 +194,7 @@ def table(summary: dict[str, Any]) -> str:
         return f"{factor * numbers['mean']:.2f}{deviation} %"
 
     seeds = summary["seeds"]
+    device = f"{summary['device_count']} x {summary['device']}"
     lines += [
         "",
         f"{summary['network']} on {summary['dataset']}, {summary['method']}, "
@@ -201,7 +202,7 @@ def table(summary: dict[str, Any]) -> str:
         + f"{summary['epochs']} epochs: test accuracy {spread('test_accuracy', 1)}, "
         f"remaining weights {spread('remaining_weights', 100)}",
         f"trained in {summary['train_seconds']:.1f} s ({summary['images_per_second']:,.0f} images/s) after "
-        f"{summary['compile_seconds']:.1f} s of compilation on {summary['device_count']} x {summary['device']}",
+        f"{summary['compile_seconds']:.1f} s of compilation on {device}",
     ]
     for failure in summary["failed_seeds"]:
         lines.append(

@@ -25,6 +25,7 @@ from ssm_jax import workdir as folders
 from ssm_jax.group import Group, Result
 from ssm_jax.parallel import Layout, Programs, pad_split, replicate
 from ssm_jax.step import Build
+from ssm_jax.version import __version__
 
 # Of a device's memory, the share that the states of the seeds beside each other may fill.
 _MEMORY_SHARE = 0.5
@@ -244,11 +245,6 @@ class _Run:
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that decide a result."""
-    packages = ("ssm_jax", "jax", "jaxlib", "flax", "optax", "numpy")
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
+    installed = {package: importlib.metadata.version(package) for package in packages}
+    return {"python": platform.python_version(), "ssm_jax": __version__} | installed

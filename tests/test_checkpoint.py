@@ -4,7 +4,10 @@ import pytest
 from ssm_jax import errors
 from ssm_jax.checkpoint import Checkpoints, flatten, pack, unflatten, unpack
 
-TREE = {"state": {"step": np.array([3, 3])}, "frozen": {"kernel": np.array([[[0.5, -0.5]], [[0.25, 0.25]]], np.float32)}}
+TREE = {
+    "state": {"step": np.array([3, 3])},
+    "frozen": {"kernel": np.array([[[0.5, -0.5]], [[0.25, 0.25]]], np.float32)},
+}
 
 
 def test_flatten_names_leaves_by_their_path_and_unflatten_is_its_inverse():

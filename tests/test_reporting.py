@@ -90,7 +90,11 @@ def test_a_line_torn_by_a_crash_is_left_out(tmp_path):
 
 
 def test_statistics_use_n_minus_one():
-    assert reporting.statistics([1.0, 3.0]) == {"mean": 2.0, "std": pytest.approx(2**0.5), "values": [1.0, 3.0]}
+    assert reporting.statistics([1.0, 3.0]) == {
+        "mean": 2.0,
+        "std": pytest.approx(2**0.5),
+        "values": [1.0, 3.0],
+    }
     assert reporting.statistics([5.0])["std"] == 0.0
 
 
@@ -110,8 +114,22 @@ def test_the_table_shows_layers_total_and_result():
         "device_count": 1,
         "failed_seeds": [{"seed": 2, "step": 7, "metric": "loss"}],
         "layers": [
-            {"name": "denses/0", "shape": [4, 2], "weights": 8, "inverted": 0.25, "hidden": 0.5, "kept": 0.25},
-            {"name": "denses/1", "shape": [2, 12], "weights": 24, "inverted": 0.0, "hidden": 1.0, "kept": 0.0},
+            {
+                "name": "denses/0",
+                "shape": [4, 2],
+                "weights": 8,
+                "inverted": 0.25,
+                "hidden": 0.5,
+                "kept": 0.25,
+            },
+            {
+                "name": "denses/1",
+                "shape": [2, 12],
+                "weights": 24,
+                "inverted": 0.0,
+                "hidden": 1.0,
+                "kept": 0.0,
+            },
         ],
     }
     text = reporting.table(summary)

@@ -49,7 +49,12 @@ def wait_until(condition, process, seconds=120):
 
 def start(workdir, cache):
     return subprocess.Popen(
-        command(workdir), cwd=ROOT, env=environment(cache), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(workdir),
+        cwd=ROOT,
+        env=environment(cache),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -65,7 +70,9 @@ def arrays(workdir):
 
     checkpoints = Checkpoints(workdir / "checkpoints" / "0" / "latest")
     with ocp.CheckpointManager(checkpoints.directory.absolute()) as manager:
-        restored = manager.restore(checkpoints.latest(), args=ocp.args.Composite(arrays=ocp.args.StandardRestore()))
+        restored = manager.restore(
+            checkpoints.latest(), args=ocp.args.Composite(arrays=ocp.args.StandardRestore())
+        )
     return dict(restored["arrays"])
 
 
@@ -137,7 +144,7 @@ def test_a_corrupt_checkpoint_is_one_clear_line(tmp_path, cache, uninterrupted):
     shutil.copytree(uninterrupted, workdir)
     (workdir / "summary.json").unlink()
     for file in (workdir / "checkpoints").rglob("*"):
-        if file.is_file() and "ocdbt" in str(file) or file.parent.name == "d":
+        if (file.is_file() and "ocdbt" in str(file)) or file.parent.name == "d":
             file.write_bytes(b"damaged")
     done = run(workdir, cache)
     assert done.returncode == 2

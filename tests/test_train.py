@@ -11,7 +11,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 def train(*arguments, cwd=ROOT):
-    return subprocess.run([sys.executable, str(ROOT / "train.py"), *arguments], cwd=cwd, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *arguments], cwd=cwd, capture_output=True, text=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,11 @@ def program():
 
 @pytest.mark.parametrize(
     ("config", "workdir"),
-    [("configs/conv8.py", "runs/conv8"), ("configs/conv8.py:dense", "runs/conv8-dense"), ("a/b/c.py", "runs/c")],
+    [
+        ("configs/conv8.py", "runs/conv8"),
+        ("configs/conv8.py:dense", "runs/conv8-dense"),
+        ("a/b/c.py", "runs/c"),
+    ],
 )
 def test_the_default_workdir(program, config, workdir):
     assert program.default_workdir(config) == workdir
@@ -39,7 +45,10 @@ def test_the_default_workdir(program, config, workdir):
         (["--config=configs/digits.py", "--config.seeed=1"], "did you mean 'seed'?"),
         (["--config=configs/digits.py", "--config.training.epochs=ten"], "invalid literal"),
         (["--config=configs/digits.py", "--config.optimizer.name=adm"], "did you mean 'adam'?"),
-        (["--config=configs/digits.py", "--config.model.width=0"], "config.model.width is 0.0; allowed is above 0"),
+        (
+            ["--config=configs/digits.py", "--config.model.width=0"],
+            "config.model.width is 0.0; allowed is above 0",
+        ),
         (["--config=configs/digits.py", "--config.data.name=digit"], "did you mean 'digits'?"),
         (["--config=configs/digits.py", "--workdri=x"], "workdri"),
         (["--config=configs/digits.py", "epochs=3"], "'epochs=3'"),
@@ -56,7 +65,9 @@ def test_bad_input_is_one_line_and_exit_status_2(arguments, message, tmp_path):
 
 def test_a_failed_run_has_exit_status_1(tmp_path):
     done = train(
-        "--config=configs/digits.py:dense", "--config.optimizer.learning_rate=1e30", f"--workdir={tmp_path / 'run'}"
+        "--config=configs/digits.py:dense",
+        "--config.optimizer.learning_rate=1e30",
+        f"--workdir={tmp_path / 'run'}",
     )
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()

@@ -107,7 +107,9 @@ def test_seeds_are_trained_together_and_reported_one_by_one(tmp_path):
     assert summary["seeds"] == [3, 4, 5]
     assert sorted({line["seed"] for line in lines}) == [3, 4, 5] and len(lines) == 6
     assert len(set(summary["test_accuracy"]["values"])) > 1
-    assert summary["test_accuracy"]["std"] == pytest.approx(np.std(summary["test_accuracy"]["values"], ddof=1))
+    assert summary["test_accuracy"]["std"] == pytest.approx(
+        np.std(summary["test_accuracy"]["values"], ddof=1)
+    )
     assert ssm_jax.restore(tmp_path, seed=5).seed == 5
 
 
@@ -116,7 +118,9 @@ def test_seeds_in_several_groups_give_what_one_group_gives(tmp_path):
     config = small(seeds=3, parallel="data", **{"training.seeds_per_device": 1})
     apart = ssm_jax.train_and_evaluate(config, tmp_path / "three")
     assert apart["seeds"] == together["seeds"]
-    np.testing.assert_allclose(apart["remaining_weights"]["values"], together["remaining_weights"]["values"], atol=5e-3)
+    np.testing.assert_allclose(
+        apart["remaining_weights"]["values"], together["remaining_weights"]["values"], atol=5e-3
+    )
     assert sorted(path.name for path in (tmp_path / "three" / "checkpoints").iterdir()) == ["0", "1", "2"]
 
 
@@ -153,7 +157,9 @@ def test_a_network_of_the_users_own_trains_and_comes_back(tmp_path):
 
 def test_a_network_without_our_layers_is_refused(tmp_path):
     with pytest.raises(ssm_jax.InputError, match="nothing can be masked"):
-        ssm_jax.train_and_evaluate(small(), tmp_path / "run", model=lambda rngs: nnx.Linear(64, 10, rngs=rngs))
+        ssm_jax.train_and_evaluate(
+            small(), tmp_path / "run", model=lambda rngs: nnx.Linear(64, 10, rngs=rngs)
+        )
 
 
 def test_the_best_validation_state_is_kept_beside_the_latest(tmp_path):
