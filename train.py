@@ -6,6 +6,7 @@ input can't be run, 143 stopped by SIGTERM with the state saved.
 
 from __future__ import annotations
 
+import logging
 import pathlib
 import sys
 
@@ -72,6 +73,10 @@ def main(argv: list[str]) -> int:
         parse(argv)
         import ssm_jax
         from ssm_jax import hosts
+
+        # What takes long before training starts, such as decoding a dataset, says so.
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("ssm_jax").setLevel(logging.INFO)
 
         hosts.join(COORDINATOR.value, PROCESSES.value, PROCESS.value, HEARTBEAT.value)
         workdir = WORKDIR.value or default_workdir(config_flags.get_config_filename(FLAGS["config"]))

@@ -7,7 +7,6 @@ not depend on a random generator staying the same; a signed constant takes one b
 
 from __future__ import annotations
 
-import logging
 import pathlib
 import shutil
 from typing import Any
@@ -17,8 +16,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ssm_jax import errors
-
-logging.getLogger("absl").addFilter(lambda record: record.levelno >= logging.WARNING)
 
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:

@@ -156,6 +156,8 @@ class Group:
             self._state, self._frozen = (layout.place(tree[name]) for name in ("state", "frozen"))
             self._train_seconds += meta["train_seconds"]
             self._compile_seconds += meta["compile_seconds"]
+            if self._primary:
+                print(f"continuing from step {step}", flush=True)
         self._best.forget_after(step)
         if self._best.latest() is not None:
             self._best_accuracy = self._best.meta()["validation_accuracy"]

@@ -166,6 +166,7 @@ class _Run:
                 folders.make(self.workdir)
                 folders.write_json(self.workdir / "run.json", self.stored)
 
+        _say(self._headline(shapes))
         on_device = {"train": replicate({"images": data.train_images, "labels": data.train_labels})}
         for split in ("validation", "test"):
             images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
@@ -193,6 +194,16 @@ class _Run:
                     results.append(group.train())
         metrics.close()
         return self._finish(results, shapes)
+
+    def _headline(self, shapes: dict[str, tuple[int, ...]]) -> str:
+        config, stored = self.config, self.stored
+        weights = sum(int(np.prod(shape)) for shape in shapes.values())
+        seeds = f"{config.seeds} seeds from {config.seed}" if config.seeds > 1 else f"seed {config.seed}"
+        return (
+            f"{stored['network']} on {config.data.name}, {config.mask.rule}, {weights:,} weights, {seeds}, batch "
+            f"{config.training.batch_size}, {config.training.precision}, on {jax.device_count()} x "
+            f"{jax.devices()[0].device_kind}, into {self.workdir}"
+        )
 
     def _finish(self, results: list[Result], shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
         config, stored = self.config, self.stored

@@ -1,5 +1,4 @@
 import json
-import logging
 
 import jax
 import jax.numpy as jnp
@@ -184,9 +183,3 @@ def test_group_sizes_are_even_and_fit_the_devices():
     assert training.seeds_per_group(small(seeds=3), conv, "data") == 1
     config = small(seeds=10, **{"training.seeds_per_device": 4})
     assert training.seeds_per_group(config, conv, "data") == 4
-
-
-def test_orbax_is_quiet(finished, caplog):
-    with caplog.at_level(logging.INFO):
-        ssm_jax.restore(finished[0])
-    assert not [record for record in caplog.records if record.name == "absl"]

@@ -1,0 +1,62 @@
+"""The README's snippet runs, and its results table holds what the files in `results/` say."""
+
+import json
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+# What the paper says of a row: dense accuracy, accuracy and remaining weights in %.
+PAPER = {
+    "fcn": "97.48 at 3.77",
+    "fcn-tuned": "97.48 at 3.77",
+    "conv2-5-epochs": "68.37 at 0.60 (100 epochs)",
+}
+
+
+def row(path):
+    summary = json.loads(path.read_text())
+    seeds = len(summary["seeds"])
+    accuracy, remaining = summary["test_accuracy"], summary["remaining_weights"]
+
+    def spread(numbers, factor):
+        deviation = f" ± {factor * numbers['std']:.2f}" if seeds > 1 else ""
+        return f"{factor * numbers['mean']:.2f}{deviation}"
+
+    cells = [
+        f"`{path.stem}`",
+        summary["network"],
+        summary["dataset"],
+        str(summary["epochs"]),
+        str(seeds),
+        spread(accuracy, 1),
+        spread(remaining, 100),
+        PAPER.get(path.stem, ""),
+        f"{summary['train_seconds']:.0f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def table():
+    head = "| file | network | data | epochs | seeds | accuracy % | remaining % | paper % | train s |"
+    rows = [row(path) for path in sorted((ROOT / "results").glob("*.json"))]
+    return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
+
+
+def test_the_results_table_is_what_the_files_say():
+    found = re.search(r"<!-- results -->\n(.*?)\n<!-- end of results -->", README, re.S)
+    assert found and found[1] == table()
+
+
+def test_the_snippet_runs(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"<!-- snippet -->\n```python\n(.*?)```", README, re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out.strip().endswith("(256, 10)")
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README))
+def test_links_lead_to_files(link):
+    assert (ROOT / link).exists()
