@@ -78,6 +78,27 @@ def test_sigterm_saves_mid_epoch_and_the_run_goes_on_from_there(tmp_path, cache,
     assert_same_end(workdir, uninterrupted)
 
 
+def test_several_groups_of_seeds_go_on_in_the_group_that_was_killed(tmp_path, cache):
+    flags = [
+        "--config.seeds=3",
+        "--config.parallel=data",
+        "--config.training.seeds_per_device=1",
+        "--config.training.batch_size=64",
+        "--config.training.epochs=8",
+        "--config.training.steps_per_call=5",
+        "--config.checkpoint.seconds=0.1",
+    ]
+    processes.run(tmp_path / "whole", cache, *flags)
+    killed = tmp_path / "killed"
+    process = processes.start(killed, cache, *flags)
+    processes.wait_until(lambda: (killed / "checkpoints" / "1" / "latest").exists(), process)
+    process.kill()
+    process.communicate()
+    processes.run(killed, cache, *flags)
+    assert facts(killed) == facts(tmp_path / "whole")
+    assert sorted({line["seed"] for line in facts(killed)}) == [0, 1, 2]
+
+
 def test_a_corrupt_checkpoint_is_one_clear_line(tmp_path, cache, uninterrupted):
     workdir = tmp_path / "run"
     shutil.copytree(uninterrupted, workdir)

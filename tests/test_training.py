@@ -9,6 +9,7 @@ from flax import nnx
 import ssm_jax
 from ssm_jax import config as configuration
 from ssm_jax import reporting, training
+from ssm_jax.parallel import Programs
 
 
 def small(**overrides):
@@ -128,6 +129,26 @@ def test_a_loss_that_is_not_finite_names_step_and_metric(tmp_path):
     with pytest.raises(ssm_jax.RunError, match=r"(loss|gradient norm) is not finite at step \d+ \(epoch 1\)"):
         ssm_jax.train_and_evaluate(config, tmp_path)
     assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_failed_seed_is_listed_and_the_others_finish_as_they_would_have(tmp_path, monkeypatch):
+    healthy = ssm_jax.train_and_evaluate(small(seeds=3), tmp_path / "healthy")
+    initialize = Programs.initialize
+
+    def poisoned(self, seeds):
+        state, frozen = (self.layout.gather(tree) for tree in initialize(self, seeds))
+        for kernel in jax.tree.leaves(frozen):
+            kernel[1] = np.nan
+        return self.layout.place(state), self.layout.place(frozen)
+
+    monkeypatch.setattr(Programs, "initialize", poisoned)
+    summary = ssm_jax.train_and_evaluate(small(seeds=3), tmp_path / "poisoned")
+    assert summary["failed_seeds"] == [{"seed": 1, "step": 0, "metric": "loss"}]
+    assert summary["seeds"] == [0, 2]
+    values = healthy["test_accuracy"]["values"]
+    assert summary["test_accuracy"]["values"] == [values[0], values[2]]
+    lines = reporting.read_metrics(tmp_path / "poisoned" / "metrics.jsonl")
+    assert {line["seed"] for line in lines} == {0, 2}
 
 
 class Own(nnx.Module):
