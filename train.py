@@ -77,6 +77,8 @@ def main(argv: list[str]) -> int:
         # What takes long before training starts, such as decoding a dataset, says so.
         logging.basicConfig(format="%(message)s")
         logging.getLogger("ssm_jax").setLevel(logging.INFO)
+        # Orbax logs the traceback of a failed save, which arrives here as an error of one line.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
 
         hosts.join(COORDINATOR.value, PROCESSES.value, PROCESS.value, HEARTBEAT.value)
         workdir = WORKDIR.value or default_workdir(config_flags.get_config_filename(FLAGS["config"]))

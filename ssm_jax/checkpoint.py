@@ -80,6 +80,14 @@ def _packed_template(leaves: dict[str, Any], names: list[str]) -> dict[str, np.n
     return template
 
 
+def _brief(error: Exception) -> str:
+    """The first line of an error of Orbax or TensorStore, which can be very long."""
+    text = str(error).strip().partition("\n")[0] or type(error).__name__
+    if "RESOURCE_EXHAUSTED" in text or "No space left" in text:
+        return "no space left on the device"
+    return text[:200]
+
+
 class Checkpoints:
     """The checkpoints of one group of networks: the latest step only, replaced when a newer is safe.
 
@@ -93,7 +101,7 @@ class Checkpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
-            options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True)
+            options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True, cleanup_tmp_directories=True)
             self._manager = ocp.CheckpointManager(self.directory.absolute(), options=options)
         return self._manager
 
@@ -141,8 +149,7 @@ class Checkpoints:
                 raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> errors.RunError:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return errors.RunError(f"cannot save a checkpoint in {self.directory}: {reason}")
+        return errors.RunError(f"cannot save a checkpoint in {self.directory}: {_brief(error)}")
 
     def meta(self) -> dict[str, Any]:
         """The JSON values of the newest step.
@@ -159,7 +166,7 @@ class Checkpoints:
         except Exception as error:  # Orbax and TensorStore raise many types for a damaged file.
             raise errors.InputError(
                 f"the checkpoint {self.directory / str(step)} is corrupt or of another network: delete "
-                f"{self.directory} to begin again ({str(error).strip().splitlines()[0][:200]})"
+                f"{self.directory} to begin again ({_brief(error)})"
             ) from error
 
     def restore(self, template: Any) -> tuple[Any, dict[str, Any]]:
