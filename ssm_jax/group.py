@@ -241,8 +241,8 @@ class Group:
         steps_per_epoch = self._programs.task.steps_per_epoch
         totals = self._programs.layout.gather(self._state.totals)
         values = {
-            "train_loss": np.float64(totals["loss"]) / steps_per_epoch,
-            "train_accuracy": 100 * np.float64(totals["accuracy"]) / steps_per_epoch,
+            "train_loss": totals["loss"].astype(np.float64) / steps_per_epoch,
+            "train_accuracy": 100 * totals["accuracy"].astype(np.float64) / steps_per_epoch,
         }
         for split in self._sizes:
             if self._sizes[split]:

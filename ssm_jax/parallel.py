@@ -282,7 +282,7 @@ class Programs:
             sums = self._call(f"evaluate {total}", count, make, state, frozen, sums, data)
             jax.block_until_ready(sums)
         gathered = self.layout.gather(sums)
-        return np.float64(gathered["loss"]), np.float64(gathered["correct"])
+        return gathered["loss"].astype(np.float64), gathered["correct"].astype(np.float64)
 
     def mask_counts(self, state: State, frozen: nnx.State) -> dict[str, np.ndarray]:
         """By the path of every masked layer, the numbers of -1, 0 and +1: int `[S, 3]`."""

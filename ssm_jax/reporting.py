@@ -167,7 +167,7 @@ def table(summary: dict[str, Any]) -> str:
     Args:
       summary: the content of `summary.json`.
     """
-    rows = [("layer", "kernel", "weights", "-1 %", "0 %", "+1 %")]
+    rows: list[tuple[str, ...]] = [("layer", "kernel", "weights", "-1 %", "0 %", "+1 %")]
     for layer in summary["layers"]:
         shares = (f"{100 * layer[name]:.2f}" for name in ("inverted", "hidden", "kept"))
         rows.append((layer["name"], "x".join(map(str, layer["shape"])), f"{layer['weights']:,}", *shares))

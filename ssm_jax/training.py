@@ -154,6 +154,8 @@ class _Run:
 
         if self.stored is None:
             self.stored = {
+                "dataset": data.name,
+                "dataset_version": data.version,
                 "config": config.to_dict(),
                 "network": config.model.name if model is None else type(task.abstract()).__name__,
                 "own_model": model is not None,
@@ -165,6 +167,11 @@ class _Run:
             if jax.process_index() == 0:
                 folders.make(self.workdir)
                 folders.write_json(self.workdir / "run.json", self.stored)
+        elif self.stored["dataset_version"] != data.version:
+            raise errors.InputError(
+                f"{data.name} has changed since the run in {self.workdir} began (version {data.version} "
+                f"here, {self.stored['dataset_version']} there): choose another --workdir"
+            )
 
         _say(self._headline(shapes))
         on_device = {"train": replicate({"images": data.train_images, "labels": data.train_labels})}
@@ -197,11 +204,12 @@ class _Run:
 
     def _headline(self, shapes: dict[str, tuple[int, ...]]) -> str:
         config, stored = self.config, self.stored
+        assert stored is not None
         weights = sum(int(np.prod(shape)) for shape in shapes.values())
         seeds = f"{config.seeds} seeds from {config.seed}" if config.seeds > 1 else f"seed {config.seed}"
         return (
-            f"{stored['network']} on {config.data.name}, {config.mask.rule}, {weights:,} weights, {seeds}, batch "
-            f"{config.training.batch_size}, {config.training.precision}, on {jax.device_count()} x "
+            f"{stored['network']} on {stored['dataset']}, {config.mask.rule}, {weights:,} weights, {seeds}, "
+            f"batch {config.training.batch_size}, {config.training.precision}, on {jax.device_count()} x "
             f"{jax.devices()[0].device_kind}, into {self.workdir}"
         )
 
@@ -229,7 +237,7 @@ class _Run:
             )
         summary = {
             "network": stored["network"],
-            "dataset": config.data.name,
+            "dataset": stored["dataset"],
             "method": config.mask.rule,
             "weights": sum(layer["weights"] for layer in layers),
             "seeds": [result.seeds[i] for result, i in good],

@@ -1,0 +1,58 @@
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ssm_jax
+from ssm_jax import batches, config, datasets, layers
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of two seeds."""
+    settings = config.default()
+    settings.update_from_flattened_dict(
+        {"data.name": "digits", "model.width": 0.1, "training.epochs": 2, "seed": 5, "seeds": 2}
+    )
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    return workdir, ssm_jax.train_and_evaluate(settings, workdir)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_restored_network_has_the_accuracy_of_the_summary(run, place):
+    workdir, summary = run
+    trained = ssm_jax.restore(workdir, seed=5 + place)
+    data = datasets.load("digits")
+    logits = trained.model(batches.standardize(jnp.asarray(data.test_images)))
+    accuracy = 100 * np.mean(logits.argmax(-1) == data.test_labels)
+    assert summary["test_accuracy"]["values"][place] == pytest.approx(accuracy)
+
+
+def test_masks_are_the_scores_beyond_the_threshold(run):
+    trained = ssm_jax.restore(run[0])
+    for path, layer in layers.masked_layers(trained.model):
+        scores, threshold = np.asarray(layer.scores[...]), float(layer.threshold[...])
+        expected = np.where(scores > threshold, 1, np.where(scores < -threshold, -1, 0))
+        np.testing.assert_array_equal(trained.masks[path], expected)
+        assert trained.masks[path].dtype == np.int8
+
+
+def test_config_seed_and_step_come_back(run):
+    trained = ssm_jax.restore(run[0])
+    assert (trained.seed, trained.step) == (5, 2 * 12) and trained.config.model.width == 0.1
+
+
+def test_what_is_not_there_is_named(run, tmp_path):
+    with pytest.raises(ssm_jax.InputError, match="holds no run"):
+        ssm_jax.restore(tmp_path)
+    with pytest.raises(ssm_jax.InputError, match="no seed 7: it has 5 to 6"):
+        ssm_jax.restore(run[0], seed=7)
+    with pytest.raises(ssm_jax.InputError, match="no checkpoint"):
+        ssm_jax.restore(run[0], best=True)
+
+
+def test_a_run_that_has_just_begun_has_no_checkpoint_yet(run, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps(json.loads((run[0] / "run.json").read_text())))
+    with pytest.raises(ssm_jax.InputError, match=r"no checkpoint in .* yet"):
+        ssm_jax.restore(tmp_path)
