@@ -66,6 +66,16 @@ class Masking:
             raise errors.InputError(f"threshold {self.threshold} is not in [0, 1]")
 
 
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _draw(
+    masking: Masking, kernel_key: jax.Array, score_key: jax.Array, shape: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Kernel, scores and threshold; compiled once for all layers of a shape."""
+    scores = masking.score_init(score_key, shape, jnp.float32)
+    threshold = masks.fixed_threshold(scores, masking.threshold)
+    return masking.kernel_init(kernel_key, shape, jnp.float32), scores, threshold
+
+
 class Masked(nnx.Module):
     """A frozen kernel under a mask of trainable scores: the common part of `Dense` and `Conv`.
 
@@ -78,14 +88,13 @@ class Masked(nnx.Module):
     def __init__(self, shape: Sequence[int], *, masking: Masking, rngs: nnx.Rngs) -> None:
         self.rule = masking.rule
         self.dtype = masking.dtype
-        kernel = masking.kernel_init(rngs.params(), tuple(shape), jnp.float32)
+        kernel, scores, threshold = _draw(masking, rngs.params(), rngs.scores(), tuple(shape))
         if masking.rule is None:
             self.kernel = nnx.Param(kernel)
             return
-        scores = masking.score_init(rngs.scores(), tuple(shape), jnp.float32)
         self.kernel = Kernel(kernel)
         self.scores = Score(scores)
-        self.threshold = Threshold(masks.fixed_threshold(scores, masking.threshold))
+        self.threshold = Threshold(threshold)
 
     def mask(self) -> jax.Array:
         """The mask, float32, in the kernel's shape: -1 (invert), 0 (hide) or 1 (keep).

@@ -155,7 +155,7 @@ class Programs:
       layout: which device trains what.
 
     Attributes:
-      compile_seconds: time spent in tracing and compiling so far.
+      compile_seconds: time spent in initialising, tracing and compiling so far.
 
     Raises:
       InputError: the batch does not divide by the devices that share it.
@@ -215,8 +215,13 @@ class Programs:
         Args:
           seeds: S of them.
         """
-        seeds = self.layout.place(np.asarray(seeds, np.int32))
-        return self._call("initialize", 1, lambda: self._spread(self.task.initialize), seeds)
+        # Not one program: XLA takes minutes to compile the random draws of a hundred layers at once, and
+        # a moment for each of the few shapes among them.
+        start = time.perf_counter()
+        trees = [jax.device_get(self.task.initialize(np.int32(seed))) for seed in seeds]
+        self.compile_seconds += time.perf_counter() - start
+        state, frozen = jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+        return self.layout.place(state), self.layout.place(frozen)
 
     def order(self, state: State) -> jax.Array:
         """The order of every network's current epoch: int32 `[D, G, steps, B]`."""

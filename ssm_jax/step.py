@@ -110,7 +110,7 @@ class Task:
             step=jnp.zeros((), jnp.int32),
             params=params,
             rest=rest,
-            optimizer=self.optimizer.init(params),
+            optimizer=jax.jit(self.optimizer.init)(params),
             totals={"loss": zero, "accuracy": zero},
             failure=jnp.array([-1, 0], jnp.int32),
         )

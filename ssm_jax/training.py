@@ -79,7 +79,7 @@ def use_compilation_cache(folder: str) -> None:
     if folder == "auto":
         folder = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "ssm_jax", "compiled")
     jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 
 def _say(text: str) -> None:

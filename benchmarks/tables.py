@@ -1,0 +1,64 @@
+"""The report of `benchmarks.train` as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks import devices
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    """Some significant digits, without an exponent; a dash for None."""
+    if value is None or not math.isfinite(value) or value == 0:
+        return "-"
+    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
+
+
+def text(report: dict[str, Any]) -> str:
+    """The report as text."""
+    device, versions = report["device"], report["versions"]
+    rates = (f"{p} {_number(rate['median'])} TFLOP/s" for p, rate in report["matmul"].items())
+    steps = [["network", "precision", "signed ms", "dense ms", "torch ms", "signed/dense", "torch/signed"]]
+    steps[0] += ["images/s", "% of matmul", "paper's run"]
+    seeds = [["network", "precision", "seeds", "one ms", "vmap ms", "im2col one", "im2col vmap"]]
+    seeds[0] += ["vmap gains", "im2col one", "im2col vmap", "fastest"]
+    for name, facts in report["networks"].items():
+        for precision, unit in facts["steps"].items():
+            times = [unit["contenders"].get(c, {}).get("median") for c in ("signed", "dense", "torch")]
+            ratios = [unit["signed_over_dense"], unit["torch_over_signed"]]
+            steps.append([name, precision, *map(_number, [*times, *ratios])])
+            steps[-1] += [f"{unit['images_per_second']['signed']:,.0f}", _number(100 * unit["matmul_share"])]
+            steps[-1] += [f"{_number(unit['paper_run_seconds'])} s"]
+        if unit := facts["seeds"]:
+            forms = ("vmap", "im2col_one", "im2col_vmap")
+            times = [unit["contenders"].get(c, {}).get("median") for c in ("one", *forms)]
+            gains = [unit["gain_over_one_after_another"].get(form) for form in forms]
+            seeds.append([name, unit["precision"], str(unit["count"]), *map(_number, [*times, *gains])])
+            seeds[-1] += [unit["fastest"]]
+    parts = [
+        f"{device['count']} x {device['kind']}, {device['cores']} cores; "
+        + ", ".join(f"{package} {version}" for package, version in versions.items()),
+        f"batch {report['settings']['batch']}, {report['date']}, {report['seconds']:.0f} s; "
+        f"matmul {', '.join(rates)}",
+    ]
+    if len(steps) > 1:
+        parts.append("\nmilliseconds per training step, one seed\n" + _columns(steps))
+    if len(seeds) > 1:
+        title = "\nmilliseconds per step of all seeds together; gains over one seed after another\n"
+        parts.append(title + _columns(seeds))
+    for network, losses in report.get("devices", {}).items():
+        parts.append(f"\n{network}: loss of step {devices.STEPS} on so many virtual devices")
+        rows = [["devices", "loss", "largest difference from 1 device in any step"]]
+        for count, values in losses.items():
+            difference = max(abs(a - b) for a, b in zip(values, losses["1"]))
+            rows.append([count, f"{values[-1]:.6f}", f"{difference:.1e}"])
+        parts.append(_columns(rows))
+    return "\n".join(parts + [f"note: {note}" for note in report["notes"]])

@@ -1,0 +1,222 @@
+"""The benchmark: counted operations, its PyTorch twin against JAX, its forms of convolution, its report."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from benchmarks import contenders, devices, flops, tables, timing
+from ssm_jax import experiment
+from ssm_jax.batches import standardize
+from ssm_jax.layers import Conv, Masking, masked_layers
+from ssm_jax.networks import BATCH_AXIS, build
+
+MNIST, CIFAR = (28, 28, 1), (32, 32, 3)
+
+
+def operations(name, image_shape, **options) -> list[int]:
+    return flops.forward(lambda rngs: build(name, image_shape, 10, rngs=rngs, **options), image_shape)
+
+
+def test_operations_of_fcn():
+    layers = operations("fcn", MNIST)
+    assert layers == [2 * 784 * 300, 2 * 300 * 100, 2 * 100 * 10]
+    assert sum(layers) == 2 * 266_200
+    assert flops.training(layers) == 6 * 266_200 - 2 * 784 * 300
+
+
+def test_operations_of_conv2():
+    layers = operations("conv2", CIFAR)
+    convs = [2 * 32 * 32 * 9 * 3 * 64, 2 * 32 * 32 * 9 * 64 * 64]
+    assert layers == [*convs, 2 * 16_384 * 256, 2 * 256 * 256, 2 * 256 * 10]
+    assert sum(layers) == 87_561_216
+
+
+def test_operations_of_a_strided_convolution():
+    layers = operations("resnet20", CIFAR, normalization="batch")
+    assert layers[0] == 2 * 32 * 32 * 9 * 3 * 16
+    assert len(layers) == 1 + 9 * 2 + 3 + 1
+    # The first blocks: a 1x1 convolution and a projection each, which in stages 2 and 3 halve the image.
+    assert layers.count(2 * 32 * 32 * 16 * 16) == 2
+    assert layers.count(2 * 8 * 8 * 32 * 64) == 4
+
+
+@pytest.mark.parametrize("size", [5, 8])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("window", [1, 3])
+def test_im2col_is_the_convolution(window, stride, size):
+    layer = Conv(3, 4, window, stride, masking=Masking(), rngs=nnx.Rngs(0))
+    images = jax.random.normal(jax.random.key(1), (2, size, size, 3))
+    expected = layer(images)
+    with contenders.convolution("im2col"):
+        np.testing.assert_allclose(layer(images), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(layer(images), expected)
+
+
+def test_the_dense_twin_is_the_same_network():
+    config = contenders.config("conv2", 8, "float32", dense=True)
+    signed = contenders.config("conv2", 8, "float32")
+    assert (config.mask.rule, signed.mask.rule) == ("dense", "signed")
+    assert config.model == signed.model
+
+
+class Sleeper:
+    """A contender whose calls are counted."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.compile_seconds, self.calls = steps, 0.0, 0
+
+    def call(self) -> None:
+        self.calls += 1
+
+
+def test_turns_are_counted_and_stop_in_time():
+    made = {"a": Sleeper(2), "b": Sleeper(1)}
+    results = timing.measure(made, repeats=5, seconds=0.0, until=np.inf)
+    assert [len(result["ms_per_step"]) for result in results.values()] == [5, 5]
+    assert made["a"].calls == 2 + 5
+    results = timing.measure(made, repeats=5, seconds=0.0, until=0.0)
+    assert len(results["b"]["ms_per_step"]) == timing.LEAST_REPEATS
+
+
+def test_ratio_is_the_median_within_turns():
+    above, below = ({"cold": False, "ms_per_step": v} for v in ([2.0, 30.0, 8.0], [1.0, 10.0, 2.0]))
+    assert timing.ratio(above, below) == 3.0
+    assert timing.ratio(above, below, 4) == 12.0
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A tiny run of the whole benchmark on fcn, in a process with one device."""
+    path = tmp_path_factory.mktemp("benchmark") / "out.json"
+    flags = "--networks fcn --batch 8 --examples 32 --repeats 1 --seconds 0 --matmul 64 --seeds 2 --no-torch"
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1", "PYTHONWARNINGS": "error"}
+    command = [sys.executable, "-m", "benchmarks.train", *flags.split(), "--json", str(path)]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
+    return json.loads(path.read_text()), process.stdout
+
+
+def test_report_holds_every_measurement(run):
+    report, _ = run
+    assert {"python", "jax", "jaxlib", "flax"} <= set(report["versions"])
+    assert report["device"]["count"] == 1 and report["device"]["kind"]
+    assert report["settings"]["batch"] == 8 and report["date"]
+    assert len(report["matmul"]["float32"]["tflops"]) == 5
+    fcn = report["networks"]["fcn"]
+    assert (fcn["weights"], fcn["epochs"], fcn["examples"]) == (266_200, 100, 60_000)
+    unit = fcn["steps"]["float32"]
+    assert set(unit["contenders"]) == {"signed", "dense"}
+    for result in unit["contenders"].values():
+        assert len(result["ms_per_step"]) == 1 and result["steps_per_call"] == 4
+    signed, dense = (unit["contenders"][name]["median"] for name in ("signed", "dense"))
+    assert unit["signed_over_dense"] == pytest.approx(signed / dense)
+    assert unit["images_per_second"]["signed"] == pytest.approx(8 / signed * 1e3)
+    assert unit["paper_run_seconds"] == pytest.approx(signed / 1e3 * 7_500 * 100)
+    assert unit["torch_over_signed"] is None
+    assert fcn["seeds"]["count"] == 2 and set(fcn["seeds"]["contenders"]) == {"one", "vmap"}
+
+
+def test_report_is_printed_as_a_table(run):
+    report, printed = run
+    assert printed.strip() == tables.text(report)
+    assert "fcn" in printed and "266" not in printed
+
+
+def test_more_than_one_device_is_refused(capsys):
+    from benchmarks import train
+
+    with pytest.raises(SystemExit):
+        train.parse([])
+    assert "one device is measured" in capsys.readouterr().err
+
+
+def test_losses_of_virtual_devices():
+    losses = devices.losses("fcn")
+    assert len(losses) == devices.STEPS and np.isfinite(losses).all()
+
+
+def twin(name, image_shape, width):
+    """A JAX training and its PyTorch twin with the same kernels, scores, thresholds and one batch."""
+    pytorch = pytest.importorskip("benchmarks.pytorch", exc_type=ImportError)
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (16, *image_shape), np.uint8)
+    labels = generator.integers(0, 10, 16).astype(np.int32)
+    config = contenders.config(name, 16, "float32")
+    config.model.width = width
+    config.optimizer.learning_rate, config.optimizer.weight_decay = 0.05, 0.01
+    task = experiment.task(config, experiment.network(config, image_shape, 10), 16)
+    training = pytorch.Training(
+        pytorch.build(name, image_shape, 10, width),
+        images,
+        labels,
+        batch_size=16,
+        learning_rate=0.05,
+        weight_decay=0.01,
+        decay_steps=10,
+    )
+    model = task.network(0)
+    layers = {
+        path: tuple(np.asarray(v[...]) for v in (layer.kernel, layer.scores, layer.threshold))
+        for path, layer in masked_layers(model)
+    }
+    pytorch.load(training.network, layers)
+    return task, model, training, {"images": images, "labels": labels}
+
+
+@pytest.mark.parametrize(("name", "image_shape", "width"), [("fcn", MNIST, 1.0), ("conv2", (8, 8, 3), 0.25)])
+def test_pytorch_takes_the_same_steps(name, image_shape, width):
+    task, model, training, data = twin(name, image_shape, width)
+    data = {key: jnp.asarray(array) for key, array in data.items()}
+    logits = training.logits(training.images).detach().numpy()
+    np.testing.assert_allclose(logits, model(standardize(data["images"])), rtol=1e-4, atol=1e-4)
+    before = {path: np.asarray(layer.scores[...]) for path, layer in masked_layers(model)}
+
+    # The whole data set is the batch, so its order does not matter. Two steps, for momentum and schedule.
+    state, frozen = task.initialize(jnp.int32(0))
+    order = jnp.arange(16, dtype=jnp.int32)[None]
+    graph = task.graph(training=True)
+
+    def one_step(state):
+        return task.train_step(graph, state, frozen, data, order)
+
+    step = jax.jit(jax.vmap(one_step, in_axes=None, out_axes=None, axis_name=BATCH_AXIS, axis_size=1))
+    for _ in range(2):
+        state = step(state)
+    training.run(2)
+    after = dict(masked_layers(nnx.merge(graph, state.params, frozen, state.rest)))
+    for path, layer in after.items():
+        ours = np.asarray(layer.scores[...])
+        theirs = training.network.get_submodule(path.replace("/", ".")).scores.detach().numpy()
+        theirs = theirs.transpose(2, 3, 1, 0) if theirs.ndim == 4 else theirs
+        assert np.abs(ours - before[path]).max() > 1e-4
+        np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "image_shape", "count"),
+    [
+        ("fcn", MNIST, 266_200),
+        ("conv2", CIFAR, 4_300_992),
+        ("conv4", CIFAR, 2_425_024),
+        ("conv6", CIFAR, 2_261_184),
+        ("conv8", CIFAR, 5_275_840),
+        ("resnet20", CIFAR, 248_624),
+    ],
+)
+def test_pytorch_has_the_same_weights(name, image_shape, count):
+    pytorch = pytest.importorskip("benchmarks.pytorch", exc_type=ImportError)
+    network = pytorch.build(name, image_shape, 10)
+    kernels = [buffer for path, buffer in network.named_buffers() if path.endswith("kernel")]
+    assert sum(kernel.numel() for kernel in kernels) == count
+    scores = {path for path, _ in network.named_parameters() if path.endswith("scores")}
+    model = nnx.eval_shape(lambda: build(name, image_shape, 10, rngs=nnx.Rngs(0)))
+    assert {f"{path.replace('/', '.')}.scores" for path, _ in masked_layers(model)} == scores
