@@ -13,7 +13,18 @@ from flax import nnx
 from jax import lax
 
 from ssm_jax import errors, initializers
-from ssm_jax.layers import Conv, Dense, Frozen, Kernel, Masking, Score, Threshold, masked_layers, max_pool
+from ssm_jax.layers import (
+    Conv,
+    Dense,
+    Frozen,
+    Kernel,
+    Masking,
+    Score,
+    Threshold,
+    convolve,
+    masked_layers,
+    max_pool,
+)
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
 
@@ -267,3 +278,25 @@ def test_max_pool_of_a_literal_image():
     (gradient,) = pull(jnp.ones((1, 1, 1, 1)))
     np.testing.assert_array_equal(gradient[0, ..., 0], [[0, 1, 0], [0, 0, 0], [0, 0, 0]])
     np.testing.assert_array_equal(max_pool(image, 2, 1)[0, ..., 0], [[5, 9], [8, 9]])
+
+
+@pytest.mark.parametrize(("size", "stride"), [(32, 1), (32, 2), (9, 2)])
+def test_both_gradients_of_a_convolution_are_those_of_lax(size, stride):
+    # 20 images of 32x32: on a CPU the kernel's gradient is summed over 8, 8 and 4 of them.
+    keys = jax.random.split(jax.random.key(0), 3)
+    images = jax.random.normal(keys[0], (20, size, size, 2))
+    kernel = jax.random.normal(keys[1], (3, 3, 2, 4))
+
+    def plain(images, kernel):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(
+            images, kernel, (stride, stride), "SAME", dimension_numbers=numbers
+        )
+
+    with jax.default_matmul_precision("highest"):
+        outputs, backward = jax.vjp(lambda i, k: convolve(i, k, stride), images, kernel)
+        expected, expected_backward = jax.vjp(plain, images, kernel)
+        cotangent = jax.random.normal(keys[2], outputs.shape)
+        np.testing.assert_array_equal(outputs, expected)
+        for ours, theirs in zip(backward(cotangent), expected_backward(cotangent), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
