@@ -289,9 +289,7 @@ def test_both_gradients_of_a_convolution_are_those_of_lax(size, stride):
 
     def plain(images, kernel):
         numbers = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(
-            images, kernel, (stride, stride), "SAME", dimension_numbers=numbers
-        )
+        return lax.conv_general_dilated(images, kernel, (stride, stride), "SAME", dimension_numbers=numbers)
 
     with jax.default_matmul_precision("highest"):
         outputs, backward = jax.vjp(lambda i, k: convolve(i, k, stride), images, kernel)

@@ -349,7 +349,7 @@ def test_unknown_names():
 
 
 def test_settings_that_contradict_the_network():
-    with pytest.raises(errors.InputError, match="conv2 has no normalisation.*'batch'"):
+    with pytest.raises(errors.InputError, match=r"conv2 has no normalisation.*'batch'"):
         shapes_of("conv2", normalization="batch")
     for width in (0, -1.0, float("nan")):
         with pytest.raises(errors.InputError, match=f"width {width} is not positive"):

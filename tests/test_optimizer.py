@@ -192,12 +192,12 @@ def test_plateau_scales_the_decay_too():
 def test_the_state_of_a_plateau_is_in_that_of_the_optimiser():
     """Interrupted after every single step and continued from a copy, nothing changes."""
     losses = np.repeat([2.0] * 6, STEPS)
+    made = optimizer.make("sgd", learning_rate=1.0, weight_decay=0.0, momentum=0.0, schedule=plateau())
     params, gradient = jnp.ones((1, 1)), jnp.ones((1, 1))
-    state, found = None, []
+    update_of = jax.jit(made.update)
+    state, found = made.init(params), []
     for loss in losses:
-        made = optimizer.make("sgd", learning_rate=1.0, weight_decay=0.0, momentum=0.0, schedule=plateau())
-        state = made.init(params) if state is None else jax.tree.map(np.copy, state)
-        update, state = jax.jit(made.update)(gradient, state, params, value=jnp.float32(loss))
+        update, state = update_of(gradient, jax.tree.map(np.array, state), params, value=jnp.float32(loss))
         found.append(float(-update[0, 0]))
     assert found == factors(plateau(), len(losses), losses)
     assert found[-1] < 1

@@ -1,0 +1,218 @@
+"""The defaults, the range of every field, settings that contradict each other, and the JSON of a config."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from ml_collections import ConfigDict
+
+from ssm_jax import config as configuration
+from ssm_jax import errors
+
+# Of every number: values that are allowed, the ends of its range among them, and values that are not.
+RANGES = {
+    "seed": ([0, 2**31 - 2], [-1, 2**31]),
+    "seeds": ([1, 50], [0, -1]),
+    "model.width": ([1e-3, 3.5, 2], [0.0, -1.0]),
+    "mask.threshold": ([0.0, 0.4, 1.0], [-0.01, 1.01]),
+    "init.elus_factor": ([0.1, 3.0], [0.0, -1.5]),
+    "init.elu_factor": ([0.1, 3.0], [0.0, -1.5]),
+    "data.validation": ([0.0, 0.99], [-0.1, 1.0]),
+    "optimizer.learning_rate": ([1e-9, 10.0], [0.0, -0.1]),
+    "optimizer.weight_decay": ([0.0, 0.99], [-1e-4, 1.0]),
+    "optimizer.momentum": ([0.0, 0.99], [-0.1, 1.0]),
+    "schedule.factor": ([0.01, 0.99], [0.0, 1.0, -0.1]),
+    "schedule.epochs": ([0.5, 10.0], [0.0, -1.0]),
+    "schedule.patience": ([1, 15], [0]),
+    "schedule.times": ([1, 7], [0]),
+    "training.epochs": ([1, 1000], [0, -1]),
+    "training.batch_size": ([1, 4096], [0, -1]),
+    "training.steps_per_call": ([0, 469], [-1]),
+    "training.seeds_per_device": ([0, 16], [-1]),
+    "logging.epochs": ([1, 10], [0]),
+    "checkpoint.seconds": ([0.1, 1e6], [0.0, -1.0]),
+}
+NAMES = {
+    "parallel": (("auto", "data", "seeds"), "dta"),
+    "model.name": (
+        ("fcn", "conv2", "conv4", "conv6", "conv8", "resnet20", "resnet56", "resnet110"),
+        "resnet11",
+    ),
+    "model.normalization": (("none", "paper", "batch", "batch_affine"), "bacth"),
+    "mask.rule": (("signed", "dense"), "signd"),
+    "init.kernel": (("elus", "he_constant", "xavier_constant", "he_uniform", "elu"), "he_const"),
+    "init.score": (("xavier_uniform", "he_uniform", "elus_uniform"), "xavier"),
+    "data.augment": (("none", "crop_flip"), "crop"),
+    "optimizer.name": (("nesterov", "sgd", "adam"), "adan"),
+    "schedule.name": (("exponential", "cosine", "constant", "plateau"), "cosin"),
+    "training.precision": (("float32", "bfloat16"), "float16"),
+}
+
+
+def changed(**values) -> ConfigDict:
+    """The default with some dotted fields changed, whatever their types."""
+    config = configuration.default()
+    with config.ignore_type():
+        config.update_from_flattened_dict({name.replace("__", "."): value for name, value in values.items()})
+    return config
+
+
+def fault(config, **options) -> str:
+    with pytest.raises(errors.InputError) as caught:
+        configuration.validate(config, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_default_is_the_papers_fcn_on_mnist_and_locked():
+    config = configuration.default()
+    configuration.validate(config)
+    assert (config.model.name, config.data.name, config.mask.rule) == ("fcn", "mnist", "signed")
+    with pytest.raises(AttributeError):
+        config.model.nmae = "fcn"
+    assert configuration.default() is not configuration.default()
+
+
+def test_every_number_is_covered_here():
+    numbers = {
+        name for name, value in configuration.fields(configuration.default()) if type(value) in (int, float)
+    }
+    assert set(RANGES) == numbers
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_range(name):
+    good, bad = RANGES[name]
+    for value in good:
+        configuration.validate(changed(**{name: value}))
+    for value in bad:
+        message = fault(changed(**{name: value}))
+        assert message.startswith(f"config.{name} is {value!r}; allowed is ")
+    if isinstance(dict(configuration.fields(configuration.default()))[name], float):
+        for value in (math.nan, math.inf, -math.inf):
+            assert f"config.{name} is {value!r}" in fault(changed(**{name: value}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names(name):
+    allowed, wrong = NAMES[name]
+    for value in allowed:
+        options = {} if name != "model.normalization" else {"model.name": "resnet20"}
+        configuration.validate(changed(**options, **{name: value}))
+    message = fault(changed(**{name: wrong}))
+    assert repr(wrong) in message
+    assert "did you mean" in message
+    for value in allowed:
+        assert value in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("seeds", 1.0, "int"),
+        ("seeds", True, "int"),
+        ("model.width", "2", "float"),
+        ("model.name", 2, "str"),
+        ("profile", 1, "bool"),
+        ("data.dir", None, "str"),
+        ("training.epochs", [100], "int"),
+    ],
+)
+def test_types(name, value, kind):
+    assert f"config.{name} is {value!r}; it must be of type {kind}" in fault(changed(**{name: value}))
+
+
+def test_an_unknown_field_names_the_nearest():
+    config = configuration.default()
+    with config.unlocked():
+        config.optimizer.learning_rat = 0.1
+    assert "config field 'optimizer.learning_rat'; did you mean 'optimizer.learning_rate'?" in fault(config)
+
+
+def test_a_part_that_was_replaced_lacks_fields():
+    config = configuration.default()
+    config.model = ConfigDict({"name": "fcn", "width": 1.0})
+    assert fault(config) == "config field 'model.normalization' is missing (default: 'none')"
+    config = configuration.default()
+    with config.ignore_type():
+        config.model = "fcn"
+    assert "unknown config field 'model'" in fault(config)
+
+
+def test_the_best_state_needs_a_validation_split():
+    assert "set config.data.validation above 0" in fault(changed(checkpoint__best=True))
+    configuration.validate(changed(checkpoint__best=True, data__validation=0.1))
+
+
+def test_the_last_seed_is_in_range():
+    configuration.validate(changed(seed=2**31 - 5, seeds=5))
+    assert "config.seed 2147483643 + config.seeds 6 exceeds" in fault(changed(seed=2**31 - 5, seeds=6))
+
+
+def test_a_network_of_the_callers_own_needs_no_name():
+    config = changed(model__name="mine")
+    fault(config)
+    configuration.validate(config, own_model=True)
+    fault(changed(model__name="mine", seeds=0), own_model=True)  # the rest is still checked
+
+
+def test_variants():
+    variants = {"wide": {"model.width": 2.0, "mask.threshold": 0.6}, "dense": {}}
+    config = configuration.default()
+    assert configuration.with_variant(config, "wide", variants) is config
+    assert (config.model.width, config.mask.threshold) == (2.0, 0.6)
+    for none in ("", None):
+        assert configuration.with_variant(configuration.default(), none, variants) == configuration.default()
+    with pytest.raises(errors.InputError, match=r"variant 'dens'.*did you mean 'dense'\?"):
+        configuration.with_variant(config, "dens", variants)
+
+
+def test_fields_are_dotted_and_in_order():
+    config = ConfigDict({"b": 1, "a": {"d": 2, "c": {"e": 3}}})
+    assert list(configuration.fields(config)) == [("a.c.e", 3), ("a.d", 2), ("b", 1)]
+
+
+def test_differences_ignores_what_does_not_change_a_result():
+    ours = dict(configuration.fields(configuration.default()))
+    assert configuration.differences(ours, dict(ours)) == []
+    neutral = {
+        "parallel": "seeds",
+        "profile": True,
+        "compilation_cache": "",
+        "data.dir": "/elsewhere",
+        "training.steps_per_call": 7,
+        "training.seeds_per_device": 2,
+        "logging.epochs": 5,
+        "checkpoint.seconds": 1.0,
+    }
+    assert configuration.differences(ours, ours | neutral) == []
+    assert set(neutral) <= set(ours)
+
+
+def test_differences_names_every_other_field():
+    ours = dict(configuration.fields(configuration.default()))
+    neutral = {name for name in ours if not configuration.differences(ours, ours | {name: "changed"})}
+    assert neutral == set(configuration.NEUTRAL)
+    theirs = ours | {"optimizer.learning_rate": 0.1, "seed": 3}
+    assert configuration.differences(ours, theirs) == [
+        "optimizer.learning_rate: 0.05 here, 0.1 there",
+        "seed: 0 here, 3 there",
+    ]
+    theirs.pop("model.width")  # a run of an older version
+    assert "model.width: 1.0 here, None there" in configuration.differences(ours, theirs)
+
+
+def test_json_round_trip():
+    config = changed(model__width=2.5, data__name="cifar10", checkpoint__seconds=1e-3)
+    text = configuration.to_json(config)
+    assert json.loads(text)["model"]["width"] == 2.5
+    again = configuration.from_json(text)
+    assert again == config
+    assert again.is_locked
+    configuration.validate(again)
+    assert configuration.to_json(again) == text
+    with pytest.raises(ValueError):
+        configuration.from_json("{")

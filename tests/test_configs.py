@@ -1,0 +1,147 @@
+"""Every file in configs/ and each of its variants: the paper's settings, as literals, and its weights."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+import pathlib
+
+import pytest
+
+import ssm_jax
+from ssm_jax import config as configuration
+from ssm_jax import errors, experiment
+
+FOLDER = pathlib.Path(__file__).parents[1] / "configs"
+
+IMAGES = {"mnist": ((28, 28, 1), 10), "digits": ((8, 8, 1), 10)}
+IMAGES |= {"cifar10": ((32, 32, 3), 10), "cifar100": ((32, 32, 3), 100)}
+
+# rule and p, kernel and its factor, learning rate, decay, schedule, epochs.
+SIGNED, DENSE = ("signed", "elus"), ("dense", "elu")
+TEN, FIVE = ("exponential", 0.9, 10.0), ("exponential", 0.9, 5.0)
+ROWS = {
+    "fcn": (SIGNED, 0.4, 0.05, 5e-4, TEN, 100),
+    "fcn:dense": (DENSE, None, 0.01, 5e-4, TEN, 50),
+    "fcn:extreme": (SIGNED, 0.6, 0.01, 5e-4, TEN, 100),
+    "fcn:tuned": (SIGNED, 0.4, 0.05, 2e-4, TEN, 50),
+    "conv2": (SIGNED, 0.4, 0.04, 5e-4, TEN, 100),
+    "conv2:dense": (DENSE, None, 0.008, 7e-4, FIVE, 50),
+    "conv2:extreme": (SIGNED, 0.6, 0.01, 5e-4, FIVE, 100),
+    "conv4": (SIGNED, 0.4, 0.05, 5e-4, TEN, 100),
+    "conv4:dense": (DENSE, None, 0.008, 7e-4, FIVE, 50),
+    "conv4:extreme": (SIGNED, 0.6, 0.01, 5e-4, TEN, 100),
+    "conv6": (SIGNED, 0.4, 0.05, 5e-4, TEN, 100),
+    "conv6:dense": (DENSE, None, 0.01, 7e-4, TEN, 50),
+    "conv6:extreme": (SIGNED, 0.6, 0.01, 5e-4, TEN, 110),
+    "conv8": (SIGNED, 0.4, 0.05, 5e-4, TEN, 100),
+    "conv8:dense": (DENSE, None, 0.01, 7e-4, TEN, 50),
+    "conv8:extreme": (SIGNED, 0.6, 0.01, 5e-4, TEN, 110),
+    "resnet20": (SIGNED, 0.75, 0.3, 3e-4, ("plateau", 0.2, 15, 5), 110),
+    "resnet20:dense": (DENSE, None, 0.3, 3e-4, ("plateau", 0.2, 15, 5), 80),
+    "resnet56": (SIGNED, 0.8, 0.15, 1e-4, ("plateau", 0.1, 15, 7), 120),
+    "resnet110": (SIGNED, 0.8, 0.15, 1e-4, ("plateau", 0.1, 15, 7), 120),
+    # No row of the paper.
+    "digits": (SIGNED, 0.4, 0.05, 2e-3, TEN, 100),
+    "digits:dense": (DENSE, None, 0.01, 5e-4, TEN, 50),
+}
+ELUS_FACTORS = {"fcn:tuned": 3.0, "digits": 3.0, "resnet56": 1.3, "resnet110": 1.3}
+DATA = {
+    "fcn": "mnist",
+    "digits": "digits",
+    "resnet56": "cifar100",
+    "resnet110": "cifar100",
+}  # the others: cifar10
+WEIGHTS = {
+    "fcn": 266_200,
+    "conv2": 4_300_992,
+    "conv4": 2_425_024,
+    "conv6": 2_261_184,
+    "conv8": 5_275_840,
+    "resnet20": 248_624,
+    "resnet56": 834_992,
+    "resnet110": 1_705_904,
+    "digits": 64 * 300 + 300 * 100 + 100 * 10,
+}
+each_row = pytest.mark.parametrize("row", ROWS)
+
+
+def module(name):
+    return importlib.import_module(f"configs.{name}")
+
+
+def load(row):
+    name, _, variant = row.partition(":")
+    return module(name).get_config(variant)
+
+
+def test_every_file_and_variant_is_in_the_table():
+    files = {path.stem for path in FOLDER.glob("*.py")}
+    assert {row.partition(":")[0] for row in ROWS} == files
+    for name in files:
+        assert pathlib.Path(module(name).__file__).parent == FOLDER
+        overrides = {variant.lower() for variant, value in vars(module(name)).items() if variant.isupper()}
+        assert overrides == {row.partition(":")[2] for row in ROWS if row.startswith(f"{name}:")}
+        with pytest.raises(errors.InputError, match="unknown variant 'no'"):
+            load(f"{name}:no")
+
+
+@each_row
+def test_settings(row):
+    config = load(row)
+    configuration.validate(config)
+    name = row.partition(":")[0]
+    (rule, kernel), threshold, learning_rate, decay, schedule, epochs = ROWS[row]
+    assert (config.mask.rule, config.init.kernel) == (rule, kernel)
+    if rule == "signed":
+        assert config.mask.threshold == threshold
+        assert config.init.elus_factor == ELUS_FACTORS.get(row, 1.5)
+        assert config.init.score == "xavier_uniform"
+    else:
+        assert config.init.elu_factor == 0.75
+    found = config.optimizer
+    assert (found.name, found.momentum) == ("nesterov", 0.9)
+    assert (found.learning_rate, found.weight_decay) == (learning_rate, decay)
+    names = (
+        ("name", "factor", "epochs")
+        if schedule[0] == "exponential"
+        else ("name", "factor", "patience", "times")
+    )
+    assert tuple(config.schedule[field] for field in names) == schedule
+    assert config.training.epochs == epochs
+    assert config.training.batch_size == (32 if name == "digits" else 128)
+    assert config.training.precision == "float32"
+    assert config.data.name == DATA.get(name, "cifar10")
+    assert config.data.augment == ("crop_flip" if config.data.name == "cifar100" else "none")
+    assert config.data.validation == 0
+    assert config.model.name == ("fcn" if name == "digits" else name)
+    assert config.model.normalization == ("paper" if name.startswith("resnet") else "none")
+    assert config.model.width == 1
+    assert (config.seed, config.seeds) == (0, 1)
+
+
+@functools.cache
+def weights(name, rule, data):
+    config = load(name)
+    config.mask.rule = rule
+    task = experiment.task(config, experiment.network(config, *IMAGES[data]), 50_000)
+    return sum(map(math.prod, experiment.kernel_shapes(task).values()))
+
+
+@each_row
+def test_its_network_has_the_papers_weights(row):
+    config, name = load(row), row.partition(":")[0]
+    assert weights(name, config.mask.rule, config.data.name) == WEIGHTS[name]
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_the_docstring_names_the_command_of_every_variant(name):
+    for row in ROWS:
+        if row.partition(":")[0] == name:
+            command = f"python train.py --config=configs/{name}.py{row.removeprefix(name)}"
+            assert any(line.split("#")[0].strip() == command for line in module(name).__doc__.splitlines())
+
+
+def test_the_default_is_the_fcn_row():
+    assert load("fcn") == ssm_jax.default_config()
