@@ -205,7 +205,8 @@ def validate(config: ConfigDict, own_model: bool = False) -> None:
     """
     _check_fields(config)
     for name, value in fields(config):
-        if name in _RANGES and not (math.isfinite(value) and _RANGES[name][0](value)):
+        # NaN compares false with everything; infinity is above every bound.
+        if name in _RANGES and not (value != math.inf and _RANGES[name][0](value)):
             raise errors.InputError(f"config.{name} is {value!r}; allowed is {_RANGES[name][1]}")
     names = {
         "mask.rule": (config.mask.rule, (*masks.RULES, DENSE)),
@@ -214,13 +215,15 @@ def validate(config: ConfigDict, own_model: bool = False) -> None:
         "training.precision": (config.training.precision, PRECISIONS),
         "data.augment": (config.data.augment, AUGMENTATIONS),
         "parallel": (config.parallel, PARALLEL),
-        "model.normalization": (config.model.normalization, networks.NORMALIZATIONS),
     }
     if not own_model:
         names["model.name"] = (config.model.name, tuple(networks.NETWORKS))
+        names["model.normalization"] = (config.model.normalization, networks.NORMALIZATIONS)
     for name, (value, allowed) in names.items():
         if value not in allowed:
             raise errors.unknown(f"config.{name}", value, allowed)
+    if not own_model:
+        networks.check(config.model.name, config.model.width, config.model.normalization)
     initializers.kernel_initializer(config.init.kernel)
     initializers.score_initializer(config.init.score)
     if config.checkpoint.best and not config.data.validation:
@@ -255,9 +258,5 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_json(text: str) -> ConfigDict:
-    """The config that `to_json` wrote.
-
-    Raises:
-      ValueError: the text is not JSON.
-    """
+    """The config that `to_json` wrote."""
     return ConfigDict(json.loads(text)).lock()

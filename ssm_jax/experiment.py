@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
@@ -92,11 +93,16 @@ def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
     """The kernel shapes of a network's masked layers by their path, found without computing anything.
 
     Raises:
-      InputError: the network has no layer of ours, or can't be built for the images.
+      InputError: the network has no layer of ours, keeps a random stream of its own, as dropout does, or
+        can't be built for the images.
     """
-    shapes = {path: tuple(layer.kernel.shape) for path, layer in masked_layers(task.abstract())}
+    model = task.abstract()
+    shapes = {path: tuple(layer.kernel.shape) for path, layer in masked_layers(model)}
     if not shapes:
+        raise errors.InputError("the network holds no ssm_jax.Dense or ssm_jax.Conv: nothing can be masked")
+    if jax.tree.leaves(nnx.state(model, nnx.RngState)):
         raise errors.InputError(
-            "the network holds no ssm_jax.Dense or ssm_jax.Conv, so nothing can be masked"
+            "the network keeps a random stream of its own (dropout does): every random number of a run "
+            "follows from its seed and step, so such layers can't be trained"
         )
     return shapes

@@ -126,7 +126,11 @@ class Affine(nnx.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Apply to `[..., C]`."""
-        return inputs * self.scale[...].astype(inputs.dtype) + self.offset[...].astype(inputs.dtype)
+        scale, offset = (
+            values[...].astype(inputs.dtype).reshape((1,) * (inputs.ndim - 1) + (-1,))
+            for values in (self.scale, self.offset)
+        )
+        return inputs * scale + offset
 
 
 Normalization = Callable[[int], nnx.Module | None]
@@ -151,8 +155,6 @@ def _normalizations(name: str, stem_learns: bool, masking: Masking, rngs: nnx.Rn
     def none(features: int) -> None:
         return None
 
-    if name not in NORMALIZATIONS:
-        raise errors.unknown("normalization", name, NORMALIZATIONS)
     if name == "paper":
         return (Affine if stem_learns else none), none
     return (none, none) if name == "none" else (batch, batch)
@@ -215,15 +217,12 @@ class ResNet(nnx.Module):
       classes: number of classes.
       width: multiplies the 16, 32 and 64 filters of the stages.
       blocks: per stage, 3, 9 or 18.
-      normalization: `paper`, as the authors released it: their batch normalisations never update and
-        so act as the identity, and only the stem of ResNet20 learns scale and offset; `batch`:
-        batch normalisation without scale and offset, so that scores stay the only trained
-        parameters; `batch_affine`: with both; `none`.
+      normalization: one of `NORMALIZATIONS`. `paper`, as the authors released it: their batch
+        normalisations never update and so act as the identity, and only the stem of ResNet20 learns
+        scale and offset; `batch`: batch normalisation without scale and offset, so that scores stay
+        the only trained parameters; `batch_affine`: with both; `none`.
       masking: how kernels are drawn and masked.
       rngs: streams `params` and `scores`.
-
-    Raises:
-      InputError: the normalisation is unknown.
     """
 
     def __init__(
@@ -279,6 +278,29 @@ NETWORKS: dict[str, Callable[..., nnx.Module]] = {
 }
 
 
+def check(name: str, width: float, normalization: str) -> None:
+    """Find out whether there is such a network, before there are images for it.
+
+    Args:
+      name: a key of `NETWORKS`.
+      width: multiplies every hidden layer's filters or units, positive.
+      normalization: one of `NORMALIZATIONS`; `none` for a network that is no ResNet.
+
+    Raises:
+      InputError: a name is unknown, the width is not positive, or the network has no normalisation.
+    """
+    if name not in NETWORKS:
+        raise errors.unknown("network", name, NETWORKS)
+    if normalization not in NORMALIZATIONS:
+        raise errors.unknown("normalization", normalization, NORMALIZATIONS)
+    if not width > 0:
+        raise errors.InputError(f"width {width} is not positive")
+    if normalization != "none" and not name.startswith("resnet"):
+        raise errors.InputError(
+            f"{name} has no normalisation: normalization is {normalization!r}, allowed is 'none'"
+        )
+
+
 def build(
     name: str,
     image_shape: Sequence[int],
@@ -313,15 +335,8 @@ def build(
       >>> network.denses[0].kernel.shape
       (784, 300)
     """
-    if name not in NETWORKS:
-        raise errors.unknown("network", name, NETWORKS)
-    if not width > 0:
-        raise errors.InputError(f"width {width} is not positive")
+    check(name, width, normalization)
     arguments: dict[str, Any] = {"masking": masking, "rngs": rngs}
     if name.startswith("resnet"):
         arguments["normalization"] = normalization
-    elif normalization != "none":
-        raise errors.InputError(
-            f"{name} has no normalisation: normalization is {normalization!r}, allowed is 'none'"
-        )
     return NETWORKS[name](image_shape, classes, width, **arguments)

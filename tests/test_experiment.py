@@ -132,3 +132,14 @@ def test_a_network_without_a_layer_of_ours_is_refused():
 def test_images_too_small_are_an_input_error():
     with pytest.raises(errors.InputError, match="8x8 are too small for conv8"):
         experiment.kernel_shapes(task_of(changed(model__name="conv8"), image_shape=(8, 8, 1)))
+
+
+def test_a_network_with_a_random_stream_of_its_own_is_refused():
+    class Dropping(nnx.Module):
+        def __init__(self, rngs):
+            self.dense = Dense(4, 2, rngs=rngs)
+            self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    task = experiment.task(configuration.default(), Dropping, 10)
+    with pytest.raises(errors.InputError, match="dropout"):
+        experiment.kernel_shapes(task)
