@@ -34,13 +34,12 @@ def row(path):
         spread(accuracy, 1),
         spread(remaining, 100),
         PAPER.get(path.stem, ""),
-        f"{summary['train_seconds']:.0f}",
     ]
     return f"| {' | '.join(cells)} |"
 
 
 def table():
-    head = "| file | network | data | epochs | seeds | accuracy % | remaining % | paper % | train s |"
+    head = "| file | network | data | epochs | seeds | accuracy % | remaining % | paper % |"
     rows = [row(path) for path in sorted((ROOT / "results").glob("*.json"))]
     return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
 
