@@ -88,7 +88,7 @@ def default() -> ConfigDict:
     config.training.batch_size = 128  # over all devices
     config.training.precision = "float32"  # of the computation, or 'bfloat16'; scores stay float32
     config.training.steps_per_call = 0  # 0: an epoch, or one step for convolutions on a CPU
-    config.training.seeds_per_device = 0  # trained side by side; 0: by network, device and memory
+    config.training.seeds_per_device = 0  # trained side by side; 0: by network and device
 
     config.logging = ConfigDict()
     config.logging.epochs = 1  # evaluate and report every so many epochs, and after the last

@@ -90,9 +90,9 @@ def _say(text: str) -> None:
 def seeds_per_group(config: ConfigDict, shapes: dict[str, tuple[int, ...]], mode: str) -> int:
     """How many networks are trained at the same time, on all devices together.
 
-    Dense layers of several seeds become one batched matrix product, which fills a device better than
-    one seed does. Convolutions of several seeds become grouped ones, which are slower than one seed
-    after another; so each device trains one such network at a time.
+    On an accelerator the dense layers of several seeds become one batched matrix product, which fills it
+    better than one seed does. Convolutions of several seeds become grouped ones, and a CPU is full with
+    one seed: there each device trains one network after another (`benchmarks/results/` has the ratios).
 
     Args:
       config: a whole config; `config.training.seeds_per_device` overrules.
@@ -100,12 +100,14 @@ def seeds_per_group(config: ConfigDict, shapes: dict[str, tuple[int, ...]], mode
       mode: `data` or `seeds`.
     """
     per_device = config.training.seeds_per_device
-    if not per_device:
+    if not per_device and (_convolves(shapes) or jax.default_backend() == "cpu"):
+        per_device = 1
+    elif not per_device:
         weights = sum(int(np.prod(shape)) for shape in shapes.values())
         # Kernel, scores, momentum, gradient, update and the effective kernel, all float32.
         state = 6 * 4 * weights
         memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", _UNKNOWN_MEMORY)
-        per_device = 1 if _convolves(shapes) else max(1, int(_MEMORY_SHARE * memory // state))
+        per_device = max(1, int(_MEMORY_SHARE * memory // state))
     spread = per_device * (jax.device_count() if mode == "seeds" else 1)
     # Groups of like size: the last one of a remainder would leave devices idle.
     groups = -(-config.seeds // spread)

@@ -114,7 +114,8 @@ def test_seeds_are_trained_together_and_reported_one_by_one(tmp_path):
 
 
 def test_seeds_in_several_groups_give_what_one_group_gives(tmp_path):
-    together = ssm_jax.train_and_evaluate(small(seeds=3, parallel="data"), tmp_path / "one")
+    beside = small(seeds=3, parallel="data", **{"training.seeds_per_device": 3})
+    together = ssm_jax.train_and_evaluate(beside, tmp_path / "one")
     config = small(seeds=3, parallel="data", **{"training.seeds_per_device": 1})
     apart = ssm_jax.train_and_evaluate(config, tmp_path / "three")
     assert apart["seeds"] == together["seeds"]
@@ -196,9 +197,11 @@ def test_a_profile_can_be_written(tmp_path):
     assert list((tmp_path / "profile").rglob("perfetto_trace.json.gz"))
 
 
-def test_group_sizes_are_even_and_fit_the_devices():
+def test_group_sizes_are_even_and_fit_the_devices(monkeypatch):
     dense, conv = {"a": (10, 10)}, {"a": (3, 3, 4, 4)}
     devices = jax.device_count()
+    assert training.seeds_per_group(small(seeds=3), dense, "data") == 1
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert training.seeds_per_group(small(seeds=50), dense, "seeds") == 50
     assert training.seeds_per_group(small(seeds=3 * devices), conv, "seeds") == devices
     assert training.seeds_per_group(small(seeds=3), conv, "data") == 1
