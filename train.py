@@ -13,6 +13,9 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
+import ssm_jax
+from ssm_jax import config, errors, hosts
+
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file in configs/, with :variant if it has any.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; default: runs/<config>[-<variant>].")
 # For several hosts outside a cluster whose environment tells them; see the README.
@@ -31,8 +34,6 @@ def default_workdir(config: str) -> str:
 
 def parse(argv: list[str]) -> None:
     """Parse the flags; every fault is an `InputError` of one line."""
-    from ssm_jax import errors
-
     try:
         rest = FLAGS(argv)[1:]
         if rest:
@@ -51,15 +52,13 @@ def parse(argv: list[str]) -> None:
 
 def _first_cause(error: BaseException, argv: list[str]) -> Exception:
     """One line on what is wrong: flags and config files raise whatever they like, wrapped or not."""
-    from ssm_jax import config, errors
-
     fields = dict(config.fields(config.default()))
     for argument in argv:
         name = argument.lstrip("-").partition("=")[0].removeprefix("config.")
         if argument.startswith("--config.") and name not in fields and not hasattr(config.default(), name):
             return errors.unknown("config field", name, fields)
     message = str(error.args[0] if error.args else type(error).__name__)
-    lines = [line for line in map(str.strip, message.splitlines()) if line]
+    lines = [line for line in map(str.strip, message.splitlines()) if line] or [type(error).__name__]
     # A fault in a config file arrives as its traceback, which ends with the fault itself.
     line = lines[-1] if "parsing config file" in lines[0] else " - ".join(lines)
     return errors.InputError(line.removeprefix("ssm_jax.errors.InputError: "))
@@ -67,13 +66,12 @@ def _first_cause(error: BaseException, argv: list[str]) -> Exception:
 
 def main(argv: list[str]) -> int:
     """Run; returns the exit status."""
-    from ssm_jax import errors
-
+    if {"--help", "-h", "-help"} & set(argv[1:]):
+        print(f"{__doc__}\n{FLAGS.main_module_help()}\n\nSettings, as --config.<name>=<value>:")
+        print("\n".join(f"  {name}  (default: {value!r})" for name, value in config.fields(config.default())))
+        return 0
     try:
         parse(argv)
-        import ssm_jax
-        from ssm_jax import hosts
-
         # What takes long before training starts, such as decoding a dataset, says so.
         logging.basicConfig(format="%(message)s")
         logging.getLogger("ssm_jax").setLevel(logging.INFO)

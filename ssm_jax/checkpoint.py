@@ -93,15 +93,23 @@ class Checkpoints:
 
     Args:
       directory: where they lie; made at the first save.
+      read_only: whether nothing there may change, not even what a crashed save has left behind; a run
+        may be going on.
     """
 
-    def __init__(self, directory: pathlib.Path) -> None:
+    def __init__(self, directory: pathlib.Path, read_only: bool = False) -> None:
         self.directory = directory
+        self._read_only = read_only
         self._manager: ocp.CheckpointManager | None = None
 
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
-            options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True, cleanup_tmp_directories=True)
+            if self._read_only:
+                options = ocp.CheckpointManagerOptions(read_only=True)
+            else:
+                options = ocp.CheckpointManagerOptions(
+                    max_to_keep=1, create=True, cleanup_tmp_directories=True
+                )
             self._manager = ocp.CheckpointManager(self.directory.absolute(), options=options)
         return self._manager
 
@@ -188,9 +196,12 @@ class Checkpoints:
         return unflatten(template, unpack(dict(packed), names)), meta
 
     def forget_after(self, step: int) -> None:
-        """Delete what is newer than a step, because training goes on from there."""
-        newest = self.latest()
-        if newest is not None and newest > step:
+        """Delete everything if something is newer than a step, because training goes on from there.
+
+        One host does so, before any of them opens the directory.
+        """
+        steps = (int(path.name) for path in self.directory.glob("*") if path.name.isdigit())
+        if max(steps, default=0) > step:
             self.close()
             shutil.rmtree(self.directory)
 

@@ -6,7 +6,6 @@ fields. `validate` is called before anything slow starts.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -28,7 +27,6 @@ NEUTRAL = (
     "compilation_cache",
     "data.dir",
     "training.steps_per_call",
-    "training.seeds_per_device",
     "logging.epochs",
     "checkpoint.seconds",
 )
@@ -95,7 +93,7 @@ def default() -> ConfigDict:
 
     config.checkpoint = ConfigDict()
     config.checkpoint.seconds = 300.0  # save so often; always at the end
-    config.checkpoint.best = False  # also keep the state with the best validation accuracy
+    config.checkpoint.best = False  # also keep the state with the best (mean) validation accuracy
     return config.lock()
 
 
@@ -216,9 +214,6 @@ def validate(config: ConfigDict, own_model: bool = False) -> None:
         "data.augment": (config.data.augment, AUGMENTATIONS),
         "parallel": (config.parallel, PARALLEL),
     }
-    if not own_model:
-        names["model.name"] = (config.model.name, tuple(networks.NETWORKS))
-        names["model.normalization"] = (config.model.normalization, networks.NORMALIZATIONS)
     for name, (value, allowed) in names.items():
         if value not in allowed:
             raise errors.unknown(f"config.{name}", value, allowed)
@@ -252,11 +247,6 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     ]
 
 
-def to_json(config: ConfigDict) -> str:
-    """A config as indented JSON."""
-    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
-
-
-def from_json(text: str) -> ConfigDict:
-    """The config that `to_json` wrote."""
-    return ConfigDict(json.loads(text)).lock()
+def from_dict(values: Mapping[str, Any]) -> ConfigDict:
+    """The config whose `to_dict()` gave these values."""
+    return ConfigDict(values).lock()

@@ -24,7 +24,7 @@ import numpy as np
 
 from ssm_jax.errors import InputError, RunError
 
-__all__ = ["Dataset", "load"]
+__all__ = ["Dataset", "cache_home", "load"]
 
 _log = logging.getLogger("ssm_jax")
 
@@ -67,6 +67,11 @@ class Dataset:
         return height, width, channels
 
 
+def cache_home() -> pathlib.Path:
+    """Where this package caches: `ssm_jax` in the environment's XDG_CACHE_HOME, or in ~/.cache."""
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ssm_jax"
+
+
 def load(name: str, data_dir: str = "", *, validation: float = 0.0, cache_dir: str | None = None) -> Dataset:
     """Loads a dataset into memory.
 
@@ -99,9 +104,8 @@ def load(name: str, data_dir: str = "", *, validation: float = 0.0, cache_dir: s
     elif name.endswith(".npz"):
         dataset = _npz(name, root)
     else:
-        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        cache = pathlib.Path(cache_dir or os.path.join(home, "ssm_jax", "datasets"))
-        dataset = _tfds(name, root, cache.expanduser())
+        cache = pathlib.Path(cache_dir).expanduser() if cache_dir else cache_home() / "datasets"
+        dataset = _tfds(name, root, cache)
     return _hold_out(dataset, validation)
 
 

@@ -31,6 +31,7 @@ class Result:
 
     Attributes:
       seeds: of the networks.
+      steps: taken; fewer than asked for where every network failed.
       test_accuracy: in %, float `[S]`, of the last step.
       remaining_weights: share in [0, 1], float `[S]`, of the last step.
       counts: by the path of a masked layer, the numbers of -1, 0 and +1, int `[S, 3]`.
@@ -40,6 +41,7 @@ class Result:
     """
 
     seeds: list[int]
+    steps: int
     test_accuracy: np.ndarray
     remaining_weights: np.ndarray
     counts: dict[str, np.ndarray]
@@ -129,7 +131,8 @@ class Group:
             epoch, rest = divmod(step, steps_per_epoch)
             if len(failed) == len(self._seeds):
                 progress.done()
-                self._give_up(failed[0])
+                if config.seeds == 1:
+                    raise self._failure(failed[0])
                 break
             if not rest and (epoch % config.logging.epochs == 0 or step == total):
                 left = (time.monotonic() - started) * (total - step) / (step - begun)
@@ -144,7 +147,7 @@ class Group:
                 self._latest.wait()
                 raise errors.Preempted(f"stopped by SIGTERM at step {step} of {total}, which is saved")
         progress.done()
-        return self._result()
+        return self._result(step)
 
     def _begin(self) -> int:
         """Take up the initial state or the latest checkpoint; returns its step."""
@@ -158,14 +161,14 @@ class Group:
             self._compile_seconds += meta["compile_seconds"]
             if self._primary:
                 print(f"continuing from step {step}", flush=True)
-        self._best.forget_after(step)
+        if self._primary:
+            self._best.forget_after(step)
+        hosts.meet("forgotten")
         if self._best.latest() is not None:
             self._best_accuracy = self._best.meta()["validation_accuracy"]
         if self._primary:
-            first, last = self._seeds[0], self._seeds[-1]
-            self._metrics.cut(
-                lambda line: line["seed"] < first or (line["seed"] <= last and line["step"] <= step)
-            )
+            # Other groups' lines are theirs: those of earlier ones are final, later ones cut their own.
+            self._metrics.cut(lambda line: line["seed"] not in self._seeds or line["step"] <= step)
         return step
 
     def _tree(self) -> dict[str, Any]:
@@ -176,19 +179,18 @@ class Group:
         """Numbers of steps to take at a time, never past the end of an epoch."""
         epoch = self._programs.task.steps_per_epoch
         limit = self._config.training.steps_per_call or (epoch if self._loops else 1)
-        for call in range(total):
-            if step == total:
-                return
+        call = 0
+        while step < total:
             count = min(limit, epoch - step % epoch)
             if self._config.profile and call < 2:
                 count = min(count, PROFILED_STEPS)
             yield count
-            step += count
+            step, call = step + count, call + 1
 
     @contextlib.contextmanager
     def _profiled(self, call: int) -> Iterator[None]:
         # The first call compiles; the second shows what a step does.
-        if not self._config.profile or call != 1:
+        if not (self._config.profile and self._primary and call == 1):
             yield
             return
         with jax.profiler.trace(str(self._workdir / "profile"), create_perfetto_trace=True):
@@ -211,14 +213,12 @@ class Group:
             if step >= 0
         ]
 
-    def _give_up(self, failure: dict[str, Any]) -> None:
-        """No network of the group goes on; where it was the only one, neither does the run."""
-        if self._config.seeds > 1:
-            return
+    def _failure(self, failure: dict[str, Any]) -> errors.RunError:
+        """The error of a run whose only network failed."""
         self._latest.wait()
         saved = self._latest.latest()
         kept = "no checkpoint had been saved" if saved is None else f"the checkpoint of step {saved} is kept"
-        raise errors.RunError(
+        return errors.RunError(
             f"{failure['metric']} is not finite at step {failure['step']} (epoch "
             f"{failure['step'] // self._programs.task.steps_per_epoch + 1}); {kept}"
         )
@@ -274,10 +274,11 @@ class Group:
         }
         checkpoints.save(step, self._programs.layout.gather(self._tree()), meta)
 
-    def _result(self) -> Result:
+    def _result(self, step: int) -> Result:
         counts, remaining = self._remaining()
         return Result(
             seeds=list(self._seeds),
+            steps=step,
             test_accuracy=self._evaluate("test")[1],
             remaining_weights=remaining,
             counts=counts,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from ssm_jax import errors
 
@@ -26,7 +29,8 @@ def join(
       heartbeat: seconds after which a silent process counts as lost, and the others abort.
 
     Raises:
-      InputError: only some of the three are given, or the processes did not find each other.
+      InputError: only some of the three are given or they can't be right, or the processes did not find
+        each other.
     """
     given = {"coordinator": coordinator, "processes": processes, "process": process}
     missing = [name for name, value in given.items() if value is None]
@@ -34,14 +38,30 @@ def join(
         raise errors.InputError(
             f"--{', --'.join(missing)} is missing: --coordinator, --processes and --process belong together"
         )
+    if coordinator is not None and not re.fullmatch(r".+:\d+", coordinator):
+        raise errors.InputError(f"--coordinator is {coordinator!r}; it must be host:port")
+    if process is not None and processes is not None and not 0 <= process < processes:
+        raise errors.InputError(
+            f"--process is {process}; with --processes={processes} it is 0 to {processes - 1}"
+        )
     try:
         jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=heartbeat)
-    except ValueError:
-        if coordinator is not None:
-            raise
-        # No cluster: this is the only process.
-    except RuntimeError as error:
-        raise errors.InputError(f"the processes did not find each other: {error}") from error
+    except (ValueError, RuntimeError) as error:
+        if str(error).startswith("coordinator_address should be defined"):
+            return  # No cluster: this is the only process.
+        raise errors.InputError(
+            f"the processes did not find each other: {' '.join(str(error).split())}"
+        ) from error
+
+
+def meet(where: str) -> None:
+    """Wait until every host has come here.
+
+    Args:
+      where: a name of the place, the same on all hosts.
+    """
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(where)
 
 
 def any_host(*flags: bool) -> tuple[bool, ...]:
@@ -52,6 +72,4 @@ def any_host(*flags: bool) -> tuple[bool, ...]:
     """
     if jax.process_count() == 1:
         return flags
-    from jax.experimental import multihost_utils
-
     return tuple(bool(flag) for flag in multihost_utils.process_allgather(np.array(flags)).any(0))

@@ -87,7 +87,7 @@ def fixed_threshold(scores: jax.Array, share: float) -> jax.Array:
     return share * jnp.max(jnp.abs(scores))
 
 
-class Shares(NamedTuple):
+class Counts(NamedTuple):
     """How many weights of a layer are inverted, hidden and kept (int32 scalars)."""
 
     inverted: Any
@@ -95,7 +95,7 @@ class Shares(NamedTuple):
     kept: Any
 
 
-def count(mask: jax.Array) -> Shares:
+def count(mask: jax.Array) -> Counts:
     """Count the values of a mask.
 
     Args:
@@ -111,4 +111,4 @@ def count(mask: jax.Array) -> Shares:
     """
     inverted = jnp.sum(mask < 0, dtype=jnp.int32)
     kept = jnp.sum(mask > 0, dtype=jnp.int32)
-    return Shares(inverted, jnp.int32(mask.size) - inverted - kept, kept)
+    return Counts(inverted, jnp.int32(mask.size) - inverted - kept, kept)

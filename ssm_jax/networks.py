@@ -135,11 +135,11 @@ class Affine(nnx.Module):
 
 Normalization = Callable[[int], nnx.Module | None]
 
-# normalization -> (of the stem, of the blocks), each a function of the number of channels.
 NORMALIZATIONS = ("none", "paper", "batch", "batch_affine")
 
 
 def _normalizations(name: str, stem_learns: bool, masking: Masking, rngs: nnx.Rngs) -> tuple[Any, Any]:
+    # Of the stem and of the blocks, each a function of the number of channels.
     def batch(features: int) -> nnx.BatchNorm:
         affine = name == "batch_affine"
         return nnx.BatchNorm(

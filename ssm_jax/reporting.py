@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,18 @@ class Metrics:
 
         Args:
           keep: whether a line stays.
+
+        Raises:
+          RunError: nothing can be written, for example because the disk is full.
         """
         self.close()
         lines = [line for line in read_metrics(self._path) if keep(line)]
         shutil.rmtree(self._folder, ignore_errors=True)
         if self._path.exists():
             write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in lines))
-        for line in lines:
-            self._to_tensorboard(line)
+        with self._writing():
+            for line in lines:
+                self._to_tensorboard(line)
 
     def write(self, lines: Iterable[dict[str, Any]]) -> None:
         """Append lines, each with at least `epoch`, `step`, `seed` and `time` (Unix seconds).
@@ -51,13 +56,18 @@ class Metrics:
           RunError: nothing can be written, for example because the disk is full.
         """
         lines = list(lines)
-        try:
+        with self._writing():
             with self._path.open("a") as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines)
             for line in lines:
                 self._to_tensorboard(line)
             for writer in self._writers.values():
                 writer.flush()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise errors.RunError(f"cannot write {self._path}: {error.strerror}") from error
 

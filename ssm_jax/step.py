@@ -247,7 +247,7 @@ class Task:
             "correct": sums["correct"] + total["correct"],
         }
 
-    def mask_counts(self, graph: nnx.GraphDef, state: State, frozen: nnx.State) -> dict[str, masks.Shares]:
+    def mask_counts(self, graph: nnx.GraphDef, state: State, frozen: nnx.State) -> dict[str, masks.Counts]:
         """How many weights each masked layer inverts, hides and keeps, by the layer's path."""
         model = _merged(graph, state.params, frozen, state.rest)
         return {path: masks.count(layer.mask()) for path, layer in masked_layers(model)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import pathlib
 
@@ -52,7 +51,8 @@ def restore(
     Args:
       workdir: of the run, finished or not.
       seed: which network of a run of several; the first by default.
-      best: the one with the best validation accuracy (`config.checkpoint.best`) instead of the latest.
+      best: the state with the best validation accuracy (`config.checkpoint.best`) instead of the latest;
+        of networks that are trained at the same time, with the best mean.
       model: the function that built the network, if it was the caller's own.
 
     Raises:
@@ -62,27 +62,29 @@ def restore(
     stored = read_json(workdir / "run.json")
     if stored is None:
         raise errors.InputError(f"{workdir} holds no run: it has no run.json")
-    if stored["own_model"] and model is None:
+    if stored["model"] is not None and model is None:
         raise errors.InputError(f"the run in {workdir} trained a model of its own: pass the same `model`")
-    config = configuration.from_json(json.dumps(stored["config"]))
+    config = configuration.from_dict(stored["config"])
     seed = config.seed if seed is None else seed
     place = seed - config.seed
     if not 0 <= place < config.seeds:
         last = config.seed + config.seeds - 1
         raise errors.InputError(f"the run in {workdir} has no seed {seed}: it has {config.seed} to {last}")
     first = config.seed + place - place % stored["seeds_per_group"]
-    checkpoints = Checkpoints(workdir / "checkpoints" / str(first) / ("best" if best else "latest"))
+    checkpoints = Checkpoints(workdir / "checkpoints" / str(first) / ("best" if best else "latest"), True)
     step = checkpoints.latest()
     if step is None:
         raise errors.InputError(f"there is no checkpoint in {checkpoints.directory} yet")
 
     build = model or experiment.network(config, stored["image_shape"], stored["classes"])
     task = experiment.task(config, build, stored["examples"])
-    seeds = checkpoints.meta()["seeds"]
+    seeds = range(first, min(first + stored["seeds_per_group"], config.seed + config.seeds))
     one = dict(zip(("state", "frozen"), jax.eval_shape(task.initialize, np.int32(seed)), strict=True))
     template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(seeds), *leaf.shape), leaf.dtype), one)
-    tree, _ = checkpoints.restore(template)
-    checkpoints.close()
+    try:
+        tree, _ = checkpoints.restore(template)
+    finally:
+        checkpoints.close()
     index = seeds.index(seed)
     state, frozen = (jax.tree.map(lambda leaf: leaf[index], tree[name]) for name in ("state", "frozen"))
     network = nnx.merge(task.graph(training=False), *jax.device_put((state.params, frozen, state.rest)))

@@ -6,13 +6,14 @@ stopped, or prints the table of a finished run.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,9 +23,10 @@ from ml_collections import ConfigDict
 from ssm_jax import config as configuration
 from ssm_jax import datasets, errors, experiment, preemption, reporting
 from ssm_jax import workdir as folders
+from ssm_jax.batches import steps_per_epoch
 from ssm_jax.group import Group, Result
 from ssm_jax.parallel import Layout, Programs, pad_split, replicate
-from ssm_jax.step import Build
+from ssm_jax.step import Build, Task
 from ssm_jax.version import __version__
 
 # Of a device's memory, the share that the states of the seeds beside each other may fill.
@@ -58,12 +60,19 @@ def train_and_evaluate(
       Preempted: SIGTERM was received and the state saved.
     """
     configuration.validate(config, own_model=model is not None)
-    run = _Run.open(config, pathlib.Path(workdir).expanduser())
+    run = _Run.open(config, pathlib.Path(workdir).expanduser(), model)
     if run.summary is not None:
         _say(reporting.table(run.summary))
         return run.summary
     use_compilation_cache(config.compilation_cache)
-    return run.train(model)
+    try:
+        return run.train()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise errors.RunError(
+            "the device is out of memory: set a lower config.training.seeds_per_device or batch_size"
+        ) from error
 
 
 def use_compilation_cache(folder: str) -> None:
@@ -77,7 +86,7 @@ def use_compilation_cache(folder: str) -> None:
     if not folder or jax.config.jax_compilation_cache_dir:
         return
     if folder == "auto":
-        folder = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "ssm_jax", "compiled")
+        folder = str(datasets.cache_home() / "compiled")
     jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
@@ -114,6 +123,10 @@ def seeds_per_group(config: ConfigDict, shapes: dict[str, tuple[int, ...]], mode
     return -(-config.seeds // groups)
 
 
+def _name(model: Build) -> str:
+    return getattr(model, "__qualname__", type(model).__name__)
+
+
 def _convolves(shapes: dict[str, tuple[int, ...]]) -> bool:
     return any(len(shape) > 2 for shape in shapes.values())
 
@@ -124,25 +137,35 @@ class _Run:
 
     config: ConfigDict
     workdir: pathlib.Path
+    model: Build | None  # the caller's own network
     stored: dict[str, Any] | None  # what run.json holds, once the run has begun
     summary: dict[str, Any] | None  # what summary.json holds, once the run is finished
 
     @classmethod
-    def open(cls, config: ConfigDict, workdir: pathlib.Path) -> _Run:
+    def open(cls, config: ConfigDict, workdir: pathlib.Path, model: Build | None) -> _Run:
         stored = folders.read_json(workdir / "run.json")
         if stored is not None:
-            theirs = dict(configuration.fields(configuration.from_json(json.dumps(stored["config"]))))
+            theirs = dict(configuration.fields(configuration.from_dict(stored["config"])))
             differences = configuration.differences(dict(configuration.fields(config)), theirs)
+            ours = None if model is None else _name(model)
+            if ours != stored["model"]:
+                differences.insert(0, f"model: {ours} here, {stored['model']} there")
             if differences:
                 raise errors.InputError(
                     f"{workdir} holds a run of another config ({'; '.join(differences)}): "
                     "choose another --workdir"
                 )
+        else:
+            for name in ("metrics.jsonl", "tensorboard", "checkpoints"):
+                if os.path.exists(workdir / name):
+                    raise errors.InputError(
+                        f"{workdir} holds {name} of something else, and no run.json: choose another --workdir"
+                    )
         folders.check_writable(workdir)
-        return cls(config, workdir, stored, folders.read_json(workdir / "summary.json"))
+        return cls(config, workdir, model, stored, folders.read_json(workdir / "summary.json"))
 
-    def train(self, model: Build | None) -> dict[str, Any]:
-        config = self.config
+    def train(self) -> dict[str, Any]:
+        config, model = self.config, self.model
         data = datasets.load(config.data.name, config.data.dir, validation=config.data.validation)
         build = model or experiment.network(config, data.image_shape, data.classes)
         task = experiment.task(config, build, len(data.train_labels))
@@ -160,7 +183,7 @@ class _Run:
                 "dataset_version": data.version,
                 "config": config.to_dict(),
                 "network": config.model.name if model is None else type(task.abstract()).__name__,
-                "own_model": model is not None,
+                "model": None if model is None else _name(model),
                 "image_shape": data.image_shape,
                 "classes": data.classes,
                 "examples": len(data.train_labels),
@@ -175,6 +198,20 @@ class _Run:
                 f"here, {self.stored['dataset_version']} there): choose another --workdir"
             )
 
+        # One host claims the folder for all.
+        claim = folders.claimed(self.workdir) if jax.process_index() == 0 else contextlib.nullcontext()
+        with claim:
+            return self._finish(self._train_groups(data, task, shapes, size, programs), shapes)
+
+    def _train_groups(
+        self,
+        data: datasets.Dataset,
+        task: Task,
+        shapes: dict[str, tuple[int, ...]],
+        size: int,
+        programs: Callable[[int], Programs],
+    ) -> list[Result]:
+        config = self.config
         _say(self._headline(shapes))
         on_device = {"train": replicate({"images": data.train_images, "labels": data.train_labels})}
         for split in ("validation", "test"):
@@ -202,7 +239,7 @@ class _Run:
                 with group:
                     results.append(group.train())
         metrics.close()
-        return self._finish(results, shapes)
+        return results
 
     def _headline(self, shapes: dict[str, tuple[int, ...]]) -> str:
         config, stored = self.config, self.stored
@@ -229,7 +266,8 @@ class _Run:
             (result, i) for result in results for i, seed in enumerate(result.seeds) if seed not in failed
         ]
         seconds = sum(result.train_seconds for result in results)
-        steps = config.training.epochs * -(-stored["examples"] // config.training.batch_size)
+        batch = config.training.batch_size
+        steps = config.training.epochs * steps_per_epoch(stored["examples"], batch)
         layers = []
         for name, shape in shapes.items():
             shares = np.mean([result.counts[name][i] for result, i in good], 0) / np.prod(shape)
@@ -250,7 +288,7 @@ class _Run:
             "steps": steps,
             "train_seconds": seconds,
             "compile_seconds": sum(result.compile_seconds for result in results),
-            "images_per_second": steps * config.training.batch_size * config.seeds / seconds,
+            "images_per_second": sum(r.steps * len(r.seeds) for r in results) * batch / seconds,
             "device": jax.devices()[0].device_kind,
             "device_count": jax.device_count(),
             "versions": versions(),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from ssm_jax import errors
@@ -40,10 +43,13 @@ def read_json(path: pathlib.Path) -> dict[str, Any] | None:
     Raises:
       InputError: it can't be read.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     try:
-        return json.loads(path.read_text())
+        value = json.loads(path.read_text())
+        if not isinstance(value, dict):
+            raise ValueError("it holds no object")
+        return value
     except (OSError, ValueError) as error:
         raise errors.InputError(
             f"cannot read {path} ({error}): delete {path.parent} to begin again"
@@ -57,10 +63,27 @@ def check_writable(workdir: pathlib.Path) -> None:
       InputError: it can't; names the folder that stands in the way.
     """
     folder = workdir.absolute()
-    while not folder.exists():
+    while not os.path.exists(folder):
         folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         raise errors.InputError(f"cannot write to the workdir {workdir}: {folder} is not a writable folder")
+
+
+@contextlib.contextmanager
+def claimed(workdir: pathlib.Path) -> Iterator[None]:
+    """Keep other runs out of a workdir while the context lasts.
+
+    Raises:
+      InputError: another process is using it.
+    """
+    with (workdir / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise errors.InputError(f"another run is using the workdir {workdir}") from error
+        except OSError:
+            pass  # A file system without locks.
+        yield
 
 
 def make(workdir: pathlib.Path) -> None:

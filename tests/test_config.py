@@ -184,7 +184,6 @@ def test_differences_ignores_what_does_not_change_a_result():
         "compilation_cache": "",
         "data.dir": "/elsewhere",
         "training.steps_per_call": 7,
-        "training.seeds_per_device": 2,
         "logging.epochs": 5,
         "checkpoint.seconds": 1.0,
     }
@@ -205,14 +204,9 @@ def test_differences_names_every_other_field():
     assert "model.width: 1.0 here, None there" in configuration.differences(ours, theirs)
 
 
-def test_json_round_trip():
+def test_a_config_comes_back_from_its_json():
     config = changed(model__width=2.5, data__name="cifar10", checkpoint__seconds=1e-3)
-    text = configuration.to_json(config)
-    assert json.loads(text)["model"]["width"] == 2.5
-    again = configuration.from_json(text)
+    again = configuration.from_dict(json.loads(json.dumps(config.to_dict())))
     assert again == config
     assert again.is_locked
     configuration.validate(again)
-    assert configuration.to_json(again) == text
-    with pytest.raises(ValueError):
-        configuration.from_json("{")

@@ -74,5 +74,14 @@ def test_the_three_settings_of_a_host_belong_together():
         hosts.join(coordinator="127.0.0.1:1")
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [(("127.0.0.1", 2, 0), "must be host:port"), (("127.0.0.1:1", 2, 2), "it is 0 to 1")],
+)
+def test_settings_that_cannot_be_right(settings, message):
+    with pytest.raises(errors.InputError, match=message):
+        hosts.join(*settings)
+
+
 def test_one_host_decides_alone():
     assert hosts.any_host(True, False) == (True, False)

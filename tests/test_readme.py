@@ -44,6 +44,39 @@ def table():
     return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
 
 
+def speed_row(name, path):
+    report = json.loads(path.read_text())
+    unit = report["networks"][name]["steps"]["float32"]
+    times = {contender: values["median"] for contender, values in unit["contenders"].items()}
+
+    def digits(value):
+        return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+    torch = f"{digits(times['torch'])} ({unit['torch_over_signed']:.2f})" if "torch" in times else ""
+    cells = [
+        name,
+        report["versions"]["jax"],
+        digits(times["signed"]),
+        f"{unit['signed_over_dense']:.2f}",
+        torch,
+        f"{unit['images_per_second']['signed']:,.0f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def speed_table():
+    head = "| network | jax | ms a step | over dense | PyTorch ms (ratio) | images/s |"
+    rows = []
+    for path in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
+        rows += [speed_row(name, path) for name in json.loads(path.read_text())["networks"]]
+    return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
+
+
+def test_the_speed_table_is_what_the_files_say():
+    found = re.search(r"<!-- speed -->\n(.*?)\n<!-- end of speed -->", README, re.S)
+    assert found and found[1] == speed_table()
+
+
 def test_the_results_table_is_what_the_files_say():
     found = re.search(r"<!-- results -->\n(.*?)\n<!-- end of results -->", README, re.S)
     assert found and found[1] == table()

@@ -82,3 +82,8 @@ def test_importing_the_package_starts_no_backend_and_reads_no_dataset_library():
         "assert 'tensorflow_datasets' not in sys.modules and 'tensorflow' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_help_lists_flags_and_settings():
+    done = train("--help")
+    assert done.returncode == 0 and "--workdir" in done.stdout and "optimizer.learning_rate" in done.stdout

@@ -56,3 +56,12 @@ def test_a_run_that_has_just_begun_has_no_checkpoint_yet(run, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(json.loads((run[0] / "run.json").read_text())))
     with pytest.raises(ssm_jax.InputError, match=r"no checkpoint in .* yet"):
         ssm_jax.restore(tmp_path)
+
+
+def test_restoring_leaves_a_save_under_way_alone(run):
+    folder = run[0] / "checkpoints" / "5" / "latest"
+    saving = folder / "99.orbax-checkpoint-tmp"
+    saving.mkdir()
+    ssm_jax.restore(run[0])
+    assert saving.is_dir()
+    saving.rmdir()

@@ -176,6 +176,27 @@ def test_a_network_of_the_users_own_trains_and_comes_back(tmp_path):
     assert not np.array_equal(trained.model.norm.mean[...], jnp.zeros(4))
 
 
+def test_a_finished_run_of_another_network_is_refused(finished):
+    with pytest.raises(ssm_jax.InputError, match="model: Own here, None there"):
+        ssm_jax.train_and_evaluate(small(), finished[0], model=Own)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "tensorboard").mkdir()
+    with pytest.raises(ssm_jax.InputError, match="holds tensorboard of something else"):
+        ssm_jax.train_and_evaluate(small(), tmp_path)
+    assert (tmp_path / "tensorboard").is_dir()
+
+
+def test_a_full_device_is_a_run_error_that_says_what_to_lower(tmp_path, monkeypatch):
+    def full(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+
+    monkeypatch.setattr(Programs, "initialize", full)
+    with pytest.raises(ssm_jax.RunError, match="seeds_per_device"):
+        ssm_jax.train_and_evaluate(small(), tmp_path)
+
+
 def test_a_network_without_our_layers_is_refused(tmp_path):
     with pytest.raises(ssm_jax.InputError, match="nothing can be masked"):
         ssm_jax.train_and_evaluate(

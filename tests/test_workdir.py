@@ -38,3 +38,11 @@ def test_a_file_in_the_way_is_named(tmp_path):
         workdir.check_writable(tmp_path / "a" / "b")
     with pytest.raises(errors.InputError, match="cannot make the workdir"):
         workdir.make(tmp_path / "a" / "b")
+
+
+def test_a_workdir_has_one_run_at_a_time(tmp_path):
+    claim = workdir.claimed(tmp_path)
+    with claim, pytest.raises(errors.InputError, match="another run is using"), workdir.claimed(tmp_path):
+        pass
+    with workdir.claimed(tmp_path):
+        pass
