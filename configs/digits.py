@@ -4,7 +4,10 @@
     python train.py --config=configs/digits.py:dense      # the dense baseline, kernels trained
 
 Not a row of the paper. The training set is small (1,437 scans), so a weight decay four times the
-paper's makes up for fewer steps. The last 360 scans are the test set; other people wrote them.
+paper's makes up for fewer steps, and with the ELUS factor 3 more accuracy stays than with 1.5. The last
+360 scans are the test set.
+
+Measured, one seed on 2 CPU cores: 90.00 % at 2.57 % in 1 s of training (`results/digits.json`).
 """
 
 from ml_collections import ConfigDict

@@ -3,11 +3,14 @@
     python train.py --config=configs/fcn.py            # signed supermask
     python train.py --config=configs/fcn.py:dense      # the dense baseline, kernels trained
     python train.py --config=configs/fcn.py:extreme    # the authors' extreme pruning
-    python train.py --config=configs/fcn.py:tuned      # ahead of the paper in both columns
+    python train.py --config=configs/fcn.py:tuned      # less decay, a larger constant, 50 epochs
 
 The paper (mean of 50 runs): 97.48 % at 3.77 % remaining weights; dense 97.42 %. The settings that
 its authors recorded prune harder than their table says. The extreme row was also run with learning
 rate 0.008 and weight decay 3e-4.
+
+Measured, one seed each on 2 CPU cores: the main row 96.35 % at 2.11 % in 45 s of training
+(`results/fcn.json`), `tuned` 97.58 % at 2.76 % in 23 s (`results/fcn-tuned.json`).
 """
 
 from ml_collections import ConfigDict
