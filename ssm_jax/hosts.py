@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 
 import jax
 import numpy as np
@@ -62,6 +63,23 @@ def meet(where: str) -> None:
     """
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
+
+
+def check_same(what: str, text: str) -> None:
+    """Find out whether all hosts were given the same.
+
+    Args:
+      what: was given, for the message.
+      text: what this host was given.
+
+    Raises:
+      InputError: on every host, if it differs anywhere.
+    """
+    if jax.process_count() == 1:
+        return
+    digests = multihost_utils.process_allgather(np.uint32(zlib.crc32(text.encode())))
+    if len(set(digests.tolist())) > 1:
+        raise errors.InputError(f"the hosts were not given the same {what}: start the same command on each")
 
 
 def any_host(*flags: bool) -> tuple[bool, ...]:

@@ -21,7 +21,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ssm_jax import config as configuration
-from ssm_jax import datasets, errors, experiment, preemption, reporting
+from ssm_jax import datasets, errors, experiment, hosts, preemption, reporting
 from ssm_jax import workdir as folders
 from ssm_jax.batches import steps_per_epoch
 from ssm_jax.group import Group, Result
@@ -177,6 +177,8 @@ class _Run:
         programs = functools.cache(lambda count: Programs(task, Layout(mode, count)))
         programs(min(size, config.seeds))  # tells whether the batch divides by the devices
 
+        given = {name: value for name, value in configuration.fields(config) if name != "data.dir"}
+        hosts.check_same("config and data", repr((given, data.version, size)))
         if self.stored is None:
             self.stored = {
                 "dataset": data.name,

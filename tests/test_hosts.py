@@ -54,6 +54,24 @@ def test_only_the_first_host_writes_and_says_anything(tmp_path, cache):
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
 
 
+def test_hosts_with_different_settings_say_so_and_leave_nothing(tmp_path, cache):
+    workdir, port = tmp_path / "run", processes.free_port()
+    pair = [
+        processes.start(
+            workdir,
+            cache,
+            f"--config.training.epochs={i + 1}",
+            f"--coordinator=127.0.0.1:{port}",
+            "--processes=2",
+            f"--process={i}",
+        )
+        for i in range(2)
+    ]
+    for status, _, error in processes.finish(*pair):
+        assert status == 2 and "not given the same config" in error
+    assert not workdir.exists()
+
+
 def test_a_lost_host_ends_the_run_and_both_go_on_from_the_last_checkpoint(tmp_path, cache):
     flags = ("--config.training.epochs=20", "--config.checkpoint.seconds=0.3")
     workdir = tmp_path / "run"

@@ -11,6 +11,8 @@ def test_sigterm_sets_the_event_and_the_handler_is_put_back():
         assert not asked.is_set()
         os.kill(os.getpid(), signal.SIGTERM)
         assert asked.wait(5)
+        # The next one would end the process.
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert signal.getsignal(signal.SIGTERM) is before
 
 
