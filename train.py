@@ -84,6 +84,9 @@ def main(argv: list[str]) -> int:
     except (errors.InputError, errors.RunError, errors.Preempted) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:
+        print("error: interrupted; the same command continues from the last save", file=sys.stderr)
+        return 130
     return 0
 
 
