@@ -1,17 +1,19 @@
 """Train the networks of a config: `python train.py --config=configs/digits.py`.
 
 Flags only; the program is `ssm_jax.train_and_evaluate`. Exit status: 0 done, 1 the run failed, 2 the
-input can't be run, 143 stopped by SIGTERM with the state saved.
+input can't be run, 143 or 130 stopped by SIGTERM or Ctrl-C with the state saved.
 """
 
 from __future__ import annotations
 
 import logging
 import pathlib
+import runpy
 import sys
+import traceback
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 import ssm_jax
 from ssm_jax import config, errors, hosts
@@ -24,44 +26,74 @@ PROCESSES = flags.DEFINE_integer("processes", None, "How many processes take par
 PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.", lower_bound=0)
 HEARTBEAT = flags.DEFINE_integer("heartbeat", 100, "Seconds after which a lost process ends the run.", 1)
 FLAGS = flags.FLAGS
+ROOT = pathlib.Path(__file__).parent
 
 
-def default_workdir(config: str) -> str:
+def default_workdir(value: str) -> str:
     """`runs/<config>[-<variant>]` of a value of `--config`."""
-    path, _, variant = config.partition(":")
+    path, _, variant = value.partition(":")
     return str(pathlib.Path("runs") / "-".join(filter(None, (pathlib.Path(path).stem, variant))))
 
 
 def parse(argv: list[str]) -> None:
     """Parse the flags; every fault is an `InputError` of one line."""
+    for argument in argv[1:]:
+        if argument.startswith("--config="):
+            _check_file(argument.removeprefix("--config="))
     try:
         rest = FLAGS(argv)[1:]
         if rest:
             raise errors.InputError(f"what is {rest[0]!r}? Every setting is a flag such as --config.seed=1")
         if not FLAGS["config"].present:
             raise errors.InputError("--config is missing; for example --config=configs/digits.py")
-        path = pathlib.Path(config_flags.get_config_filename(FLAGS["config"]).partition(":")[0])
-        if not path.is_file():
-            raise errors.unknown("config file", str(path), map(str, sorted(path.parent.glob("*.py"))))
-        CONFIG.value.seed  # noqa: B018 - a config file that failed says so at the first access
+        _check_file(config_flags.get_config_filename(FLAGS["config"]))
+        list(config.fields(CONFIG.value))  # a config file that failed says so at the first access
     except errors.InputError:
         raise
     except Exception as error:
         raise _first_cause(error, argv) from error
 
 
+def _check_file(value: str) -> None:
+    path = pathlib.Path(value.partition(":")[0])
+    if not path.is_file():
+        folder = path.parent if any(path.parent.glob("*.py")) else ROOT / "configs"
+        raise errors.unknown("config file", str(path), map(str, sorted(folder.glob("*.py"))))
+
+
+def _config_fault(value: str) -> errors.InputError | None:
+    """What is wrong with a config file, by its own line, or None."""
+    path, _, variant = value.partition(":")
+    try:
+        made = runpy.run_path(path)["get_config"](*filter(None, [variant]))
+    except errors.InputError as error:
+        return error
+    except Exception as error:
+        frames = [
+            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path
+        ]
+        line = error.lineno if isinstance(error, SyntaxError) else (frames or [1])[-1]
+        message = str(error.args[0] if error.args else "").partition("\n")[0]
+        return errors.InputError(f"{path}, line {line}: {type(error).__name__}: {message}")
+    if not isinstance(made, ConfigDict):
+        return errors.InputError(
+            f"{path}: get_config() must return a config; start from ssm_jax.config.default()"
+        )
+    return None
+
+
 def _first_cause(error: BaseException, argv: list[str]) -> Exception:
     """One line on what is wrong: flags and config files raise whatever they like, wrapped or not."""
     fields = dict(config.fields(config.default()))
-    for argument in argv:
-        name = argument.lstrip("-").partition("=")[0].removeprefix("config.")
+    for argument in argv[1:]:
+        name, _, value = argument.lstrip("-").partition("=")
+        if name == "config" and (fault := _config_fault(value)):
+            return fault
+        name = name.removeprefix("config.")
         if argument.startswith("--config.") and name not in fields and not hasattr(config.default(), name):
             return errors.unknown("config field", name, fields)
-    message = str(error.args[0] if error.args else type(error).__name__)
-    lines = [line for line in map(str.strip, message.splitlines()) if line] or [type(error).__name__]
-    # A fault in a config file arrives as its traceback, which ends with the fault itself.
-    line = lines[-1] if "parsing config file" in lines[0] else " - ".join(lines)
-    return errors.InputError(line.removeprefix("ssm_jax.errors.InputError: "))
+    message = str(error.args[0] if error.args else "") or type(error).__name__
+    return errors.InputError(" - ".join(filter(None, map(str.strip, message.splitlines()))))
 
 
 def main(argv: list[str]) -> int:
@@ -72,20 +104,22 @@ def main(argv: list[str]) -> int:
         return 0
     try:
         parse(argv)
+        hosts.join(COORDINATOR.value, PROCESSES.value, PROCESS.value, HEARTBEAT.value)
         # What takes long before training starts, such as decoding a dataset, says so.
-        logging.basicConfig(format="%(message)s")
+        logging.basicConfig(format="%(message)s", force=True)
         logging.getLogger("ssm_jax").setLevel(logging.INFO)
         # Orbax logs the traceback of a failed save, which arrives here as an error of one line.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
-
-        hosts.join(COORDINATOR.value, PROCESSES.value, PROCESS.value, HEARTBEAT.value)
         workdir = WORKDIR.value or default_workdir(config_flags.get_config_filename(FLAGS["config"]))
         ssm_jax.train_and_evaluate(CONFIG.value, workdir)
-    except (errors.InputError, errors.RunError, errors.Preempted) as error:
+    except errors.Preempted as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.exit_status
+    except (errors.InputError, errors.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print("error: interrupted; the same command continues from the last save", file=sys.stderr)
+        print("interrupted before the first step", file=sys.stderr)
         return 130
     return 0
 

@@ -1,5 +1,6 @@
 """Signed supermasks in JAX: random networks whose frozen weights are kept, hidden or inverted."""
 
+from ssm_jax.batches import standardize
 from ssm_jax.config import default as default_config
 from ssm_jax.errors import InputError, Preempted, RunError
 from ssm_jax.layers import Conv, Dense, Frozen, Kernel, Masking, Score, Threshold, masked_layers, max_pool
@@ -27,5 +28,6 @@ __all__ = [
     "masked_layers",
     "max_pool",
     "restore",
+    "standardize",
     "train_and_evaluate",
 ]

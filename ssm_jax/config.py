@@ -115,6 +115,8 @@ def with_variant(
       InputError: the variant is unknown.
     """
     if name:
+        if not variants:
+            raise errors.InputError(f"unknown variant {name!r}: this config has none")
         if name not in variants:
             raise errors.unknown("variant", name, variants)
         config.update_from_flattened_dict(variants[name])

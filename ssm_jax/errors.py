@@ -19,9 +19,16 @@ class RunError(RuntimeError):
 
 
 class Preempted(RuntimeError):
-    """The run was asked to stop by SIGTERM and has saved its state. Exit status 143."""
+    """The run was asked to stop and has saved its state.
 
-    exit_status = 143
+    Args:
+      message: one line.
+      signum: the signal; the exit status is 128 more, 143 for SIGTERM and 130 for SIGINT.
+    """
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signum
 
 
 def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
@@ -33,7 +40,8 @@ def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
       allowed: every valid name.
 
     Returns:
-      An `InputError` whose one line holds what was given, what is allowed and the nearest name.
+      An `InputError` whose one line holds what was given, the nearest name and what is allowed (unless
+      that is a long list and there is a nearest name).
 
     Examples:
       >>> print(unknown("network", "conv9", ["fcn", "conv8"]))
@@ -42,4 +50,6 @@ def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
     allowed = [str(name) for name in allowed]
     nearest = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return InputError(f"unknown {what} {given!r}{hint} (allowed: {', '.join(allowed)})")
+    # A list that nobody reads would only hide the hint.
+    listed = "" if nearest and len(allowed) > 12 else f" (allowed: {', '.join(allowed)})"
+    return InputError(f"unknown {what} {given!r}{hint}{listed}")

@@ -96,7 +96,12 @@ def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
       InputError: the network has no layer of ours, keeps a random stream of its own, as dropout does, or
         can't be built for the images.
     """
-    model = task.abstract()
+    try:
+        model = task.abstract()
+    except errors.InputError:
+        raise
+    except Exception as error:  # Whatever a network of the caller's own raises.
+        raise errors.InputError(f"the network can't be built: {_line(error)}") from error
     shapes = {path: tuple(layer.kernel.shape) for path, layer in masked_layers(model)}
     if not shapes:
         raise errors.InputError("the network holds no ssm_jax.Dense or ssm_jax.Conv: nothing can be masked")
@@ -106,3 +111,32 @@ def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
             "follows from its seed and step, so such layers can't be trained"
         )
     return shapes
+
+
+def check_logits(task: Task, image_shape: Sequence[int], classes: int) -> None:
+    """Find out, without computing anything, whether a network of the caller's own fits the dataset.
+
+    Args:
+      task: holds the network.
+      image_shape: `(H, W, C)` of the dataset.
+      classes: of the dataset.
+
+    Raises:
+      InputError: it can't take such images, or doesn't give as many logits as there are classes.
+    """
+    model = task.abstract()
+    model.eval()
+    images = jax.ShapeDtypeStruct((2, *image_shape), task.dtype)
+    try:
+        logits = nnx.eval_shape(lambda model, images: model(images), model, images)
+    except Exception as error:  # Whatever a network of the caller's own raises.
+        raise errors.InputError(
+            f"the network can't take images [B, {', '.join(map(str, image_shape))}]: {_line(error)}"
+        ) from error
+    if logits.shape != (2, classes):
+        given = ", ".join(map(str, logits.shape[1:]))
+        raise errors.InputError(f"the network gives [B, {given}]; the dataset needs logits [B, {classes}]")
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -17,7 +16,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssm_jax import errors, hosts, reporting
+from ssm_jax import errors, hosts, preemption, reporting
 from ssm_jax.checkpoint import Checkpoints
 from ssm_jax.parallel import Programs
 from ssm_jax.step import FAILURES, Data
@@ -75,7 +74,7 @@ class Group:
         data: dict[str, Data],
         sizes: dict[str, int],
         metrics: reporting.Metrics,
-        asked: threading.Event,
+        asked: preemption.StopRequest,
         loops: bool,
     ) -> None:
         self._config = config
@@ -92,6 +91,7 @@ class Group:
         self._best = Checkpoints(folder / "best")
         self._best_accuracy = -1.0
         self._train_seconds = 0.0
+        self._reported = 0, 0.0  # step and training seconds of the last report
         self._compile_seconds = -programs.compile_seconds  # what other groups compiled is theirs
         self._primary = jax.process_index() == 0
 
@@ -121,6 +121,8 @@ class Group:
         )
         progress = reporting.Progress(config.training.epochs, label if config.seeds > 1 else "")
         started = saved = time.monotonic()
+        compiled = self._programs.compile_seconds
+        self._reported = begun, self._train_seconds
         order = None
         for call, count in enumerate(self._calls(step, total)):
             if order is None or step % steps_per_epoch == 0:
@@ -135,7 +137,8 @@ class Group:
                     raise self._failure(failed[0])
                 break
             if not rest and (epoch % config.logging.epochs == 0 or step == total):
-                left = (time.monotonic() - started) * (total - step) / (step - begun)
+                spent = time.monotonic() - started - (self._programs.compile_seconds - compiled)
+                left = spent * (total - step) / (step - begun)
                 self._report(progress, epoch, step, left)
             due = time.monotonic() - saved >= config.checkpoint.seconds
             stop, due = hosts.any_host(self._asked.is_set(), due)
@@ -145,7 +148,8 @@ class Group:
             if stop and step < total:
                 progress.done()
                 self._latest.wait()
-                raise errors.Preempted(f"stopped by SIGTERM at step {step} of {total}, which is saved")
+                by = self._asked.signum
+                raise errors.Preempted(f"stopped by {by.name} at step {step} of {total}, which is saved", by)
         progress.done()
         return self._result(step)
 
@@ -248,7 +252,10 @@ class Group:
             if self._sizes[split]:
                 values[f"{split}_loss"], values[f"{split}_accuracy"] = self._evaluate(split)
         values["remaining_weights"] = self._remaining()[1]
-        rate = step * self._config.training.batch_size * len(self._seeds) / self._train_seconds
+        since, seconds = self._reported
+        self._reported = step, self._train_seconds
+        images = (step - since) * self._config.training.batch_size * len(self._seeds)
+        rate = images / (self._train_seconds - seconds)
         failed = {failure["seed"] for failure in self._failed()}
         alive = [i for i, seed in enumerate(self._seeds) if seed not in failed]
         means = {name: float(np.mean(array[alive])) for name, array in values.items()}

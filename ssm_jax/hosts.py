@@ -37,7 +37,7 @@ def join(
     missing = [name for name, value in given.items() if value is None]
     if 0 < len(missing) < len(given):
         raise errors.InputError(
-            f"--{', --'.join(missing)} is missing: --coordinator, --processes and --process belong together"
+            f"without --{', --'.join(missing)}: --coordinator, --processes and --process belong together"
         )
     if coordinator is not None and not re.fullmatch(r".+:\d+", coordinator):
         raise errors.InputError(f"--coordinator is {coordinator!r}; it must be host:port")

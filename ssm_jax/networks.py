@@ -297,7 +297,7 @@ def check(name: str, width: float, normalization: str) -> None:
         raise errors.InputError(f"width {width} is not positive")
     if normalization != "none" and not name.startswith("resnet"):
         raise errors.InputError(
-            f"{name} has no normalisation: normalization is {normalization!r}, allowed is 'none'"
+            f"{name} has no normalisation: model.normalization is {normalization!r}, allowed is 'none'"
         )
 
 

@@ -144,6 +144,9 @@ class Progress:
         parts.append(f"{values['images_per_second']:,.0f} images/s")
         parts.append(f"{duration(left)} left")
         line = self._label + "  ".join(parts)
+        if self._terminal:
+            # A line that wraps could not be overwritten.
+            line = line[: shutil.get_terminal_size().columns - 1]
         self._stream.write(f"\r{line}\x1b[K" if self._terminal else f"{line}\n")
         self._stream.flush()
         self._open = self._terminal

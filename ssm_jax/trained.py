@@ -64,6 +64,8 @@ def restore(
         raise errors.InputError(f"{workdir} holds no run: it has no run.json")
     if stored["model"] is not None and model is None:
         raise errors.InputError(f"the run in {workdir} trained a model of its own: pass the same `model`")
+    if stored["model"] is None and model is not None:
+        raise errors.InputError(f"the run in {workdir} trained {stored['network']}: leave `model` out")
     config = configuration.from_dict(stored["config"])
     seed = config.seed if seed is None else seed
     place = seed - config.seed

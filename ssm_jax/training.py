@@ -41,7 +41,7 @@ def train_and_evaluate(
     """Train, evaluate, save and summarise the networks of a config; continue an earlier run.
 
     Writes into `workdir`: `run.json` (the config), `metrics.jsonl`, `tensorboard/`, `checkpoints/`
-    and, at the end, `summary.json`. SIGTERM makes it save and raise `Preempted`.
+    and, at the end, `summary.json`. SIGTERM and Ctrl-C make it save and raise `Preempted`.
 
     Args:
       config: see `ssm_jax.config.default`.
@@ -57,7 +57,7 @@ def train_and_evaluate(
     Raises:
       InputError: something that was given can't be run; nothing was started.
       RunError: the run failed, for example on a loss that is not finite.
-      Preempted: SIGTERM was received and the state saved.
+      Preempted: SIGTERM or SIGINT (Ctrl-C) was received and the state saved.
     """
     configuration.validate(config, own_model=model is not None)
     run = _Run.open(config, pathlib.Path(workdir).expanduser(), model)
@@ -145,6 +145,10 @@ class _Run:
     def open(cls, config: ConfigDict, workdir: pathlib.Path, model: Build | None) -> _Run:
         stored = folders.read_json(workdir / "run.json")
         if stored is not None:
+            if "config" not in stored:
+                raise errors.InputError(
+                    f"{workdir / 'run.json'} is not of this program: choose another --workdir"
+                )
             theirs = dict(configuration.fields(configuration.from_dict(stored["config"])))
             differences = configuration.differences(dict(configuration.fields(config)), theirs)
             ours = None if model is None else _name(model)
@@ -156,7 +160,7 @@ class _Run:
                     "choose another --workdir"
                 )
         else:
-            for name in ("metrics.jsonl", "tensorboard", "checkpoints"):
+            for name in ("summary.json", "metrics.jsonl", "tensorboard", "checkpoints"):
                 if os.path.exists(workdir / name):
                     raise errors.InputError(
                         f"{workdir} holds {name} of something else, and no run.json: choose another --workdir"
@@ -170,6 +174,8 @@ class _Run:
         build = model or experiment.network(config, data.image_shape, data.classes)
         task = experiment.task(config, build, len(data.train_labels))
         shapes = experiment.kernel_shapes(task)
+        if model is not None:
+            experiment.check_logits(task, data.image_shape, data.classes)
         mode = config.parallel
         if mode == "auto":
             mode = "seeds" if config.seeds > 1 else "data"
@@ -225,7 +231,7 @@ class _Run:
         seeds = range(config.seed, config.seed + config.seeds)
         metrics = reporting.Metrics(self.workdir)
         results = []
-        with preemption.sigterm() as asked:
+        with preemption.stop_requests() as asked:
             for first in range(0, config.seeds, size):
                 group = Group(
                     config=config,

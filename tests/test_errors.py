@@ -10,13 +10,14 @@ from ssm_jax import errors
 @pytest.mark.parametrize(
     ("error", "base", "status"),
     [
-        (errors.InputError, ValueError, 2),
-        (errors.RunError, RuntimeError, 1),
-        (errors.Preempted, RuntimeError, 143),
+        (errors.InputError("x"), ValueError, 2),
+        (errors.RunError("x"), RuntimeError, 1),
+        (errors.Preempted("x", 15), RuntimeError, 143),
+        (errors.Preempted("x", 2), RuntimeError, 130),
     ],
 )
 def test_exit_status(error, base, status):
-    assert issubclass(error, base)
+    assert isinstance(error, base) and str(error) == "x"
     assert error.exit_status == status
 
 

@@ -1,10 +1,8 @@
-import threading
-
 import numpy as np
 import pytest
 
 from ssm_jax import config as configuration
-from ssm_jax import errors, experiment, reporting
+from ssm_jax import errors, experiment, preemption, reporting
 from ssm_jax.group import Group
 from ssm_jax.parallel import Layout, Programs, pad_split, replicate
 
@@ -46,7 +44,7 @@ def group(parts, workdir, asked=None, **overrides):
         data=data,
         sizes={"validation": 0, "test": TEST},
         metrics=reporting.Metrics(workdir),
-        asked=asked or threading.Event(),
+        asked=asked or preemption.StopRequest(),
         loops=True,
     )
 
@@ -83,7 +81,7 @@ def test_the_result_does_not_depend_on_the_steps_per_call(parts, tmp_path):
 
 
 def test_being_asked_to_stop_saves_the_step_and_the_next_start_goes_on(parts, tmp_path, monkeypatch):
-    asked = threading.Event()
+    asked = preemption.StopRequest()
     asked.set()
     stopped = group(parts, tmp_path, asked, **{"training.steps_per_call": 3})
     with pytest.raises(errors.Preempted, match="step 3 of 21"), stopped:

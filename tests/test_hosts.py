@@ -88,7 +88,7 @@ def test_a_lost_host_ends_the_run_and_both_go_on_from_the_last_checkpoint(tmp_pa
 
 
 def test_the_three_settings_of_a_host_belong_together():
-    with pytest.raises(errors.InputError, match="--processes, --process is missing"):
+    with pytest.raises(errors.InputError, match="without --processes, --process"):
         hosts.join(coordinator="127.0.0.1:1")
 
 

@@ -52,7 +52,7 @@ def test_the_default_workdir(program, config, workdir):
         (["--config=configs/digits.py", "--config.data.name=digit"], "did you mean 'digits'?"),
         (["--config=configs/digits.py", "--workdri=x"], "workdri"),
         (["--config=configs/digits.py", "epochs=3"], "'epochs=3'"),
-        (["--config=configs/digits.py", "--coordinator=127.0.0.1:1"], "--processes, --process is missing"),
+        (["--config=configs/digits.py", "--coordinator=127.0.0.1:1"], "without --processes, --process"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_2(arguments, message, tmp_path):
@@ -82,6 +82,22 @@ def test_importing_the_package_starts_no_backend_and_reads_no_dataset_library():
         "assert 'tensorflow_datasets' not in sys.modules and 'tensorflow' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def get_config(:", "line 1: SyntaxError"),
+        ("def get_config():\n    return 1 / 0", "line 2: ZeroDivisionError: division by zero"),
+        ("def get_config():\n    return 3", "must return a config"),
+    ],
+)
+def test_a_fault_in_a_config_file_names_file_and_line(code, message, tmp_path):
+    (tmp_path / "own.py").write_text(code)
+    done = train(f"--config={tmp_path / 'own.py'}")
+    assert done.returncode == 2
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith(f"error: {tmp_path / 'own.py'}") and message in line
 
 
 def test_help_lists_flags_and_settings():

@@ -176,6 +176,34 @@ def test_a_network_of_the_users_own_trains_and_comes_back(tmp_path):
     assert not np.array_equal(trained.model.norm.mean[...], jnp.zeros(4))
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            lambda rngs: ssm_jax.Dense(64, 5, rngs=rngs),
+            r"can't take images \[B, 8, 8, 1\]|gives \[B, 8, 8, 5\]",
+        ),
+        (lambda rngs: Flat(64, 5, rngs), r"gives \[B, 5\]; the dataset needs logits \[B, 10\]"),
+        (lambda rngs: Flat(60, 10, rngs), r"can't take images \[B, 8, 8, 1\]"),
+        (lambda: None, "can't be built"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_data_is_refused(tmp_path, model, message):
+    with pytest.raises(ssm_jax.InputError, match=message):
+        ssm_jax.train_and_evaluate(small(), tmp_path / "run", model=model)
+    assert not (tmp_path / "run").exists()
+
+
+class Flat(nnx.Module):
+    """One dense layer on the flattened image."""
+
+    def __init__(self, features: int, classes: int, rngs: nnx.Rngs) -> None:
+        self.dense = ssm_jax.Dense(features, classes, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return self.dense(images.reshape(len(images), -1))
+
+
 def test_a_finished_run_of_another_network_is_refused(finished):
     with pytest.raises(ssm_jax.InputError, match="model: Own here, None there"):
         ssm_jax.train_and_evaluate(small(), finished[0], model=Own)
