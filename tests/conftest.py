@@ -1,4 +1,4 @@
-"""What every test shares: eight CPU devices, a cache of the session's own, strict arithmetic on demand."""
+"""What every test shares: eight CPU devices, a cache of their own, strict arithmetic on demand."""
 
 from __future__ import annotations
 
