@@ -96,8 +96,16 @@ def _first_cause(error: BaseException, argv: list[str]) -> Exception:
     return errors.InputError(" - ".join(filter(None, map(str.strip, message.splitlines()))))
 
 
+def _report_unraisable(what: sys.UnraisableHookArgs) -> None:
+    # When one array of a damaged checkpoint can't be read, the reads of the others, still under way, find
+    # their event loop closed; the error of the first says it all.
+    if str(what.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(what)
+
+
 def main(argv: list[str]) -> int:
     """Run; returns the exit status."""
+    sys.unraisablehook = _report_unraisable
     if {"--help", "-h", "-help"} & set(argv[1:]):
         print(f"{__doc__}\n{FLAGS.main_module_help()}\n\nSettings, as --config.<name>=<value>:")
         print("\n".join(f"  {name}  (default: {value!r})" for name, value in config.fields(config.default())))
