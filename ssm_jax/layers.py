@@ -221,7 +221,7 @@ def _convolve_backward(
         return jax.vjp(lambda kernel: _convolution(inputs, kernel, stride), kernel)[1](cotangent)[0]
 
     def in_chunks(inputs: jax.Array, cotangent: jax.Array) -> jax.Array:
-        # The CPU's gradient of a kernel slows down by a half when it sums over a whole batch of large
+        # The CPU's gradient of a kernel takes almost twice as long when it sums over a whole batch of large
         # images; a sum over a few images at a time does not.
         batch, height, width, _ = cotangent.shape
         size = max(1, _CPU_POSITIONS // (height * width))
