@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from optax import contrib
 
@@ -51,8 +52,10 @@ def schedule(
       InputError: the name is unknown.
     """
     if name == "plateau":
-        return contrib.reduce_on_plateau(
-            factor=factor, patience=patience, accumulation_size=steps_per_epoch, min_scale=factor**times
+        return _without_branches(
+            contrib.reduce_on_plateau(
+                factor=factor, patience=patience, accumulation_size=steps_per_epoch, min_scale=factor**times
+            )
         )
     curves: dict[str, Callable[[], optax.Schedule]] = {
         "exponential": lambda: optax.exponential_decay(1.0, max(1, round(epochs * steps_per_epoch)), factor),
@@ -62,6 +65,30 @@ def schedule(
     if name not in curves:
         raise errors.unknown("schedule", name, SCHEDULES)
     return optax.with_extra_args_support(optax.scale_by_schedule(curves[name]()))
+
+
+def _without_branches(
+    scale: optax.GradientTransformationExtraArgs,
+) -> optax.GradientTransformationExtraArgs:
+    """The same schedule with its branches turned into selections, as `vmap` does.
+
+    At a branch a GPU waits for the host, in every step.
+
+    Args:
+      scale: multiplies all updates by the same number.
+    """
+
+    def update(
+        updates: Any, state: Any, params: Any = None, *, value: jax.Array, **_: Any
+    ) -> tuple[Any, Any]:
+        one, value = jnp.ones(1), jnp.asarray(value)[None]
+        factor, state = jax.vmap(lambda one, state, value: scale.update(one, state, value=value))(
+            one, jax.tree.map(lambda array: array[None], state), value
+        )
+        factor, state = jax.tree.map(lambda array: array[0], (factor, state))
+        return jax.tree.map(lambda array: factor * array, updates), state
+
+    return optax.GradientTransformationExtraArgs(scale.init, update)
 
 
 def is_decayed(params: Any) -> Any:

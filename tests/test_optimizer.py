@@ -203,6 +203,15 @@ def test_the_state_of_a_plateau_is_in_that_of_the_optimiser():
     assert found[-1] < 1
 
 
+def test_a_plateau_does_not_branch():
+    """At a branch a GPU waits for the host."""
+    made = plateau()
+    scores = jnp.ones((2, 2))
+    program = jax.make_jaxpr(lambda state: made.update(scores, state, value=1.0))(made.init(scores))
+    assert "cond[" not in str(program)
+    assert "select_n" in str(program)
+
+
 def test_scale_and_offset_of_normalisations_do_not_decay():
     made = optimizer.make("nesterov", learning_rate=0.1, weight_decay=0.5, momentum=0.9, schedule=constant())
     params = {
