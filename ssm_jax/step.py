@@ -177,7 +177,7 @@ class Task:
         def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
             model = _merged(graph, params, frozen, state.rest)
             logits = model(images).astype(jnp.float32)
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+            loss = _losses(logits, labels).mean()
             return loss, (jnp.mean(logits.argmax(-1) == labels), nnx.split(model, nnx.Param, Frozen, ...)[3])
 
         (loss, (accuracy, rest)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
@@ -235,9 +235,8 @@ class Task:
         model = _merged(graph, state.params, frozen, state.rest)
         logits = model(batches.standardize(images).astype(self.dtype)).astype(jnp.float32)
         real = labels >= 0
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
         local = {
-            "loss": jnp.sum(jnp.where(real, losses, 0.0)),
+            "loss": jnp.sum(jnp.where(real, _losses(logits, labels), 0.0)),
             "correct": jnp.sum(real & (logits.argmax(-1) == labels), dtype=jnp.int32),
         }
         total = lax.psum(local, BATCH_AXIS)
@@ -256,6 +255,12 @@ class Task:
 def _merged(graph: nnx.GraphDef, *states: nnx.State) -> nnx.Module:
     # A variable may only be updated at the trace level that made it: mapping makes new ones at this level.
     return nnx.merge(graph, *jax.tree.map(lambda array: array, states))
+
+
+def _losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    # Not of integer labels: the gradient of picking a logit is a scatter, which is slow on a GPU, and slower
+    # still where it has to be deterministic.
+    return optax.softmax_cross_entropy(logits, jax.nn.one_hot(labels, logits.shape[-1]))
 
 
 def no_sums() -> dict[str, jax.Array]:

@@ -6,12 +6,16 @@ import functools
 import importlib
 import math
 import pathlib
+import re
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 import ssm_jax
 from ssm_jax import config as configuration
 from ssm_jax import errors, experiment
+from ssm_jax.networks import BATCH_AXIS
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 
@@ -146,3 +150,47 @@ def test_the_docstring_names_the_command_of_every_variant(name):
 
 def test_the_default_is_the_fcn_row():
     assert load("fcn") == ssm_jax.default_config()
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_its_step_is_ready_for_gpus_and_tpus(name):
+    """Several steps of its first variant's network lower for both, without what is slow there."""
+    config, examples = load(name), 256
+    shape, classes = IMAGES[config.data.name]
+    task = experiment.task(config, experiment.network(config, shape, classes), examples)
+    state, frozen = jax.eval_shape(task.initialize, jnp.int32(0))
+    order = jax.ShapeDtypeStruct((task.steps_per_epoch, task.batch_size), jnp.int32)
+    data = {
+        "images": jax.ShapeDtypeStruct((examples, *shape), jnp.uint8),
+        "labels": jax.ShapeDtypeStruct((examples,), jnp.int32),
+    }
+    graph = task.graph(training=True)
+
+    def steps(state, frozen, order, data):
+        def body(state, _):
+            return task.train_step(graph, state, frozen, data, order), None
+
+        return jax.lax.scan(body, state, length=2)[0]
+
+    steps = jax.vmap(steps, in_axes=None, out_axes=None, axis_name=BATCH_AXIS, axis_size=1)
+    traced = jax.jit(steps).trace(state, frozen, order, data)
+    for equation in equations(traced.jaxpr.jaxpr):
+        # At a branch a GPU waits for the host; one between platforms is decided when the program is lowered.
+        assert equation.primitive.name != "cond" or equation.params["branches_platforms"]
+        # Scatters are slow, the more so where they have to be deterministic.
+        assert not re.search("scatter|callback", equation.primitive.name)
+    convolutions = sum(len(shape) == 4 for shape in experiment.kernel_shapes(task).values())
+    for platform in ("cuda", "tpu"):
+        program = traced.lower(lowering_platforms=(platform,)).as_text()
+        # Forward and both gradients; that of the images is for the compiler to drop.
+        assert program.count("stablehlo.convolution") == 3 * convolutions
+
+
+def equations(jaxpr):
+    """All equations of a program, those inside others too."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in jax.tree.leaves(equation.params, is_leaf=lambda value: hasattr(value, "eqns")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from equations(inner)
