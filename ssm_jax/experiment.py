@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 from ssm_jax import config as configuration
 from ssm_jax import errors, initializers, networks, optimizer
 from ssm_jax.batches import steps_per_epoch
-from ssm_jax.layers import Masking, masked_layers
+from ssm_jax.layers import Frozen, Masking, masked_layers
+from ssm_jax.networks import BATCH_AXIS
 from ssm_jax.step import Build, Task
 
 
@@ -136,6 +137,29 @@ def check_logits(task: Task, image_shape: Sequence[int], classes: int) -> None:
     if logits.shape != (2, classes):
         given = ", ".join(map(str, logits.shape[1:]))
         raise errors.InputError(f"the network gives [B, {given}]; the dataset needs logits [B, {classes}]")
+
+
+def training_bytes(task: Task, image_shape: Sequence[int]) -> int:
+    """The memory that one network takes in training beside others, in bytes; found without computing.
+
+    A little more than what compiled programs take: in float32 the kernel, scores, momentum, gradient,
+    update and effective kernel, and every array that the forward pass keeps for the backward one.
+
+    Args:
+      task: holds the network.
+      image_shape: `(H, W, C)` of the dataset.
+    """
+    graph, params, frozen, rest = nnx.split(task.abstract(), nnx.Param, Frozen, ...)
+    images = jax.ShapeDtypeStruct((task.batch_size, *image_shape), task.dtype)
+
+    def kept(params: Any, frozen: Any, rest: Any, images: jax.Array) -> Any:
+        return jax.vjp(lambda params: nnx.merge(graph, params, frozen, rest)(images), params)[1]
+
+    # In an axis of one, for normalisations that average over devices.
+    kept = jax.vmap(kept, in_axes=None, out_axes=None, axis_name=BATCH_AXIS, axis_size=1)
+    residuals = jax.tree.leaves(jax.eval_shape(kept, params, frozen, rest, images))
+    weights = sum(array.size for array in jax.tree.leaves(params))
+    return 6 * 4 * weights + sum(array.size * array.dtype.itemsize for array in residuals)
 
 
 def _line(error: Exception) -> str:

@@ -13,7 +13,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -29,8 +29,11 @@ from ssm_jax.parallel import Layout, Programs, pad_split, replicate
 from ssm_jax.step import Build, Task
 from ssm_jax.version import __version__
 
-# Of a device's memory, the share that the states of the seeds beside each other may fill.
+# Of a device's memory, the share that the seeds beside each other may fill; the data needs some too.
 _MEMORY_SHARE = 0.5
+# Networks with convolutions beside each other at most. Every one adds its convolutions to the program that
+# has to be compiled, and of the operations that they share little is left to be gained.
+_CONVOLVING_SEEDS = 8
 # What is assumed where a device doesn't tell its memory.
 _UNKNOWN_MEMORY = 8e9
 
@@ -96,27 +99,28 @@ def _say(text: str) -> None:
         print(text, flush=True)
 
 
-def seeds_per_group(config: ConfigDict, shapes: dict[str, tuple[int, ...]], mode: str) -> int:
+def seeds_per_group(config: ConfigDict, task: Task, image_shape: Sequence[int], mode: str) -> int:
     """How many networks are trained at the same time, on all devices together.
 
-    On an accelerator the dense layers of several seeds become one batched matrix product, which fills it
-    better than one seed does. Convolutions of several seeds become grouped ones, and a CPU is full with
-    one seed: there each device trains one network after another (`benchmarks/results/` has the ratios).
+    On an accelerator the dense layers of several seeds become one batched matrix product, and all seeds
+    share the many small operations around their products and convolutions. A CPU is full with one seed:
+    there each device trains one network after another (`benchmarks/results/` has the ratios).
 
     Args:
       config: a whole config; `config.training.seeds_per_device` overrules.
-      shapes: kernel shapes of the masked layers.
+      task: of the config.
+      image_shape: `(H, W, C)` of the dataset.
       mode: `data` or `seeds`.
     """
     per_device = config.training.seeds_per_device
-    if not per_device and (_convolves(shapes) or jax.default_backend() == "cpu"):
+    if not per_device and jax.default_backend() == "cpu":
         per_device = 1
     elif not per_device:
-        weights = sum(int(np.prod(shape)) for shape in shapes.values())
-        # Kernel, scores, momentum, gradient, update and the effective kernel, all float32.
-        state = 6 * 4 * weights
         memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", _UNKNOWN_MEMORY)
-        per_device = max(1, int(_MEMORY_SHARE * memory // state))
+        needed = experiment.training_bytes(task, image_shape)
+        per_device = max(1, int(_MEMORY_SHARE * memory / needed))
+        if _convolves(experiment.kernel_shapes(task)):
+            per_device = min(per_device, _CONVOLVING_SEEDS)
     spread = per_device * (jax.device_count() if mode == "seeds" else 1)
     # Groups of like size: the last one of a remainder would leave devices idle.
     groups = -(-config.seeds // spread)
@@ -179,7 +183,9 @@ class _Run:
         mode = config.parallel
         if mode == "auto":
             mode = "seeds" if config.seeds > 1 else "data"
-        size = (self.stored or {}).get("seeds_per_group") or seeds_per_group(config, shapes, mode)
+        size = (self.stored or {}).get("seeds_per_group") or seeds_per_group(
+            config, task, data.image_shape, mode
+        )
         programs = functools.cache(lambda count: Programs(task, Layout(mode, count)))
         programs(min(size, config.seeds))  # tells whether the batch divides by the devices
 

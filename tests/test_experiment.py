@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,3 +145,34 @@ def test_a_network_with_a_random_stream_of_its_own_is_refused():
     task = experiment.task(configuration.default(), Dropping, 10)
     with pytest.raises(errors.InputError, match="dropout"):
         experiment.kernel_shapes(task)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["fcn", "conv2", "resnet20"])
+def test_training_takes_no_more_memory_than_expected_and_not_much_less(name, precision):
+    """Against what the compiler plans for a step."""
+    shape, batch, examples = (8, 8, 1), 16, 32
+    task = task_of(
+        changed(
+            model__name=name, model__width=0.25, training__precision=precision, training__batch_size=batch
+        ),
+        image_shape=shape,
+        examples=examples,
+    )
+    state, frozen = jax.eval_shape(task.initialize, jnp.int32(0))
+    graph = task.graph(training=True)
+    data = {
+        "images": jax.ShapeDtypeStruct((examples, *shape), jnp.uint8),
+        "labels": jax.ShapeDtypeStruct((examples,), jnp.int32),
+    }
+    order = jax.ShapeDtypeStruct((2, batch), jnp.int32)
+    step = jax.vmap(
+        functools.partial(task.train_step, graph),
+        in_axes=None,
+        out_axes=None,
+        axis_name=networks.BATCH_AXIS,
+        axis_size=1,
+    )
+    plan = jax.jit(step, donate_argnums=0).lower(state, frozen, data, order).compile().memory_analysis()
+    needed = plan.argument_size_in_bytes + plan.temp_size_in_bytes
+    assert needed < experiment.training_bytes(task, shape) < 5 * needed

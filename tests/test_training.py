@@ -8,7 +8,7 @@ from flax import nnx
 
 import ssm_jax
 from ssm_jax import config as configuration
-from ssm_jax import reporting, training
+from ssm_jax import experiment, reporting, training
 from ssm_jax.parallel import Programs
 
 
@@ -247,12 +247,20 @@ def test_a_profile_can_be_written(tmp_path):
 
 
 def test_group_sizes_are_even_and_fit_the_devices(monkeypatch):
-    dense, conv = {"a": (10, 10)}, {"a": (3, 3, 4, 4)}
-    devices = jax.device_count()
-    assert training.seeds_per_group(small(seeds=3), dense, "data") == 1
+    devices, shape = jax.device_count(), (32, 32, 3)
+
+    def size(mode, name="fcn", **settings):
+        config = small(**{"model.name": name} | settings)
+        task = experiment.task(config, experiment.network(config, shape, 10), 1000)
+        return training.seeds_per_group(config, task, shape, mode)
+
+    assert size("data", seeds=3) == 1  # a CPU is full with one
+    assert size("seeds", seeds=3 * devices) == devices
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert training.seeds_per_group(small(seeds=50), dense, "seeds") == 50
-    assert training.seeds_per_group(small(seeds=3 * devices), conv, "seeds") == devices
-    assert training.seeds_per_group(small(seeds=3), conv, "data") == 1
-    config = small(seeds=10, **{"training.seeds_per_device": 4})
-    assert training.seeds_per_group(config, conv, "data") == 4
+    assert size("seeds", seeds=50) == 50
+    assert size("data", "conv2", seeds=10) == 5  # two groups of at most 8
+    assert size("seeds", "conv2", seeds=10 * devices) == 5 * devices
+    monkeypatch.setattr(training, "_UNKNOWN_MEMORY", 1.0)
+    assert size("data", seeds=3) == 1  # a device that is too small for one is given one
+    four = {"training.seeds_per_device": 4}
+    assert size("data", "conv2", seeds=8, **four) == 4
