@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -92,6 +92,7 @@ class Group:
         self._best_accuracy = -1.0
         self._train_seconds = 0.0
         self._reported = 0, 0.0  # step and training seconds of the last report
+        self._untold: Callable[[], None] | None = None  # what is still to be said of it
         self._compile_seconds = -programs.compile_seconds  # what other groups compiled is theirs
         self._primary = jax.process_index() == 0
 
@@ -143,6 +144,7 @@ class Group:
             due = time.monotonic() - saved >= config.checkpoint.seconds
             stop, due = hosts.any_host(self._asked.is_set(), due)
             if stop or due or step == total:
+                self._tell()
                 self._save(self._latest, step)
                 saved = time.monotonic()
             if stop and step < total:
@@ -204,6 +206,7 @@ class Group:
         """Take some steps and wait for them; returns the failed networks."""
         compiled, start = self._programs.compile_seconds, time.monotonic()
         self._state = self._programs.train(self._state, self._frozen, order, self._data["train"], count)
+        self._tell()  # while the devices are at work
         failed = self._failed()
         seconds = time.monotonic() - start
         self._train_seconds += seconds - (self._programs.compile_seconds - compiled)
@@ -241,7 +244,7 @@ class Group:
         return counts, 1 - total[:, 1] / total.sum(1)
 
     def _report(self, progress: reporting.Progress, epoch: int, step: int, left: float) -> None:
-        """Evaluate; tell the terminal, `metrics.jsonl`, TensorBoard and the best checkpoint."""
+        """Evaluate, for the terminal, `metrics.jsonl`, TensorBoard (see `_tell`) and the best checkpoint."""
         steps_per_epoch = self._programs.task.steps_per_epoch
         totals = self._programs.layout.gather(self._state.totals)
         values = {
@@ -259,18 +262,26 @@ class Group:
         failed = {failure["seed"] for failure in self._failed()}
         alive = [i for i, seed in enumerate(self._seeds) if seed not in failed]
         means = {name: float(np.mean(array[alive])) for name, array in values.items()}
-        if self._primary:
-            now = time.time()
+        now = time.time()
+
+        def tell() -> None:
             self._metrics.write(
-                {"epoch": epoch, "step": step, "seed": seed, "time": now}
+                {"epoch": epoch, "step": step, "seed": self._seeds[i], "time": now}
                 | {name: float(array[i]) for name, array in values.items()}
-                for i, seed in enumerate(self._seeds)
-                if i in alive
+                for i in alive
             )
             progress.show(epoch, means | {"images_per_second": rate}, left)
+
+        self._untold = tell if self._primary else None
         if self._config.checkpoint.best and means["validation_accuracy"] > self._best_accuracy:
             self._best_accuracy = means["validation_accuracy"]
             self._save(self._best, step)
+
+    def _tell(self) -> None:
+        """Write and print the last report, if that is still to be done."""
+        if self._untold is not None:
+            tell, self._untold = self._untold, None
+            tell()
 
     def _save(self, checkpoints: Checkpoints, step: int) -> None:
         meta = {
