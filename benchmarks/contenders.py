@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-from collections.abc import Iterator
 from typing import Any, Protocol
 from unittest import mock
 
@@ -87,12 +86,18 @@ def _im2col(layer: layers.Conv, inputs: jax.Array) -> jax.Array:
     return jnp.concatenate(columns, -1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
-@contextlib.contextmanager
-def convolution(form: str) -> Iterator[None]:
-    """Within, programs are traced with that form of convolution: `conv`, or `im2col`."""
-    patch = mock.patch.object(layers.Conv, "__call__", _im2col)
-    with patch if form == "im2col" else contextlib.nullcontext():
-        yield
+def convolution(form: str) -> contextlib.AbstractContextManager[Any]:
+    """Within, programs are traced with that form of convolution.
+
+    Args:
+      form: `conv`, as the library has it: those of several networks run one after another; `grouped`,
+        what `vmap` makes of them by itself; `im2col`, as matrix products.
+    """
+    if form == "grouped":
+        return mock.patch.object(layers, "_one_by_one", lambda function: function)
+    if form == "im2col":
+        return mock.patch.object(layers.Conv, "__call__", _im2col)
+    return contextlib.nullcontext()
 
 
 class JaxTraining:

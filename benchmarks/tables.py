@@ -28,8 +28,10 @@ def text(report: dict[str, Any]) -> str:
     rates = (f"{p} {_number(rate['median'])} TFLOP/s" for p, rate in report["matmul"].items())
     steps = [["network", "precision", "signed ms", "dense ms", "torch ms", "signed/dense", "torch/signed"]]
     steps[0] += ["images/s", "% of matmul", "paper's run"]
-    seeds = [["network", "precision", "seeds", "one ms", "vmap ms", "im2col one", "im2col vmap"]]
-    seeds[0] += ["vmap gains", "im2col one", "im2col vmap", "fastest"]
+    forms = ("vmap", "grouped_vmap", "im2col_one", "im2col_vmap")
+    seeds = [["network", "precision", "seeds", "one ms"]]
+    seeds[0] += [f"{form.replace('_', ' ')} ms" for form in forms]
+    seeds[0] += [f"{form.replace('_', ' ')} gains" for form in forms] + ["fastest"]
     for name, facts in report["networks"].items():
         for precision, unit in facts["steps"].items():
             times = [unit["contenders"].get(c, {}).get("median") for c in ("signed", "dense", "torch")]
@@ -38,7 +40,6 @@ def text(report: dict[str, Any]) -> str:
             steps[-1] += [f"{unit['images_per_second']['signed']:,.0f}", _number(100 * unit["matmul_share"])]
             steps[-1] += [f"{_number(unit['paper_run_seconds'])} s"]
         if unit := facts["seeds"]:
-            forms = ("vmap", "im2col_one", "im2col_vmap")
             times = [unit["contenders"].get(c, {}).get("median") for c in ("one", *forms)]
             gains = [unit["gain_over_one_after_another"].get(form) for form in forms]
             seeds.append([name, unit["precision"], str(unit["count"]), *map(_number, [*times, *gains])])

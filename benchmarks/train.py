@@ -80,7 +80,8 @@ class Benchmark:
             },
             "versions": {"python": platform.python_version()}
             | {package: importlib.metadata.version(package) for package in packages},
-            "settings": {name: value for name, value in vars(options).items() if name != "json"},
+            "settings": {name: value for name, value in vars(options).items() if name != "json"}
+            | {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "")},
             "notes": [note] if note else [],
             "matmul": {},
             "networks": {name: self._facts(name) for name in options.networks},
@@ -176,13 +177,15 @@ class Benchmark:
             "vmap": JaxTraining(config, data, count),
         }
         if convolves:
+            made["grouped_vmap"] = JaxTraining(config, data, count, "grouped")
             made["im2col_one"] = JaxTraining(config, data, 1, "im2col")
             made["im2col_vmap"] = JaxTraining(config, data, count, "im2col")
         timed = measure(made, options.repeats, options.seconds, until)
-        gains = {"vmap": ratio(timed["one"], timed["vmap"], count)}
-        if convolves:
-            gains["im2col_one"] = ratio(timed["one"], timed["im2col_one"])
-            gains["im2col_vmap"] = ratio(timed["one"], timed["im2col_vmap"], count)
+        gains = {
+            name: ratio(timed["one"], timed[name], count if name.endswith("vmap") else 1)
+            for name in made
+            if name != "one"
+        }
         best = max(gains, key=lambda name: gains[name])
         facts["seeds"] = {
             "precision": precision,
@@ -212,7 +215,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--precision", nargs="+", choices=("float32", "bfloat16"), default=precisions, help="main one first")
     add("--batch", type=int, default=128)
     add("--seeds", type=int, default=8 if cpu else 50, help="of fcn, side by side")
-    add("--conv-seeds", type=int, default=4, help="of the others, side by side")
+    add("--conv-seeds", type=int, default=4 if cpu else 8, help="of the others, side by side")
     add("--repeats", type=int, default=7, help="turns at most")
     add("--seconds", type=float, default=0.5, help="that a turn takes at least")
     add("--minutes", type=float, default=8.5, help="for everything; turns are left out to keep to it")

@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 from benchmarks import contenders, devices, flops, tables, timing
-from ssm_jax import experiment
+from ssm_jax import experiment, layers
 from ssm_jax.batches import standardize
 from ssm_jax.layers import Conv, Masking, masked_layers
 from ssm_jax.networks import BATCH_AXIS, build
@@ -27,26 +27,26 @@ def operations(name, image_shape, **options) -> list[int]:
 
 
 def test_operations_of_fcn():
-    layers = operations("fcn", MNIST)
-    assert layers == [2 * 784 * 300, 2 * 300 * 100, 2 * 100 * 10]
-    assert sum(layers) == 2 * 266_200
-    assert flops.training(layers) == 6 * 266_200 - 2 * 784 * 300
+    counts = operations("fcn", MNIST)
+    assert counts == [2 * 784 * 300, 2 * 300 * 100, 2 * 100 * 10]
+    assert sum(counts) == 2 * 266_200
+    assert flops.training(counts) == 6 * 266_200 - 2 * 784 * 300
 
 
 def test_operations_of_conv2():
-    layers = operations("conv2", CIFAR)
+    counts = operations("conv2", CIFAR)
     convs = [2 * 32 * 32 * 9 * 3 * 64, 2 * 32 * 32 * 9 * 64 * 64]
-    assert layers == [*convs, 2 * 16_384 * 256, 2 * 256 * 256, 2 * 256 * 10]
-    assert sum(layers) == 87_561_216
+    assert counts == [*convs, 2 * 16_384 * 256, 2 * 256 * 256, 2 * 256 * 10]
+    assert sum(counts) == 87_561_216
 
 
 def test_operations_of_a_strided_convolution():
-    layers = operations("resnet20", CIFAR, normalization="batch")
-    assert layers[0] == 2 * 32 * 32 * 9 * 3 * 16
-    assert len(layers) == 1 + 9 * 2 + 3 + 1
+    counts = operations("resnet20", CIFAR, normalization="batch")
+    assert counts[0] == 2 * 32 * 32 * 9 * 3 * 16
+    assert len(counts) == 1 + 9 * 2 + 3 + 1
     # The first blocks: a 1x1 convolution and a projection each, which in stages 2 and 3 halve the image.
-    assert layers.count(2 * 32 * 32 * 16 * 16) == 2
-    assert layers.count(2 * 8 * 8 * 32 * 64) == 4
+    assert counts.count(2 * 32 * 32 * 16 * 16) == 2
+    assert counts.count(2 * 8 * 8 * 32 * 64) == 4
 
 
 @pytest.mark.parametrize("size", [5, 8])
@@ -59,6 +59,20 @@ def test_im2col_is_the_convolution(window, stride, size):
     with contenders.convolution("im2col"):
         np.testing.assert_allclose(layer(images), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(layer(images), expected)
+
+
+def test_grouped_convolutions_are_those_that_vmap_makes():
+    images, kernels = jnp.ones((4, 2, 6, 6, 3)), jnp.ones((4, 3, 3, 3, 5))
+
+    def lowered(form):
+        def gradient(images, kernels):
+            return jax.grad(lambda kernel: jnp.sum(layers.convolve(images, kernel, 1) ** 2))(kernels)
+
+        with contenders.convolution(form):
+            return jax.jit(jax.vmap(gradient)).lower(images, kernels).as_text()
+
+    for form, grouped in (("conv", False), ("grouped", True), ("conv", False)):
+        assert ("_group_count = 4" in lowered(form)) == grouped
 
 
 def test_the_dense_twin_is_the_same_network():
@@ -164,11 +178,11 @@ def twin(name, image_shape, width):
         decay_steps=10,
     )
     model = task.network(0)
-    layers = {
+    arrays = {
         path: tuple(np.asarray(v[...]) for v in (layer.kernel, layer.scores, layer.threshold))
         for path, layer in masked_layers(model)
     }
-    pytorch.load(training.network, layers)
+    pytorch.load(training.network, arrays)
     return task, model, training, {"images": images, "labels": labels}
 
 
