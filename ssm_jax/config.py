@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from ssm_jax import errors, initializers, masks, networks, optimizer
+from ssm_jax import errors
 
 DENSE = "dense"
 
@@ -192,12 +192,13 @@ def _check_fields(config: ConfigDict) -> None:
             raise errors.InputError(f"config.{name} is {given[name]!r}; it must be of type {kind.__name__}")
 
 
-def validate(config: ConfigDict, own_model: bool = False) -> None:
+def validate(config: ConfigDict) -> None:
     """Check every field of a config, by itself and against the others.
+
+    What a config names, such as a network, is checked where it is made: `experiment.check`.
 
     Args:
       config: the config to check.
-      own_model: whether the network is the caller's own, so that `config.model` does not apply.
 
     Raises:
       InputError: an unknown, missing or ill-typed field, a value that is not allowed, or settings
@@ -209,9 +210,6 @@ def validate(config: ConfigDict, own_model: bool = False) -> None:
         if name in _RANGES and not (value != math.inf and _RANGES[name][0](value)):
             raise errors.InputError(f"config.{name} is {value!r}; allowed is {_RANGES[name][1]}")
     names = {
-        "mask.rule": (config.mask.rule, (*masks.RULES, DENSE)),
-        "optimizer.name": (config.optimizer.name, optimizer.OPTIMIZERS),
-        "schedule.name": (config.schedule.name, optimizer.SCHEDULES),
         "training.precision": (config.training.precision, PRECISIONS),
         "data.augment": (config.data.augment, AUGMENTATIONS),
         "parallel": (config.parallel, PARALLEL),
@@ -219,10 +217,6 @@ def validate(config: ConfigDict, own_model: bool = False) -> None:
     for name, (value, allowed) in names.items():
         if value not in allowed:
             raise errors.unknown(f"config.{name}", value, allowed)
-    if not own_model:
-        networks.check(config.model.name, config.model.width, config.model.normalization)
-    initializers.kernel_initializer(config.init.kernel)
-    initializers.score_initializer(config.init.score)
     if config.checkpoint.best and not config.data.validation:
         raise errors.InputError(
             "config.checkpoint.best=True needs a validation split: set config.data.validation above 0"

@@ -11,11 +11,36 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from ssm_jax import config as configuration
-from ssm_jax import errors, initializers, networks, optimizer
+from ssm_jax import errors, initializers, masks, networks, optimizer
 from ssm_jax.batches import steps_per_epoch
 from ssm_jax.layers import Frozen, Masking, masked_layers
 from ssm_jax.networks import BATCH_AXIS
 from ssm_jax.step import Build, Task
+
+
+def check(config: ConfigDict, own_model: bool = False) -> None:
+    """Find out whether there is everything that a config names.
+
+    Args:
+      config: a whole config, which `config.validate` let pass.
+      own_model: whether the network is the caller's own, so that `config.model` does not apply.
+
+    Raises:
+      InputError: an unknown network, normalisation, mask rule, initialiser, optimiser or schedule; names
+        the nearest.
+    """
+    names = {
+        "mask.rule": (config.mask.rule, (*masks.RULES, configuration.DENSE)),
+        "optimizer.name": (config.optimizer.name, optimizer.OPTIMIZERS),
+        "schedule.name": (config.schedule.name, optimizer.SCHEDULES),
+    }
+    for name, (value, allowed) in names.items():
+        if value not in allowed:
+            raise errors.unknown(f"config.{name}", value, allowed)
+    if not own_model:
+        networks.check(config.model.name, config.model.width, config.model.normalization)
+    initializers.kernel_initializer(config.init.kernel)
+    initializers.score_initializer(config.init.score)
 
 
 def masking(config: ConfigDict) -> Masking:

@@ -62,7 +62,8 @@ def train_and_evaluate(
       RunError: the run failed, for example on a loss that is not finite.
       Preempted: SIGTERM or SIGINT (Ctrl-C) was received and the state saved.
     """
-    configuration.validate(config, own_model=model is not None)
+    configuration.validate(config)
+    experiment.check(config, own_model=model is not None)
     run = _Run.open(config, pathlib.Path(workdir).expanduser(), model)
     if run.summary is not None:
         _say(reporting.table(run.summary))

@@ -96,6 +96,7 @@ def test_every_file_and_variant_is_in_the_table():
 def test_settings(row):
     config = load(row)
     configuration.validate(config)
+    experiment.check(config)
     name = row.partition(":")[0]
     (rule, kernel), threshold, learning_rate, decay, schedule, epochs = ROWS[row]
     assert (config.mask.rule, config.init.kernel) == (rule, kernel)

@@ -29,6 +29,43 @@ def drawn(init):
     return init(jax.random.key(0), (50, 20), jnp.float32)
 
 
+NAMES = {
+    "model__name": (
+        ("fcn", "conv2", "conv4", "conv6", "conv8", "resnet20", "resnet56", "resnet110"),
+        "resnet11",
+    ),
+    "model__normalization": (("none", "paper", "batch", "batch_affine"), "bacth"),
+    "mask__rule": (("signed", "dense"), "signd"),
+    "init__kernel": (("elus", "he_constant", "xavier_constant", "he_uniform", "elu"), "he_const"),
+    "init__score": (("xavier_uniform", "he_uniform", "elus_uniform"), "xavier"),
+    "optimizer__name": (("nesterov", "sgd", "adam"), "adan"),
+    "schedule__name": (("exponential", "cosine", "constant", "plateau"), "cosin"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names(name):
+    allowed, wrong = NAMES[name]
+    for value in allowed:
+        options = {} if name != "model__normalization" else {"model__name": "resnet20"}
+        experiment.check(changed(**options, **{name: value}))
+    with pytest.raises(errors.InputError) as caught:
+        experiment.check(changed(**{name: wrong}))
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (repr(wrong), "did you mean", *allowed):
+        assert part in message
+
+
+def test_a_network_of_the_callers_own_needs_no_name():
+    config = changed(model__name="mine")
+    with pytest.raises(errors.InputError, match="unknown network 'mine'"):
+        experiment.check(config)
+    experiment.check(config, own_model=True)
+    with pytest.raises(errors.InputError, match="schedule"):  # the rest is still checked
+        experiment.check(changed(model__name="mine", schedule__name="none"), own_model=True)
+
+
 def test_masking_takes_every_setting():
     masking = experiment.masking(
         changed(
