@@ -193,6 +193,16 @@ def test_networks_side_by_side_equal_single_runs(programs, data):
     assert len(np.unique(ended.totals["loss"])) == 12
 
 
+def test_convolutional_networks_side_by_side_equal_single_runs():
+    task = steps_on_devices.task((8, 8, 1), model__name="conv2", model__width=0.05, training__batch_size=8)
+    data = replicate(examples((8, 8, 1)))
+    together, single = (Programs(task, Layout("seeds", count)) for count in (DEVICES + 1, 1))
+    ended = trained(together, range(DEVICES + 1), data)
+    for seed in (0, DEVICES):
+        one = jax.tree.map(lambda array, seed=seed: array[seed : seed + 1], ended)
+        close(one.params, trained(single, [seed], data).params, rtol=0, atol=1e-6)  # the scores
+
+
 def test_networks_that_share_devices_and_batches_equal_single_runs(programs, data):
     """Mode `data` with two networks: both on every device, which has an eighth of both batches."""
     both = trained(programs("data", 2), [4, 5], data, steps=4)
