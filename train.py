@@ -7,6 +7,7 @@ input can't be run, 143 or 130 stopped by SIGTERM or Ctrl-C with the state saved
 from __future__ import annotations
 
 import logging
+import os
 import pathlib
 import runpy
 import sys
@@ -106,11 +107,13 @@ def _report_unraisable(what: sys.UnraisableHookArgs) -> None:
 def main(argv: list[str]) -> int:
     """Run; returns the exit status."""
     sys.unraisablehook = _report_unraisable
-    if {"--help", "-h", "-help"} & set(argv[1:]):
-        print(f"{__doc__}\n{FLAGS.main_module_help()}\n\nSettings, as --config.<name>=<value>:")
-        print("\n".join(f"  {name}  (default: {value!r})" for name, value in config.fields(config.default())))
-        return 0
     try:
+        if {"--help", "-h", "-help"} & set(argv[1:]):
+            print(f"{__doc__}\n{FLAGS.main_module_help()}\n\nSettings, as --config.<name>=<value>:")
+            for name, value in config.fields(config.default()):
+                print(f"  {name}  (default: {value!r})")
+            sys.stdout.flush()
+            return 0
         parse(argv)
         hosts.join(COORDINATOR.value, PROCESSES.value, PROCESS.value, HEARTBEAT.value)
         # What takes long before training starts, such as decoding a dataset, says so.
@@ -126,6 +129,10 @@ def main(argv: list[str]) -> int:
     except (errors.InputError, errors.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
+    except BrokenPipeError:
+        # Whoever read the output has left, as `head` does; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("interrupted before the first step", file=sys.stderr)
         return 130

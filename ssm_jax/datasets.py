@@ -184,12 +184,12 @@ def _check(
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    # Of anything else numpy would say that it holds pickles.
     with path.open("rb") as file:
-        opened = np.load(file, allow_pickle=False)
-        if isinstance(opened, np.ndarray):
-            raise OSError("a single array, not an .npz archive")
-        with opened:
-            return {key: opened[key] for key in opened.files}
+        if not zipfile.is_zipfile(file):
+            raise OSError("it is no .npz archive")
+    with np.load(path, allow_pickle=False) as opened:
+        return {key: opened[key] for key in opened.files}
 
 
 def _npz(name: str, root: pathlib.Path) -> Dataset:

@@ -103,3 +103,11 @@ def test_a_fault_in_a_config_file_names_file_and_line(code, message, tmp_path):
 def test_help_lists_flags_and_settings():
     done = train("--help")
     assert done.returncode == 0 and "--workdir" in done.stdout and "optimizer.learning_rate" in done.stdout
+
+
+def test_a_reader_who_leaves_early_is_no_error():
+    command = [sys.executable, "train.py", "--help"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 1
