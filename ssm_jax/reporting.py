@@ -14,6 +14,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from ssm_jax import errors
+from ssm_jax.config import DENSE
 from ssm_jax.workdir import write_atomically
 
 
@@ -175,19 +176,21 @@ def statistics(values: Iterable[float]) -> dict[str, Any]:
 
 
 def table(summary: dict[str, Any]) -> str:
-    """The closing table: the shares of -1, 0 and +1 per layer, then the run's main numbers.
+    """The closing table: the shares of -1, 0 and +1 per masked layer, then the run's main numbers.
 
     Args:
       summary: the content of `summary.json`.
     """
-    rows: list[tuple[str, ...]] = [("layer", "kernel", "weights", "-1 %", "0 %", "+1 %")]
+    # A dense baseline has no mask.
+    columns = {} if summary["method"] == DENSE else {"-1 %": "inverted", "0 %": "hidden", "+1 %": "kept"}
+    rows: list[tuple[str, ...]] = [("layer", "kernel", "weights", *columns)]
     for layer in summary["layers"]:
-        shares = (f"{100 * layer[name]:.2f}" for name in ("inverted", "hidden", "kept"))
+        shares = (f"{100 * layer[name]:.2f}" for name in columns.values())
         rows.append((layer["name"], "x".join(map(str, layer["shape"])), f"{layer['weights']:,}", *shares))
     total = sum(layer["weights"] for layer in summary["layers"])
     means = (
         sum(layer[name] * layer["weights"] for layer in summary["layers"]) / total
-        for name in ("inverted", "hidden", "kept")
+        for name in columns.values()
     )
     rows.append(("all", "", f"{total:,}", *(f"{100 * mean:.2f}" for mean in means)))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

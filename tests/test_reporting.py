@@ -137,3 +137,6 @@ def test_the_table_shows_layers_total_and_result():
     assert "all                    32   6.25   87.50   6.25" in text
     assert "2 seeds, 2 epochs: test accuracy 91.00 ± 1.41 %, remaining weights 3.00 ± 1.41 %" in text
     assert "seed 2 failed: loss not finite at step 7" in text
+    dense = reporting.table(summary | {"method": "dense"})  # has no mask whose shares could be told
+    assert "denses/0  4x2           8\n" in dense
+    assert "all                    32\n" in dense
