@@ -108,10 +108,16 @@ class JaxTraining:
       data: `images` and `labels` of the training set.
       seeds: how many networks are trained side by side.
       form: of the convolutions, see `convolution`.
+      mode: `data` or `seeds`, what several devices share.
     """
 
     def __init__(
-        self, config: ConfigDict, data: dict[str, np.ndarray], seeds: int = 1, form: str = "conv"
+        self,
+        config: ConfigDict,
+        data: dict[str, np.ndarray],
+        seeds: int = 1,
+        form: str = "conv",
+        mode: str = "data",
     ) -> None:
         build = experiment.network(config, data["images"].shape[1:], CLASSES)
         self.task = experiment.task(config, build, len(data["labels"]))
@@ -119,7 +125,7 @@ class JaxTraining:
         # As training has it: convolutions inside a loop are slow on the CPU.
         loops = not convolves or jax.default_backend() != "cpu"
         self.steps = self.task.steps_per_epoch if loops else 1
-        self._programs = Programs(self.task, Layout("data", seeds))
+        self._programs = Programs(self.task, Layout(mode, seeds))
         self._state, self._frozen = self._programs.initialize(range(seeds))
         self._data = replicate(data)
         self._form = form

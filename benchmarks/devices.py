@@ -1,6 +1,6 @@
-"""The losses of the same training on 1, 2, 4 and 8 virtual CPU devices: that they agree, not how fast.
+"""Training on several virtual CPU devices: that its losses agree, and how fast it trains seeds.
 
-`python -m benchmarks.devices fcn` prints one JSON line, for as many devices as there are.
+`python -m benchmarks.devices losses fcn` prints one JSON line, for as many devices as there are.
 """
 
 from __future__ import annotations
@@ -8,14 +8,18 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
+import time
+from typing import Any
 
 COUNTS = (1, 2, 4, 8)
 STEPS = 20
 BATCH = 128
 # Widths that keep a step short.
 NETWORKS = {"fcn": 1.0, "conv2": 0.125}
+REPEATS = 7
 
 
 def losses(network: str) -> list[float]:
@@ -35,26 +39,58 @@ def losses(network: str) -> list[float]:
     return [after - before for before, after in itertools.pairwise(sums)]
 
 
+def seeds(network: str) -> float:
+    """Milliseconds per step and seed where every device of this process trains a seed of its own."""
+    import jax
+
+    from benchmarks import contenders
+
+    config = contenders.config(network, BATCH, "float32")
+    data = contenders.noise(network, 100 * BATCH)
+    training = contenders.JaxTraining(config, data, seeds=jax.device_count(), mode="seeds")
+    taken = []
+    for _ in range(1 + REPEATS):
+        start = time.perf_counter()
+        training.call()
+        taken.append(1e3 * (time.perf_counter() - start) / training.steps / jax.device_count())
+    return statistics.median(taken[1:])  # the first compiles
+
+
+def _elsewhere(what: str, network: str, count: int) -> Any:
+    """What a function of this module gives in a process of its own with so many devices."""
+    process = subprocess.run(
+        [sys.executable, "-m", "benchmarks.devices", what, network],
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(count), "XLA_FLAGS": ""},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(process.stdout.splitlines()[-1])
+
+
 def check() -> dict[str, dict[str, list[float]]]:
-    """By network and number of devices, the losses; each from a process of its own.
+    """By network and number of devices, the losses.
 
     Raises:
-      subprocess.CalledProcessError: one of them failed.
+      subprocess.CalledProcessError: a process failed.
     """
-    found: dict[str, dict[str, list[float]]] = {}
-    for network in NETWORKS:
-        found[network] = {}
-        for count in COUNTS:
-            process = subprocess.run(
-                [sys.executable, "-m", "benchmarks.devices", network],
-                env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(count), "XLA_FLAGS": ""},
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
-            found[network][str(count)] = json.loads(process.stdout.splitlines()[-1])
-    return found
+    return {
+        network: {str(count): _elsewhere("losses", network, count) for count in COUNTS}
+        for network in NETWORKS
+    }
+
+
+def seeds_at_once() -> dict[str, dict[str, float]]:
+    """By network and number of devices, one or as many as there are cores, milliseconds per step and seed.
+
+    Raises:
+      subprocess.CalledProcessError: a process failed.
+    """
+    counts = (1, os.cpu_count() or 1)
+    return {
+        network: {str(count): _elsewhere("seeds", network, count) for count in counts} for network in NETWORKS
+    }
 
 
 if __name__ == "__main__":
-    print(json.dumps(losses(sys.argv[1])))
+    print(json.dumps({"losses": losses, "seeds": seeds}[sys.argv[1]](sys.argv[2])))

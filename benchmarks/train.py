@@ -222,7 +222,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--examples", type=int, default=0, help="images of noise; 0: as many as the dataset has")
     add("--matmul", type=int, default=2048 if cpu else 8192, help="side of the matrices")
     add("--torch", action=argparse.BooleanOptionalAction, default=True)
-    add("--devices-check", action="store_true", help="also compare 1 to 8 virtual CPU devices")
+    add("--virtual-devices", action="store_true", help="also try virtual CPU devices")
     add("--json", type=lambda text: str(text), default=None, help="file to write")
     options = parser.parse_args(arguments)
     options.json = pathlib.Path(options.json) if options.json else None
@@ -239,9 +239,10 @@ def main(arguments: Sequence[str]) -> int:
     benchmark = Benchmark(parse(arguments))
     with contextlib.suppress(KeyboardInterrupt):  # what was measured is worth showing
         benchmark.run()
-    if benchmark.options.devices_check:
+    if benchmark.options.virtual_devices:
         log("virtual devices")
         benchmark.report["devices"] = devices.check()
+        benchmark.report["seeds_on_devices"] = devices.seeds_at_once()
     benchmark.save()
     print(tables.text(benchmark.report))
     return 0

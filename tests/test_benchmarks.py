@@ -158,6 +158,11 @@ def test_losses_of_virtual_devices():
     assert len(losses) == devices.STEPS and np.isfinite(losses).all()
 
 
+def test_seeds_of_virtual_devices(monkeypatch):
+    monkeypatch.setattr(devices, "REPEATS", 1)
+    assert 0 < devices.seeds("fcn") < 1e3
+
+
 def twin(name, image_shape, width):
     """A JAX training and its PyTorch twin with the same kernels, scores, thresholds and one batch."""
     pytorch = pytest.importorskip("benchmarks.pytorch", exc_type=ImportError)
