@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,6 +64,6 @@ def text(report: dict[str, Any]) -> str:
             rows.append([count, f"{values[-1]:.6f}", f"{difference:.1e}"])
         parts.append(_columns(rows))
     for network, times in report.get("seeds_on_devices", {}).items():
-        cells = ", ".join(f"{_number(ms)} on {count}" for count, ms in times.items())
+        cells = ", ".join(f"{_number(statistics.median(ms))} on {count}" for count, ms in times.items())
         parts.append(f"\n{network}: milliseconds per step and seed, a seed on every virtual device: {cells}")
     return "\n".join(parts + [f"note: {note}" for note in report["notes"]])
