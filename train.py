@@ -58,8 +58,10 @@ def parse(argv: list[str]) -> None:
 def _check_file(value: str) -> None:
     path = pathlib.Path(value.partition(":")[0])
     if not path.is_file():
-        folder = path.parent if any(path.parent.glob("*.py")) else ROOT / "configs"
-        raise errors.unknown("config file", str(path), map(str, sorted(folder.glob("*.py"))))
+        # A bare name such as `digits` means one of ours.
+        named = path.parent != pathlib.Path() and any(path.parent.glob("*.py"))
+        files = (path.parent if named else ROOT / "configs").glob("*.py")
+        raise errors.unknown("config file", str(path), map(os.path.relpath, sorted(files)))
 
 
 def _config_fault(value: str) -> errors.InputError | None:
@@ -134,7 +136,7 @@ def main(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("interrupted before the first step", file=sys.stderr)
+        print("interrupted; the last checkpoint, if there is one, is kept", file=sys.stderr)
         return 130
     return 0
 

@@ -20,7 +20,7 @@ PRECISIONS = ("float32", "bfloat16")
 PARALLEL = ("auto", "data", "seeds")
 AUGMENTATIONS = ("none", "crop_flip")
 
-# Fields that may differ when a run is resumed, because they don't change its result.
+# Fields that may differ when a run is resumed: they change its result by rounding at most.
 NEUTRAL = (
     "parallel",
     "profile",

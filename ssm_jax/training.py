@@ -62,6 +62,8 @@ def train_and_evaluate(
       RunError: the run failed, for example on a loss that is not finite.
       Preempted: SIGTERM or SIGINT (Ctrl-C) was received and the state saved.
     """
+    if "://" in os.fspath(workdir):
+        raise errors.InputError(f"the workdir {os.fspath(workdir)!r} is no path of a mounted file system")
     configuration.validate(config)
     experiment.check(config, own_model=model is not None)
     run = _Run.open(config, pathlib.Path(workdir).expanduser(), model)
@@ -176,6 +178,12 @@ class _Run:
     def train(self) -> dict[str, Any]:
         config, model = self.config, self.model
         data = datasets.load(config.data.name, config.data.dir, validation=config.data.validation)
+        batch_size, examples = config.training.batch_size, len(data.train_labels)
+        if batch_size > examples:
+            raise errors.InputError(
+                f"config.training.batch_size is {batch_size}; allowed is at most {examples}, the number of "
+                f"training images of {data.name}"
+            )
         build = model or experiment.network(config, data.image_shape, data.classes)
         task = experiment.task(config, build, len(data.train_labels))
         shapes = experiment.kernel_shapes(task)

@@ -41,6 +41,7 @@ def test_the_default_workdir(program, config, workdir):
     [
         ([], "--config is missing"),
         (["--config=configs/conv9.py"], "did you mean 'configs/conv"),
+        (["--config=digits"], "did you mean 'configs/digits.py'?"),
         (["--config=configs/conv8.py:dens"], "did you mean 'dense'?"),
         (["--config=configs/digits.py", "--config.seeed=1"], "did you mean 'seed'?"),
         (["--config=configs/digits.py", "--config.training.epochs=ten"], "invalid literal"),

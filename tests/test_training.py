@@ -93,12 +93,18 @@ def test_a_workdir_of_another_config_is_refused_by_the_fields_that_differ(finish
         ({"data.name": "digit"}, "did you mean 'digits'"),
         ({"training.batch_size": 12, "parallel": "data"}, "12 does not divide by 8 devices"),
         ({"checkpoint.best": True}, "needs a validation split"),
+        ({"training.batch_size": 1440}, "batch_size is 1440; allowed is at most 1437"),
     ],
 )
 def test_bad_input_leaves_nothing_behind(tmp_path, overrides, message):
     with pytest.raises(ssm_jax.InputError, match=message):
         ssm_jax.train_and_evaluate(small(**overrides), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_bucket_is_no_workdir():
+    with pytest.raises(ssm_jax.InputError, match="'gs://bucket/run' is no path"):
+        ssm_jax.train_and_evaluate(small(), "gs://bucket/run")
 
 
 def test_seeds_are_trained_together_and_reported_one_by_one(tmp_path):
