@@ -207,7 +207,7 @@ def convolve(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """A 2-D convolution with SAME padding, whose kernel gradient is quick on a CPU too.
 
     Under `vmap`, over networks for example, it is one convolution after another. One grouped convolution,
-    which `vmap` makes of lax's own, takes twice as long on a CPU; for GPUs see JAX's issue 13800.
+    which `vmap` makes of lax's own, takes 2 to 4 times as long on a CPU; for GPUs see JAX's issue 13800.
 
     Args:
       inputs: `[B, H, W, I]`.
