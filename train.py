@@ -117,12 +117,12 @@ def main(argv: list[str]) -> int:
             sys.stdout.flush()
             return 0
         parse(argv)
-        hosts.join(COORDINATOR.value, PROCESSES.value, PROCESS.value, HEARTBEAT.value)
-        # What takes long before training starts, such as decoding a dataset, says so.
+        # What takes long before training starts, such as waiting for hosts or decoding a dataset, says so.
         logging.basicConfig(format="%(message)s", force=True)
         logging.getLogger("ssm_jax").setLevel(logging.INFO)
         # Orbax logs the traceback of a failed save, which arrives here as an error of one line.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
+        hosts.join(COORDINATOR.value, PROCESSES.value, PROCESS.value, HEARTBEAT.value)
         workdir = WORKDIR.value or default_workdir(config_flags.get_config_filename(FLAGS["config"]))
         ssm_jax.train_and_evaluate(CONFIG.value, workdir)
     except errors.Preempted as stopped:

@@ -104,8 +104,8 @@ class Checkpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
-            if self._read_only:
-                options = ocp.CheckpointManagerOptions(read_only=True)
+            if self._read_only:  # Orbax's own option of this name warns that it is set
+                options = ocp.CheckpointManagerOptions(create=False)
             else:
                 options = ocp.CheckpointManagerOptions(
                     max_to_keep=1, create=True, cleanup_tmp_directories=True

@@ -86,6 +86,8 @@ class Group:
         self._metrics = metrics
         self._asked = asked
         self._loops = loops
+        self._label = f"seeds {seeds[0]}-{seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
+        self._total = config.training.epochs * programs.task.steps_per_epoch
         folder = workdir / "checkpoints" / str(seeds[0])
         self._latest = Checkpoints(folder / "latest")
         self._best = Checkpoints(folder / "best")
@@ -115,17 +117,14 @@ class Group:
           Preempted: the process was asked to stop; the state is saved.
         """
         config, steps_per_epoch = self._config, self._programs.task.steps_per_epoch
-        total = config.training.epochs * steps_per_epoch
-        step = begun = self._begin()
-        label = (
-            f"seeds {self._seeds[0]}-{self._seeds[-1]}" if len(self._seeds) > 1 else f"seed {self._seeds[0]}"
-        )
-        progress = reporting.Progress(config.training.epochs, label if config.seeds > 1 else "")
+        step, total = self._begin(), self._total
+        begun = step
+        progress = reporting.Progress(config.training.epochs, self._label if config.seeds > 1 else "")
         started = saved = time.monotonic()
         compiled = self._programs.compile_seconds
         self._reported = begun, self._train_seconds
         order = None
-        for call, count in enumerate(self._calls(step, total)):
+        for call, count in enumerate(self._calls(step)):
             if order is None or step % steps_per_epoch == 0:
                 order = self._programs.order(self._state)
             with self._profiled(call):
@@ -151,7 +150,9 @@ class Group:
                 progress.done()
                 self._latest.wait()
                 by = self._asked.signum
-                raise errors.Preempted(f"stopped by {by.name} at step {step} of {total}, which is saved", by)
+                raise errors.Preempted(
+                    f"{self._label} stopped by {by.name} at step {step} of {total}, which is saved", by
+                )
         progress.done()
         return self._result(step)
 
@@ -165,8 +166,8 @@ class Group:
             self._state, self._frozen = (layout.place(tree[name]) for name in ("state", "frozen"))
             self._train_seconds += meta["train_seconds"]
             self._compile_seconds += meta["compile_seconds"]
-            if self._primary:
-                print(f"continuing from step {step}", flush=True)
+            if self._primary and step < self._total:
+                print(f"{self._label}: continuing from step {step}", flush=True)
         if self._primary:
             self._best.forget_after(step)
         hosts.meet("forgotten")
@@ -181,12 +182,12 @@ class Group:
         """What a checkpoint holds."""
         return {"state": self._state, "frozen": self._frozen}
 
-    def _calls(self, step: int, total: int) -> Iterator[int]:
+    def _calls(self, step: int) -> Iterator[int]:
         """Numbers of steps to take at a time, never past the end of an epoch."""
         epoch = self._programs.task.steps_per_epoch
         limit = self._config.training.steps_per_call or (epoch if self._loops else 1)
         call = 0
-        while step < total:
+        while step < self._total:
             count = min(limit, epoch - step % epoch)
             if self._config.profile and call < 2:
                 count = min(count, PROFILED_STEPS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import logging
 import zlib
 
 import jax
@@ -10,6 +10,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from ssm_jax import errors
+
+_log = logging.getLogger(__name__)
 
 
 def join(
@@ -39,12 +41,18 @@ def join(
         raise errors.InputError(
             f"without --{', --'.join(missing)}: --coordinator, --processes and --process belong together"
         )
-    if coordinator is not None and not re.fullmatch(r".+:\d+", coordinator):
-        raise errors.InputError(f"--coordinator is {coordinator!r}; it must be host:port")
+    if coordinator is not None:
+        host, _, port = coordinator.rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) < 2**16):
+            raise errors.InputError(
+                f"--coordinator is {coordinator!r}; it must be host:port, such as 10.0.0.1:1234"
+            )
     if process is not None and processes is not None and not 0 <= process < processes:
         raise errors.InputError(
             f"--process is {process}; with --processes={processes} it is 0 to {processes - 1}"
         )
+    if coordinator is not None:
+        _log.info("process %s of %s: waiting for the others at %s", process, processes, coordinator)
     try:
         jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=heartbeat)
     except (ValueError, RuntimeError) as error:

@@ -83,9 +83,14 @@ class Masked(nnx.Module):
       shape: of the kernel, `(..., I, O)`.
       masking: how the kernel is drawn and masked.
       rngs: streams `params` (kernel) and `scores`.
+
+    Raises:
+      InputError: a side of the kernel is below 1.
     """
 
     def __init__(self, shape: Sequence[int], *, masking: Masking, rngs: nnx.Rngs) -> None:
+        if min(shape) < 1:
+            raise errors.InputError(f"a kernel of shape {tuple(shape)} holds no weights")
         self.rule = masking.rule
         self.dtype = masking.dtype
         kernel, scores, threshold = _draw(masking, rngs.params(), rngs.scores(), tuple(shape))

@@ -35,9 +35,10 @@ def finish(*processes):
 
 
 def run(workdir, cache, *flags, devices=2):
-    """`train.py` from start to end, which must be a good one."""
-    ((status, _, error),) = finish(start(workdir, cache, *flags, devices=devices))
+    """What `train.py` prints from start to end, which must be a good one."""
+    ((status, output, error),) = finish(start(workdir, cache, *flags, devices=devices))
     assert status == 0, error
+    return output
 
 
 def wait_until(condition, process, seconds=120):

@@ -79,7 +79,8 @@ def test_a_lost_host_ends_the_run_and_both_go_on_from_the_last_checkpoint(tmp_pa
     processes.wait_until(lambda: processes.latest(workdir) > 0, first)
     second.kill()
     lost = time.monotonic()
-    (status, _, _), _ = processes.finish(first, second)
+    (status, _, error), _ = processes.finish(first, second)
+    assert "process 0 of 2: waiting for the others" in error
     assert status != 0 and time.monotonic() - lost < 40
     assert 0 < processes.latest(workdir) < 400
     for status, _, error in processes.finish(*start_pair(workdir, cache, *flags)):
@@ -94,7 +95,11 @@ def test_the_three_settings_of_a_host_belong_together():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [(("127.0.0.1", 2, 0), "must be host:port"), (("127.0.0.1:1", 2, 2), "it is 0 to 1")],
+    [
+        (("127.0.0.1", 2, 0), "must be host:port"),
+        (("127.0.0.1:65536", 2, 0), "must be host:port"),
+        (("127.0.0.1:1", 2, 2), "it is 0 to 1"),
+    ],
 )
 def test_settings_that_cannot_be_right(settings, message):
     with pytest.raises(errors.InputError, match=message):

@@ -184,6 +184,11 @@ def test_gradient_touches_only_scores_and_is_kernel_times_that_of_the_effective_
     assert np.abs(np.asarray(by_scores))[hidden].min() > 0  # the hidden ones can come back
 
 
+def test_a_layer_without_weights_is_refused():
+    with pytest.raises(errors.InputError, match=r"kernel of shape \(0, 10\) holds no weights"):
+        Dense(0, 10, rngs=nnx.Rngs(0))
+
+
 def test_masking_refuses_what_is_not_allowed():
     with pytest.raises(errors.InputError, match=r"mask rule 'sign'.*'signed'\?"):
         Masking(rule="sign")

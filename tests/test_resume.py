@@ -71,10 +71,10 @@ def test_sigterm_saves_mid_epoch_and_the_run_goes_on_from_there(tmp_path, cache,
     _, error = process.communicate(timeout=60)
     assert process.returncode == 143
     step = latest(workdir)
-    assert f"stopped by SIGTERM at step {step} of {STEPS}" in error and 0 < step < STEPS
+    assert f"seed 0 stopped by SIGTERM at step {step} of {STEPS}" in error and 0 < step < STEPS
     last = facts(workdir)[-1]["step"]
     assert last <= step < last + 2 * 23
-    processes.run(workdir, cache, *SETTINGS)
+    assert f"seed 0: continuing from step {step}\n" in processes.run(workdir, cache, *SETTINGS)
     assert_same_end(workdir, uninterrupted)
 
 
