@@ -136,8 +136,9 @@ def main(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the last checkpoint, if there is one, is kept", file=sys.stderr)
-        return 130
+        sys.stdout.flush()
+        print("interrupted; the last checkpoint, if there is one, is kept", file=sys.stderr, flush=True)
+        os._exit(130)  # The threads of a save that was interrupted may never end.
     return 0
 
 
