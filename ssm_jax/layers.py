@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -85,12 +86,15 @@ class Masked(nnx.Module):
       rngs: streams `params` (kernel) and `scores`.
 
     Raises:
-      InputError: a side of the kernel is below 1.
+      InputError: the kernel has no weights, or 2^31 and more.
     """
 
     def __init__(self, shape: Sequence[int], *, masking: Masking, rngs: nnx.Rngs) -> None:
-        if min(shape) < 1:
-            raise errors.InputError(f"a kernel of shape {tuple(shape)} holds no weights")
+        weights = math.prod(shape)
+        if not 0 < weights < 2**31:  # they are counted in int32
+            raise errors.InputError(
+                f"a kernel of shape {tuple(shape)} has {weights:,} weights; allowed is 1 to 2,147,483,647"
+            )
         self.rule = masking.rule
         self.dtype = masking.dtype
         kernel, scores, threshold = _draw(masking, rngs.params(), rngs.scores(), tuple(shape))

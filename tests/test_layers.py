@@ -184,9 +184,10 @@ def test_gradient_touches_only_scores_and_is_kernel_times_that_of_the_effective_
     assert np.abs(np.asarray(by_scores))[hidden].min() > 0  # the hidden ones can come back
 
 
-def test_a_layer_without_weights_is_refused():
-    with pytest.raises(errors.InputError, match=r"kernel of shape \(0, 10\) holds no weights"):
-        Dense(0, 10, rngs=nnx.Rngs(0))
+@pytest.mark.parametrize(("sides", "weights"), [((0, 10), "0"), ((2**16, 2**15), "2,147,483,648")])
+def test_a_layer_of_no_or_too_many_weights_is_refused(sides, weights):
+    with pytest.raises(errors.InputError, match=f"has {weights} weights; allowed is 1 to 2,147,483,647"):
+        Dense(*sides, rngs=nnx.Rngs(0))
 
 
 def test_masking_refuses_what_is_not_allowed():
