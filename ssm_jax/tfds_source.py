@@ -309,12 +309,14 @@ def prepare(builder: Any, name: str, data_dir: pathlib.Path) -> None:
 
 def _sweep(data_dir: pathlib.Path, builder: Any) -> None:
     """Removes what a failed preparation leaves: directories that are empty or name a default config only."""
-    downloads, home = data_dir / "downloads" / builder.name, data_dir / builder.name
-    for path in (*downloads.glob("*.tmp.*"), downloads, *home.glob("*"), home):
+    downloads, home = data_dir / "downloads", data_dir / builder.name
+    own = downloads / builder.name
+    inner = (*own.glob("*.tmp.*"), own, downloads / "extracted", *home.glob("*"))
+    for path in (*inner, downloads, home, data_dir):
+        if path == home and [inside.name for inside in home.glob("*")] == [".config"]:
+            shutil.rmtree(home, ignore_errors=True)
         with contextlib.suppress(OSError):
             path.rmdir()
-    if [path.name for path in home.glob("*")] == [".config"]:
-        shutil.rmtree(home, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -380,9 +380,10 @@ def load(name: str, root: pathlib.Path) -> datasets.Dataset:
 
 
 def check_nothing_left(root: pathlib.Path) -> None:
-    """No dataset, finished or not, and no unfinished download."""
-    assert {path.name for path in root.iterdir()} <= {"downloads"}
-    assert not list(root.glob("downloads/*/*"))
+    """No dataset, finished or not, no unfinished download, no empty folder: only what a user put there."""
+    manual = root / "downloads" / "manual"
+    assert set(root.rglob("*")) <= {manual.parent, manual, *manual.glob("*")}
+    assert root.exists() == manual.exists()
     assert downloader.MAX_RETRIES == 10
     assert downloader._open_url.__module__ == downloader.__name__
 
