@@ -203,6 +203,12 @@ class Benchmark:
             self.options.json.write_text(json.dumps(self.report, indent=1) + "\n")
 
 
+def _natural(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The flags, their defaults those of the device."""
     cpu = jax.default_backend() == "cpu"
@@ -213,14 +219,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     precisions = ["float32"] if cpu else ["bfloat16", "float32"]
     add("--precision", nargs="+", choices=("float32", "bfloat16"), default=precisions, help="main one first")
-    add("--batch", type=int, default=128)
-    add("--seeds", type=int, default=8 if cpu else 50, help="of fcn, side by side")
-    add("--conv-seeds", type=int, default=4 if cpu else 8, help="of the others, side by side")
-    add("--repeats", type=int, default=7, help="turns at most")
+    add("--batch", type=_natural, default=128)
+    add("--seeds", type=_natural, default=8 if cpu else 50, help="of fcn, side by side")
+    add("--conv-seeds", type=_natural, default=4 if cpu else 8, help="of the others, side by side")
+    add("--repeats", type=_natural, default=7, help="turns at most")
     add("--seconds", type=float, default=0.5, help="that a turn takes at least")
     add("--minutes", type=float, default=8.5, help="for everything; turns are left out to keep to it")
     add("--examples", type=int, default=0, help="images of noise; 0: as many as the dataset has")
-    add("--matmul", type=int, default=2048 if cpu else 8192, help="side of the matrices")
+    add("--matmul", type=_natural, default=2048 if cpu else 8192, help="side of the matrices")
     add("--torch", action=argparse.BooleanOptionalAction, default=True)
     add("--virtual-devices", action="store_true", help="also try virtual CPU devices")
     add("--json", type=lambda text: str(text), default=None, help="file to write")
