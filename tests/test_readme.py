@@ -14,7 +14,7 @@ PAPER = {
     "fcn-tuned": "97.48 at 3.77",
     "fcn-tuned-20-epochs-float32": "97.48 at 3.77",
     "fcn-tuned-20-epochs-bfloat16": "97.48 at 3.77",
-    "conv2-5-epochs": "68.37 at 0.60 (100 epochs)",
+    "conv2-40-epochs": "68.37 at 0.60 (100 epochs)",
 }
 
 
