@@ -120,7 +120,10 @@ class Benchmark:
                 self._note(f"{function.__name__} of {network} in {precision}: left out, time is up")
                 continue
             log(f"{function.__name__} of {network} in {precision}")
-            function(network, precision, until)
+            try:
+                function(network, precision, until)
+            except jax.errors.JaxRuntimeError as error:  # what is out of memory leaves the others alone
+                self._note(f"{function.__name__} of {network} in {precision} failed: {str(error)[:300]}")
             gc.collect()
             self.save()
 

@@ -32,7 +32,7 @@ from ssm_jax.version import __version__
 # Of a device's memory, the share that the seeds beside each other may fill; the data needs some too.
 _MEMORY_SHARE = 0.5
 # Networks with convolutions beside each other at most. Every one adds its convolutions to the program that
-# has to be compiled, and of the operations that they share little is left to be gained.
+# has to be compiled, while less and less is left to be shared: a guess, not measured on an accelerator yet.
 _CONVOLVING_SEEDS = 8
 # What is assumed where a device doesn't tell its memory.
 _UNKNOWN_MEMORY = 8e9
@@ -77,7 +77,8 @@ def train_and_evaluate(
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise errors.RunError(
-            "the device is out of memory: set a lower config.training.seeds_per_device or batch_size"
+            "the device is out of memory: set a lower config.training.seeds_per_device or batch_size, with "
+            "another --workdir"
         ) from error
 
 

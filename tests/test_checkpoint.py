@@ -73,7 +73,7 @@ def test_a_checkpoint_of_another_network_is_an_input_error(tmp_path):
     checkpoints.save(3, TREE, {})
     other = {"state": {"step": np.zeros(2, np.int64), "more": np.zeros(2)}}
     checkpoints.wait()
-    with pytest.raises(errors.InputError, match="corrupt or of another network"):
+    with pytest.raises(errors.InputError, match="if it is corrupt or of another network"):
         checkpoints.restore(other)
     checkpoints.close()
 

@@ -111,4 +111,4 @@ def test_a_corrupt_checkpoint_is_one_clear_line(tmp_path, cache, uninterrupted):
     ((status, _, error),) = processes.finish(processes.start(workdir, cache, *SETTINGS))
     assert status == 2
     (line,) = error.strip().splitlines()
-    assert line.startswith("error: the checkpoint") and "corrupt" in line and "delete" in line
+    assert line.startswith("error: cannot read the checkpoint") and "corrupt" in line and "delete" in line
