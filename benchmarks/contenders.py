@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssm_jax import experiment, layers
-from ssm_jax.parallel import Layout, Programs, replicate
+from ssm_jax.training import setup as experiment
+from ssm_jax.nn import layers
+from ssm_jax.training.parallel import Layout, Programs, replicate
 
 LEARNING_RATE = 1e-6
 WEIGHT_DECAY = 1e-9
@@ -101,7 +102,7 @@ def convolution(form: str) -> contextlib.AbstractContextManager[Any]:
 
 
 class JaxTraining:
-    """A contender: `ssm_jax.parallel.Programs`, called as training calls them.
+    """A contender: `ssm_jax.training.parallel.Programs`, called as training calls them.
 
     Args:
       config: of the run.

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from ssm_jax.networks import BATCH_AXIS
-from ssm_jax.step import Build
+from ssm_jax.nn.networks import BATCH_AXIS
+from ssm_jax.training.step import Build
 
 
 def _inner(value: Any) -> Iterator[Any]:

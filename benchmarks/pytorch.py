@@ -164,7 +164,7 @@ class ResNet(nn.Module):
 def build(
     name: str, image_shape: Sequence[int], classes: int, width: float = 1.0, threshold: float = 0.4
 ) -> nn.Module:
-    """A network by its name in `ssm_jax.networks`, ResNet20 the deepest of its kind here."""
+    """A network by its name in `ssm_jax.nn.networks`, ResNet20 the deepest of its kind here."""
     if name == "resnet20":
         return ResNet(image_shape, classes, width, threshold)
     if name == "fcn":

@@ -35,7 +35,7 @@ import jax
 from benchmarks import contenders, devices, flops, tables
 from benchmarks.contenders import Contender, JaxTraining, TorchTraining
 from benchmarks.timing import BEGUN, Budget, log, matmul_rate, measure, ratio
-from ssm_jax.batches import steps_per_epoch
+from ssm_jax.data.batches import steps_per_epoch
 
 NETWORKS = ("fcn", "conv2", "conv4", "conv6", "conv8", "resnet20")
 PARTS = ("steps", "seeds")

@@ -48,7 +48,7 @@ def default() -> ConfigDict:
     config.compilation_cache = "auto"  # a folder; 'auto' is in the user's cache directory, '' is off
 
     config.model = ConfigDict()
-    config.model.name = "fcn"  # see ssm_jax.networks.NETWORKS
+    config.model.name = "fcn"  # see ssm_jax.nn.networks.NETWORKS
     config.model.width = 1.0  # multiplies every hidden layer
     config.model.normalization = "none"  # of ResNets: 'none', 'paper', 'batch', 'batch_affine'
 
@@ -57,10 +57,10 @@ def default() -> ConfigDict:
     config.mask.threshold = 0.4  # share of the largest initial score of the layer, p in the paper
 
     config.init = ConfigDict()
-    config.init.kernel = "elus"  # see ssm_jax.initializers.kernel_initializer
+    config.init.kernel = "elus"  # see ssm_jax.nn.initializers.kernel_initializer
     config.init.elus_factor = 1.5  # on He's variance
     config.init.elu_factor = 0.75  # likewise, of 'elu'
-    config.init.score = "xavier_uniform"  # see ssm_jax.initializers.score_initializer
+    config.init.score = "xavier_uniform"  # see ssm_jax.nn.initializers.score_initializer
 
     config.data = ConfigDict()
     config.data.name = "mnist"  # 'digits', a TFDS name, or the path of an .npz file

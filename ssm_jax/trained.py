@@ -12,11 +12,12 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from ssm_jax import config as configuration
-from ssm_jax import errors, experiment
-from ssm_jax.checkpoint import Checkpoints
-from ssm_jax.layers import masked_layers
-from ssm_jax.step import Build
-from ssm_jax.workdir import read_json
+from ssm_jax.training import setup as experiment
+from ssm_jax import errors
+from ssm_jax.runs.checkpoint import Checkpoints
+from ssm_jax.nn.layers import masked_layers
+from ssm_jax.training.step import Build
+from ssm_jax.runs.folder import read_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Trained:
 
     Attributes:
       model: the network in evaluation mode; it takes standardised float images, see
-        `ssm_jax.batches.standardize`.
+        `ssm_jax.data.batches.standardize`.
       masks: by the path of a masked layer, int8 in the kernel's shape: -1 (invert), 0 (hide), 1 (keep).
       config: of the run.
       seed: of the network.

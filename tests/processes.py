@@ -9,7 +9,7 @@ import time
 
 import orbax.checkpoint as ocp
 
-from ssm_jax.checkpoint import Checkpoints
+from ssm_jax.runs.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(__file__).parents[1]
 # FCN of 30 and 10 units on the digits.

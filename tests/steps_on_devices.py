@@ -11,9 +11,9 @@ import jax
 import numpy as np
 
 from ssm_jax import config as configuration
-from ssm_jax import experiment
-from ssm_jax.parallel import Layout, Programs, replicate
-from ssm_jax.step import Task
+from ssm_jax.training import setup as experiment
+from ssm_jax.training.parallel import Layout, Programs, replicate
+from ssm_jax.training.step import Task
 
 EXAMPLES, STEPS, CLASSES = 40, 20, 5
 SEEDS = range(3, 10)

@@ -14,10 +14,11 @@ import pytest
 from flax import nnx
 
 from benchmarks import contenders, devices, flops, tables, timing
-from ssm_jax import experiment, layers
-from ssm_jax.batches import standardize
-from ssm_jax.layers import Conv, Masking, masked_layers
-from ssm_jax.networks import BATCH_AXIS, build
+from ssm_jax.training import setup as experiment
+from ssm_jax.nn import layers
+from ssm_jax.data.batches import standardize
+from ssm_jax.nn.layers import Conv, Masking, masked_layers
+from ssm_jax.nn.networks import BATCH_AXIS, build
 
 MNIST, CIFAR = (28, 28, 1), (32, 32, 3)
 

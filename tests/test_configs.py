@@ -14,8 +14,9 @@ import pytest
 
 import ssm_jax
 from ssm_jax import config as configuration
-from ssm_jax import errors, experiment
-from ssm_jax.networks import BATCH_AXIS
+from ssm_jax.training import setup as experiment
+from ssm_jax import errors
+from ssm_jax.nn.networks import BATCH_AXIS
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 

@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 
 import ssm_jax
-from ssm_jax import batches, config, datasets, layers
+from ssm_jax.data import batches
+from ssm_jax.data import datasets
+from ssm_jax.nn import layers
+from ssm_jax import config
 
 
 @pytest.fixture(scope="module")

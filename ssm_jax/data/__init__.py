@@ -1,0 +1,1 @@
+"""From names to uint8 arrays in memory, and from those to batches."""

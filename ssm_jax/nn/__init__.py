@@ -1,0 +1,1 @@
+"""Initializers, layers and networks: what maps images to logits."""

@@ -1,0 +1,342 @@
+"""The paper's networks: FCN, Conv2 to Conv8 and ResNet20, 56 and 110 (Section 4 and Table 1).
+
+No layer has a bias, the activation is ELU, convolutions are SAME-padded. `build` makes a network by
+its name, masked or dense, for any image shape and number of classes.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ssm_jax import errors
+from ssm_jax.nn.layers import Conv, Dense, Masking, max_pool
+
+# The name of the axis over which devices share a batch; batch norm and gradients are averaged over it.
+BATCH_AXIS = "batch"
+
+
+def _widened(features: Sequence[int], width: float) -> list[int]:
+    return [max(1, round(width * n)) for n in features]
+
+
+class FullyConnected(nnx.Module):
+    """FCN: dense layers of 300, 100 and `classes` units on the flattened image.
+
+    Args:
+      image_shape: `(H, W, C)`.
+      classes: number of classes.
+      width: multiplies the hidden layers' units.
+      masking: how kernels are drawn and masked.
+      rngs: streams `params` and `scores`.
+    """
+
+    def __init__(
+        self, image_shape: Sequence[int], classes: int, width: float, *, masking: Masking, rngs: nnx.Rngs
+    ) -> None:
+        height, width_, channels = image_shape
+        features = [height * width_ * channels, *_widened((300, 100), width), classes]
+        self.denses = _denses(features, masking, rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Logits `[B, classes]` of images `[B, H, W, C]`."""
+        return _head(self.denses, images)
+
+
+class Convolutional(nnx.Module):
+    """Conv2, 4, 6 or 8: pairs of 3x3 convolutions, each pair followed by a 2x2 max-pool, then dense
+    layers of 256, 256 and `classes` units.
+
+    Args:
+      image_shape: `(H, W, C)`; an odd edge is dropped by the pool.
+      classes: number of classes.
+      width: multiplies filters and hidden units.
+      depth: number of convolutions, 2, 4, 6 or 8.
+      masking: how kernels are drawn and masked.
+      rngs: streams `params` and `scores`.
+
+    Raises:
+      InputError: the image is too small for that many pools.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        classes: int,
+        width: float,
+        *,
+        depth: int,
+        masking: Masking,
+        rngs: nnx.Rngs,
+    ) -> None:
+        pools = depth // 2
+        smallest = 2**pools
+        height, width_, channels = image_shape
+        if min(height, width_) < smallest:
+            raise errors.InputError(
+                f"images of {height}x{width_} are too small for conv{depth}, which halves them {pools} "
+                f"times: at least {smallest}x{smallest} is needed (fcn takes any size)"
+            )
+        filters = _widened([64 * 2 ** (i // 2) for i in range(depth)], width)
+        self.convs = nnx.List(
+            Conv(i, o, masking=masking, rngs=rngs) for i, o in itertools.pairwise([channels, *filters])
+        )
+        flat = (height // smallest) * (width_ // smallest) * filters[-1]
+        self.denses = _denses([flat, *_widened((256, 256), width), classes], masking, rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Logits `[B, classes]` of images `[B, H, W, C]`."""
+        for i, conv in enumerate(self.convs):
+            images = nnx.elu(conv(images))
+            if i % 2:
+                images = max_pool(images, 2, 2)
+        return _head(self.denses, images)
+
+
+def _denses(features: Sequence[int], masking: Masking, rngs: nnx.Rngs) -> nnx.List:
+    return nnx.List(Dense(i, o, masking=masking, rngs=rngs) for i, o in itertools.pairwise(features))
+
+
+def _head(denses: Sequence[Dense], images: jax.Array) -> jax.Array:
+    hidden = images.reshape(images.shape[0], -1)
+    for dense in denses[:-1]:
+        hidden = nnx.elu(dense(hidden))
+    return denses[-1](hidden)
+
+
+class Affine(nnx.Module):
+    """Trained scale and offset per channel, without statistics.
+
+    What a batch normalisation amounts to whose moving statistics never update, as in the stem of the
+    ResNet20 that the paper's authors released.
+
+    Args:
+      features: C.
+    """
+
+    def __init__(self, features: int) -> None:
+        self.scale = nnx.Param(jnp.ones((features,)))
+        self.offset = nnx.Param(jnp.zeros((features,)))
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Apply to `[..., C]`."""
+        scale, offset = (
+            values[...].astype(inputs.dtype).reshape((1,) * (inputs.ndim - 1) + (-1,))
+            for values in (self.scale, self.offset)
+        )
+        return inputs * scale + offset
+
+
+Normalization = Callable[[int], nnx.Module | None]
+
+NORMALIZATIONS = ("none", "paper", "batch", "batch_affine")
+
+
+def _normalizations(name: str, stem_learns: bool, masking: Masking, rngs: nnx.Rngs) -> tuple[Any, Any]:
+    # Of the stem and of the blocks, each a function of the number of channels.
+    def batch(features: int) -> nnx.BatchNorm:
+        affine = name == "batch_affine"
+        return nnx.BatchNorm(
+            features,
+            momentum=0.9,
+            use_scale=affine,
+            use_bias=affine,
+            axis_name=BATCH_AXIS,
+            dtype=masking.dtype,
+            rngs=rngs,
+        )
+
+    def none(features: int) -> None:
+        return None
+
+    if name == "paper":
+        return (Affine if stem_learns else none), none
+    return (none, none) if name == "none" else (batch, batch)
+
+
+def _normalized(normalization: nnx.Module | None, inputs: jax.Array) -> jax.Array:
+    return inputs if normalization is None else normalization(inputs)
+
+
+class Block(nnx.Module):
+    """A residual block of two convolutions.
+
+    The first block of a stage has a 1x1 first convolution and a 1x1 projection shortcut, both with
+    the stage's stride; the others have two 3x3 convolutions and the identity shortcut. ELU follows
+    each of the two convolutions and the sum.
+
+    Args:
+      in_features: channels of the input.
+      features: channels of the output.
+      stride: of the first convolution and of the projection.
+      first: whether this is the first block of its stage.
+      normalization: makes the normalisation of that many channels.
+      masking: how kernels are drawn and masked.
+      rngs: streams `params` and `scores`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        features: int,
+        stride: int,
+        first: bool,
+        *,
+        normalization: Normalization,
+        masking: Masking,
+        rngs: nnx.Rngs,
+    ) -> None:
+        conv = functools.partial(Conv, masking=masking, rngs=rngs)
+        self.conv1 = conv(in_features, features, 1 if first else 3, stride)
+        self.norm1 = nnx.data(normalization(features))
+        self.conv2 = conv(features, features)
+        self.norm2 = nnx.data(normalization(features))
+        self.projection = nnx.data(conv(in_features, features, 1, stride) if first else None)
+        self.projection_norm = nnx.data(normalization(features) if first else None)
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Apply to `[B, H, W, I]`."""
+        hidden = nnx.elu(_normalized(self.norm1, self.conv1(inputs)))
+        hidden = nnx.elu(_normalized(self.norm2, self.conv2(hidden)))
+        if self.projection is not None:
+            inputs = _normalized(self.projection_norm, self.projection(inputs))
+        return nnx.elu(hidden + inputs)
+
+
+class ResNet(nnx.Module):
+    """ResNet20, 56 or 110: a stem, three stages of 3, 9 or 18 blocks, global average pool, dense.
+
+    Args:
+      image_shape: `(H, W, C)`.
+      classes: number of classes.
+      width: multiplies the 16, 32 and 64 filters of the stages.
+      blocks: per stage, 3, 9 or 18.
+      normalization: one of `NORMALIZATIONS`. `paper`, as the authors released it: their batch
+        normalisations never update and so act as the identity, and only the stem of ResNet20 learns
+        scale and offset; `batch`: batch normalisation without scale and offset, so that scores stay
+        the only trained parameters; `batch_affine`: with both; `none`.
+      masking: how kernels are drawn and masked.
+      rngs: streams `params` and `scores`.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        classes: int,
+        width: float,
+        *,
+        blocks: int,
+        normalization: str,
+        masking: Masking,
+        rngs: nnx.Rngs,
+    ) -> None:
+        stem, inner = _normalizations(normalization, blocks == 3, masking, rngs)
+        filters = _widened((16, 32, 64), width)
+        self.stem = Conv(image_shape[-1], filters[0], masking=masking, rngs=rngs)
+        self.stem_norm = nnx.data(stem(filters[0]))
+        self.blocks = nnx.List(
+            Block(
+                filters[max(stage - (block == 0), 0)],
+                filters[stage],
+                2 if stage > 0 and block == 0 else 1,
+                block == 0,
+                normalization=inner,
+                masking=masking,
+                rngs=rngs,
+            )
+            for stage in range(3)
+            for block in range(blocks)
+        )
+        self.head = Dense(filters[-1], classes, masking=masking, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Logits `[B, classes]` of images `[B, H, W, C]`."""
+        hidden = nnx.elu(_normalized(self.stem_norm, self.stem(images)))
+        # SAME padding: activations are finite, so the lowest finite value never wins a window.
+        lowest = jnp.finfo(hidden.dtype).min
+        hidden = max_pool(jnp.pad(hidden, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=lowest), 3, 1)
+        for block in self.blocks:
+            hidden = block(hidden)
+        return self.head(hidden.mean((1, 2)))
+
+
+NETWORKS: dict[str, Callable[..., nnx.Module]] = {
+    "fcn": FullyConnected,
+    "conv2": functools.partial(Convolutional, depth=2),
+    "conv4": functools.partial(Convolutional, depth=4),
+    "conv6": functools.partial(Convolutional, depth=6),
+    "conv8": functools.partial(Convolutional, depth=8),
+    "resnet20": functools.partial(ResNet, blocks=3),
+    "resnet56": functools.partial(ResNet, blocks=9),
+    "resnet110": functools.partial(ResNet, blocks=18),
+}
+
+
+def check(name: str, width: float, normalization: str) -> None:
+    """Find out whether there is such a network, before there are images for it.
+
+    Args:
+      name: a key of `NETWORKS`.
+      width: multiplies every hidden layer's filters or units, positive.
+      normalization: one of `NORMALIZATIONS`; `none` for a network that is no ResNet.
+
+    Raises:
+      InputError: a name is unknown, the width is not positive, or the network has no normalisation.
+    """
+    if name not in NETWORKS:
+        raise errors.unknown("network", name, NETWORKS)
+    if normalization not in NORMALIZATIONS:
+        raise errors.unknown("normalization", normalization, NORMALIZATIONS)
+    if not width > 0:
+        raise errors.InputError(f"width {width} is not positive")
+    if normalization != "none" and not name.startswith("resnet"):
+        raise errors.InputError(
+            f"{name} has no normalisation: model.normalization is {normalization!r}, allowed is 'none'"
+        )
+
+
+def build(
+    name: str,
+    image_shape: Sequence[int],
+    classes: int,
+    *,
+    width: float = 1.0,
+    normalization: str = "none",
+    masking: Masking = Masking(),
+    rngs: nnx.Rngs,
+) -> nnx.Module:
+    """Build a network of the paper by its name.
+
+    Args:
+      name: a key of `NETWORKS`.
+      image_shape: `(H, W, C)`.
+      classes: number of classes.
+      width: multiplies every hidden layer's filters or units, positive.
+      normalization: of ResNets, see `ResNet`; `none` for the others.
+      masking: how kernels are drawn and masked; `Masking(rule=None)` builds the dense baseline.
+      rngs: streams `params` and `scores`; a stream `default` serves for both.
+
+    Returns:
+      A module that maps images `[B, H, W, C]` to logits `[B, classes]`.
+
+    Raises:
+      InputError: an unknown name, a width that is not positive, an image that is too small, or a
+        normalisation that the network does not have.
+
+    Examples:
+      >>> from flax import nnx
+      >>> network = build("fcn", (28, 28, 1), 10, rngs=nnx.Rngs(0))
+      >>> network.denses[0].kernel.shape
+      (784, 300)
+    """
+    check(name, width, normalization)
+    arguments: dict[str, Any] = {"masking": masking, "rngs": rngs}
+    if name.startswith("resnet"):
+        arguments["normalization"] = normalization
+    return NETWORKS[name](image_shape, classes, width, **arguments)

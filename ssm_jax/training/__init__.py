@@ -1,0 +1,1 @@
+"""The training program: from a config to trained, saved and summarized networks."""

@@ -1,0 +1,273 @@
+"""The training step and the evaluation of one network, as pure functions seen by one device.
+
+A `Task` holds what never changes during a run and whose values are compiled into the program; a
+`State` holds what a step changes. `ssm_jax.training.parallel` spreads these functions over seeds and devices.
+Gradients and metrics are averaged over the named axis `networks.BATCH_AXIS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import lax
+
+from ssm_jax.data import batches
+from ssm_jax import masks
+from ssm_jax.nn.layers import Frozen, masked_layers
+from ssm_jax.nn.networks import BATCH_AXIS
+
+Build = Callable[[nnx.Rngs], nnx.Module]
+Data = dict[str, jax.Array]
+
+# What a seed's key is folded with, per use.
+_PARAMS, _SCORES, _DEFAULT, _ORDER, _AUGMENT = range(5)
+
+# Which metric was not finite, by its place in `State.failure[1]`.
+FAILURES = ("loss", "gradient norm")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What a step changes, of one network.
+
+    Attributes:
+      seed: int32; every random number follows from it.
+      step: int32, steps taken.
+      params: what is trained, an `nnx.State`.
+      rest: statistics of normalisations and the like, an `nnx.State`.
+      optimizer: state of the optimiser.
+      totals: sums over this epoch's steps of the mean `loss` and the `accuracy` of the batch, float32.
+      failure: int32 `[2]`: the first step that gave a non-finite number (-1: none) and the place of
+        the metric in `FAILURES`. From then on the network stays as it was before.
+    """
+
+    seed: jax.Array
+    step: jax.Array
+    params: Any
+    rest: Any
+    optimizer: Any
+    totals: dict[str, jax.Array]
+    failure: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is compiled into the program of a run.
+
+    Attributes:
+      build: makes the network from its random streams.
+      optimizer: a gradient transformation; `ssm_jax.training.optimizer.make`.
+      examples: N, the size of the training set.
+      batch_size: B, over all devices.
+      augment: whether to crop and flip at random.
+      dtype: compute dtype of the images.
+    """
+
+    build: Build
+    optimizer: optax.GradientTransformationExtraArgs
+    examples: int
+    batch_size: int
+    augment: bool = False
+    dtype: Any = jnp.float32
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in an epoch, `ceil(N / B)`."""
+        return batches.steps_per_epoch(self.examples, self.batch_size)
+
+    def network(self, seed: jax.Array | int) -> nnx.Module:
+        """The freshly initialised network of a seed."""
+        key = jax.random.key(seed)
+        streams = {"params": _PARAMS, "scores": _SCORES, "default": _DEFAULT}
+        return self.build(nnx.Rngs(**{name: jax.random.fold_in(key, use) for name, use in streams.items()}))
+
+    def abstract(self) -> nnx.Module:
+        """The network with shapes in place of values."""
+        return nnx.eval_shape(lambda: self.network(0))
+
+    def graph(self, training: bool) -> nnx.GraphDef:
+        """The network's definition, in training or in evaluation mode, for `nnx.merge`."""
+        model = self.abstract()
+        model.train() if training else model.eval()
+        return nnx.split(model, nnx.Param, Frozen, ...)[0]
+
+    def initialize(self, seed: jax.Array) -> tuple[State, nnx.State]:
+        """The state before the first step, and the frozen kernels and thresholds.
+
+        Args:
+          seed: int32 scalar.
+        """
+        _, params, frozen, rest = nnx.split(self.network(seed), nnx.Param, Frozen, ...)
+        zero = jnp.zeros((), jnp.float32)
+        state = State(
+            seed=seed,
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            rest=rest,
+            optimizer=jax.jit(self.optimizer.init)(params),
+            totals={"loss": zero, "accuracy": zero},
+            failure=jnp.array([-1, 0], jnp.int32),
+        )
+        return state, frozen
+
+    def order(self, seed: jax.Array, step: jax.Array) -> jax.Array:
+        """The order of the epoch that holds this step: int32 `[steps, B]`, see `batches.epoch_order`."""
+        key = jax.random.fold_in(jax.random.key(seed), _ORDER)
+        return batches.epoch_order(key, step // self.steps_per_epoch, self.examples, self.batch_size)
+
+    def batch(
+        self, state: State, data: Data, order: jax.Array, shard: jax.Array | int, shards: int
+    ) -> tuple[jax.Array, jax.Array]:
+        """This device's part of the step's batch.
+
+        Args:
+          state: gives seed and step.
+          data: `images` uint8 `[N, H, W, C]` and `labels` int32 `[N]`.
+          order: int32 `[steps, B]`.
+          shard: which part, from 0.
+          shards: into how many parts the batch is divided.
+
+        Returns:
+          Standardised images `[B / shards, H, W, C]` in the compute dtype and int32 labels.
+        """
+        size = self.batch_size // shards
+        start = shard * size
+        row = lax.dynamic_index_in_dim(order, state.step % self.steps_per_epoch, keepdims=False)
+        indices = lax.dynamic_slice_in_dim(row, start, size)
+        images = data["images"][indices]
+        if self.augment:
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(state.seed), _AUGMENT), state.step)
+            images = batches.crop_flip(key, images, start + jnp.arange(size))
+        return batches.standardize(images).astype(self.dtype), data["labels"][indices]
+
+    def train_step(
+        self,
+        graph: nnx.GraphDef,
+        state: State,
+        frozen: nnx.State,
+        data: Data,
+        order: jax.Array,
+        shard: jax.Array | int = 0,
+        shards: int = 1,
+    ) -> State:
+        """One step of training. The named axis `BATCH_AXIS` must be bound.
+
+        Args:
+          graph: of the network in training mode.
+          state: before the step.
+          frozen: frozen kernels and thresholds.
+          data: the whole training set, see `batch`.
+          order: of the epoch, int32 `[steps, B]`.
+          shard: this device's part of the batch.
+          shards: number of parts.
+
+        Returns:
+          The state after the step. If the loss or the gradient is not finite, the network stays as
+          it was and `failure` says so.
+        """
+        with jax.named_scope("batch"):
+            images, labels = self.batch(state, data, order, shard, shards)
+
+        def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+            model = _merged(graph, params, frozen, state.rest)
+            logits = model(images).astype(jnp.float32)
+            loss = _losses(logits, labels).mean()
+            return loss, (jnp.mean(logits.argmax(-1) == labels), nnx.split(model, nnx.Param, Frozen, ...)[3])
+
+        (loss, (accuracy, rest)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        loss, accuracy, gradient = lax.pmean((loss, accuracy, gradient), BATCH_AXIS)
+        with jax.named_scope("optimizer"):
+            updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params, value=loss)
+            params = optax.apply_updates(state.params, updates)
+
+        finite = jnp.isfinite(jnp.stack([loss, optax.tree.norm(gradient)]))
+        good = (state.failure[0] < 0) & finite.all()
+        first = state.step % self.steps_per_epoch == 0
+        totals = {
+            name: jnp.where(first, 0.0, state.totals[name]) + value
+            for name, value in (("loss", loss), ("accuracy", accuracy))
+        }
+        new = (params, rest, optimizer, totals)
+        old = (state.params, state.rest, state.optimizer, state.totals)
+        params, rest, optimizer, totals = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
+        failed = jnp.stack([state.step, jnp.argmin(finite).astype(jnp.int32)])
+        return State(
+            seed=state.seed,
+            step=state.step + 1,
+            params=params,
+            rest=rest,
+            optimizer=optimizer,
+            totals=totals,
+            failure=jnp.where((state.failure[0] < 0) & ~finite.all(), failed, state.failure),
+        )
+
+    def evaluate_batch(
+        self,
+        graph: nnx.GraphDef,
+        state: State,
+        frozen: nnx.State,
+        data: Data,
+        sums: dict[str, jax.Array],
+        shard: jax.Array | int = 0,
+        shards: int = 1,
+    ) -> dict[str, jax.Array]:
+        """Add one batch to an evaluation. The named axis `BATCH_AXIS` must be bound.
+
+        Args:
+          graph: of the network in evaluation mode.
+          state: of the network.
+          frozen: frozen kernels and thresholds.
+          data: `images` and `labels` of a split, padded to whole batches, the padding labelled -1.
+          sums: what `no_sums` returned, or this function before.
+          shard: this device's part of the batch.
+          shards: number of parts.
+        """
+        size = self.batch_size // shards
+        start = sums["batch"] * self.batch_size + shard * size
+        images = lax.dynamic_slice_in_dim(data["images"], start, size)
+        labels = lax.dynamic_slice_in_dim(data["labels"], start, size)
+        model = _merged(graph, state.params, frozen, state.rest)
+        logits = model(batches.standardize(images).astype(self.dtype)).astype(jnp.float32)
+        real = labels >= 0
+        local = {
+            "loss": jnp.sum(jnp.where(real, _losses(logits, labels), 0.0)),
+            "correct": jnp.sum(real & (logits.argmax(-1) == labels), dtype=jnp.int32),
+        }
+        total = lax.psum(local, BATCH_AXIS)
+        return {
+            "batch": sums["batch"] + 1,
+            "loss": sums["loss"] + total["loss"],
+            "correct": sums["correct"] + total["correct"],
+        }
+
+    def mask_counts(self, graph: nnx.GraphDef, state: State, frozen: nnx.State) -> dict[str, masks.Counts]:
+        """How many weights each masked layer inverts, hides and keeps, by the layer's path."""
+        model = _merged(graph, state.params, frozen, state.rest)
+        return {path: masks.count(layer.mask()) for path, layer in masked_layers(model)}
+
+
+def _merged(graph: nnx.GraphDef, *states: nnx.State) -> nnx.Module:
+    # A variable may only be updated at the trace level that made it: mapping makes new ones at this level.
+    return nnx.merge(graph, *jax.tree.map(lambda array: array, states))
+
+
+def _losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    # Not of integer labels: the gradient of picking a logit is a scatter, which is slow on a GPU, and slower
+    # still where it has to be deterministic.
+    return optax.softmax_cross_entropy(logits, jax.nn.one_hot(labels, logits.shape[-1]))
+
+
+def no_sums() -> dict[str, jax.Array]:
+    """The sums of an evaluation before its first batch: `batch`, `loss` and `correct`."""
+    return {
+        "batch": jnp.zeros((), jnp.int32),
+        "loss": jnp.zeros((), jnp.float32),
+        "correct": jnp.zeros((), jnp.int32),
+    }

@@ -1,0 +1,336 @@
+"""Layers against numpy and lax with an explicit `kernel * mask`; what they hold; max-pooling."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import flax.linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import lax
+
+from ssm_jax.nn import initializers
+from ssm_jax import errors
+from ssm_jax.nn.layers import (
+    Conv,
+    Dense,
+    Frozen,
+    Kernel,
+    Masking,
+    Score,
+    Threshold,
+    convolve,
+    masked_layers,
+    max_pool,
+)
+
+pytestmark = pytest.mark.usefixtures("strict_arithmetic")
+
+SIGNED = Masking()
+DENSE = Masking(rule=None)
+
+
+def layers(masking: Masking = SIGNED, seed: int = 0) -> dict[str, Dense | Conv]:
+    return {
+        "dense": Dense(6, 5, masking=masking, rngs=nnx.Rngs(seed)),
+        "conv": Conv(3, 4, stride=2, masking=masking, rngs=nnx.Rngs(seed)),
+    }
+
+
+INPUTS = {
+    "dense": np.random.default_rng(0).normal(size=(7, 6)).astype("f"),
+    "conv": np.random.default_rng(0).normal(size=(2, 7, 5, 3)).astype("f"),
+}
+each_layer = pytest.mark.parametrize("name", ["dense", "conv"])
+
+
+def explicit(name: str, inputs, kernel):
+    """What a layer without any mask gives for that kernel."""
+    if name == "dense":
+        return jnp.asarray(inputs) @ kernel
+    return lax.conv_general_dilated(
+        jnp.asarray(inputs), kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def ternary(layer) -> np.ndarray:
+    scores, threshold = np.asarray(layer.scores[...]), float(layer.threshold[...])
+    return np.where(scores > threshold, 1.0, np.where(scores < -threshold, -1.0, 0.0)).astype("f")
+
+
+@each_layer
+def test_forward_is_that_of_kernel_times_mask(name):
+    layer = layers()[name]
+    mask = ternary(layer)
+    assert set(np.unique(mask)) == {-1, 0, 1}
+    np.testing.assert_array_equal(layer.mask(), mask)
+    np.testing.assert_array_equal(layer.effective_kernel(), np.asarray(layer.kernel[...]) * mask)
+    expected = explicit(name, INPUTS[name], np.asarray(layer.kernel[...]) * mask)
+    np.testing.assert_allclose(layer(INPUTS[name]), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_conv_against_numpy():
+    """The definition, spelled out: SAME padding, stride 1, no flip of the kernel."""
+    layer = Conv(2, 3, rngs=nnx.Rngs(1))
+    images = np.random.default_rng(1).normal(size=(1, 4, 5, 2)).astype("f")
+    kernel = np.asarray(layer.kernel[...]) * ternary(layer)
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    expected = np.zeros((1, 4, 5, 3), "f")
+    for row in range(3):
+        for column in range(3):
+            expected += padded[:, row : row + 4, column : column + 5] @ kernel[row, column]
+    np.testing.assert_allclose(layer(images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "stride", "side"), [(3, 1, 7), (3, 2, 4), (1, 2, 4), (5, 3, 3)])
+def test_conv_shapes(size, stride, side):
+    layer = nnx.eval_shape(lambda: Conv(2, 6, size, stride, rngs=nnx.Rngs(0)))
+    assert layer.kernel.shape == (size, size, 2, 6)
+    assert nnx.eval_shape(lambda model: model(jnp.ones((3, 7, 7, 2))), layer).shape == (3, side, side, 6)
+
+
+def test_dense_takes_any_leading_dimensions():
+    assert layers()["dense"](jnp.ones((2, 3, 6))).shape == (2, 3, 5)
+
+
+@each_layer
+def test_threshold_is_the_share_of_the_largest_initial_score(name):
+    layer = layers(Masking(threshold=0.6))[name]
+    np.testing.assert_allclose(layer.threshold[...], 0.6 * np.abs(layer.scores[...]).max(), rtol=1e-6)
+
+
+@each_layer
+def test_one_split_tells_scores_frozen_and_the_rest_apart(name):
+    _, params, frozen, rest = nnx.split(layers()[name], nnx.Param, Frozen, ...)
+    assert {path: type(leaf) for path, leaf in nnx.to_flat_state(params)} == {("scores",): Score}
+    assert {path: type(leaf) for path, leaf in nnx.to_flat_state(frozen)} == {
+        ("kernel",): Kernel,
+        ("threshold",): Threshold,
+    }
+    assert not jax.tree.leaves(rest)
+
+
+@each_layer
+def test_a_dense_baseline_has_only_a_trained_kernel(name):
+    layer = layers(DENSE)[name]
+    _, params, frozen, rest = nnx.split(layer, nnx.Param, Frozen, ...)
+    assert {path: type(leaf) for path, leaf in nnx.to_flat_state(params)} == {("kernel",): nnx.Param}
+    assert not jax.tree.leaves((frozen, rest))
+    assert (layer.mask() == 1).all()
+    expected = explicit(name, INPUTS[name], layer.kernel[...])
+    np.testing.assert_allclose(layer(INPUTS[name]), expected, rtol=1e-5, atol=1e-6)
+
+
+@each_layer
+def test_masked_and_dense_layers_of_a_seed_share_their_kernel(name):
+    masked, dense, other = layers()[name], layers(DENSE)[name], layers(seed=1)[name]
+    np.testing.assert_array_equal(masked.kernel[...], dense.kernel[...])
+    assert (masked.kernel[...] != other.kernel[...]).any()
+    assert (masked.scores[...] != other.scores[...]).any()
+
+
+def test_kernel_and_scores_come_from_streams_of_their_own():
+    one = Dense(6, 5, rngs=nnx.Rngs(params=0, scores=1))
+    other = Dense(6, 5, rngs=nnx.Rngs(params=0, scores=2))
+    np.testing.assert_array_equal(one.kernel[...], other.kernel[...])
+    assert (one.scores[...] != other.scores[...]).any()
+
+
+@each_layer
+def test_initialisers_of_the_masking_are_used(name):
+    masking = Masking(kernel_init=initializers.he_constant(), score_init=initializers.he_uniform())
+    layer = layers(masking)[name]
+    fan_in = {"dense": 6, "conv": 27}[name]
+    np.testing.assert_allclose(np.abs(layer.kernel[...]), (2 / fan_in) ** 0.5, rtol=1e-6)
+    largest = np.abs(layer.scores[...]).max()
+    assert 0.8 * (6 / fan_in) ** 0.5 < largest <= (6 / fan_in) ** 0.5
+
+
+@each_layer
+@pytest.mark.parametrize("rule", ["signed", None])
+def test_bfloat16_computes_while_float32_is_kept(name, rule):
+    layer = layers(Masking(rule=rule, dtype=jnp.bfloat16))[name]
+    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(layer))} == {jnp.dtype("float32")}
+    assert layer.effective_kernel().dtype == jnp.bfloat16
+    outputs = layer(INPUTS[name])
+    assert outputs.dtype == jnp.bfloat16
+    exact = layers(Masking(rule=rule))[name](INPUTS[name])
+    np.testing.assert_allclose(np.float32(outputs), exact, rtol=0.05, atol=0.05)
+
+
+@each_layer
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_gradient_touches_only_scores_and_is_kernel_times_that_of_the_effective_kernel(name, dtype):
+    layer = layers(Masking(dtype=dtype))[name]
+    weight = np.random.default_rng(3).normal(size=layer(INPUTS[name]).shape).astype("f")
+
+    def loss(model):
+        return jnp.sum(model(INPUTS[name]).astype(jnp.float32) * weight)
+
+    gradient = nnx.grad(loss)(layer)
+    assert [path for path, _ in nnx.to_flat_state(gradient)] == [("scores",)]
+    (by_scores,) = jax.tree.leaves(gradient)
+    assert by_scores.dtype == jnp.float32
+    by_kernel = jax.grad(lambda kernel: jnp.sum(explicit(name, INPUTS[name], kernel) * weight))(
+        jnp.asarray(np.asarray(layer.kernel[...]) * ternary(layer))
+    )
+    tolerance = 1e-5 if dtype == jnp.float32 else 0.05
+    expected = np.asarray(layer.kernel[...]) * by_kernel
+    np.testing.assert_allclose(by_scores, expected, rtol=tolerance, atol=tolerance)
+    hidden = ternary(layer) == 0
+    assert np.abs(np.asarray(by_scores))[hidden].min() > 0  # the hidden ones can come back
+
+
+@pytest.mark.parametrize(("sides", "weights"), [((0, 10), "0"), ((2**16, 2**15), "2,147,483,648")])
+def test_a_layer_of_no_or_too_many_weights_is_refused(sides, weights):
+    with pytest.raises(errors.InputError, match=f"has {weights} weights; allowed is 1 to 2,147,483,647"):
+        Dense(*sides, rngs=nnx.Rngs(0))
+
+
+def test_masking_refuses_what_is_not_allowed():
+    with pytest.raises(errors.InputError, match=r"mask rule 'sign'.*'signed'\?"):
+        Masking(rule="sign")
+    for threshold in (-0.1, 1.1, float("nan")):
+        with pytest.raises(errors.InputError, match=r"threshold .* is not in \[0, 1\]"):
+            Masking(threshold=threshold)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Masking().threshold = 0.5
+
+
+class Own(nnx.Module):
+    """A user's network of our layers and Flax's."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.conv = Conv(3, 4, rngs=rngs)
+        self.norm = nnx.BatchNorm(4, rngs=rngs)
+        self.blocks = nnx.List([Dense(4, 4, rngs=rngs), Dense(4, 4, masking=DENSE, rngs=rngs)])
+        self.head = nnx.Linear(4, 2, rngs=rngs)
+
+    def __call__(self, images):
+        hidden = nnx.elu(self.norm(self.conv(images))).mean((1, 2))
+        for block in self.blocks:
+            hidden = nnx.elu(block(hidden))
+        return self.head(hidden)
+
+
+def test_layers_inside_a_users_own_module():
+    model = Own(nnx.Rngs(0))
+    images = jax.random.normal(jax.random.key(0), (6, 8, 8, 3))
+    with jax.numpy_rank_promotion("allow"):  # nnx.Linear adds its bias so
+        outputs, gradient = nnx.jit(nnx.value_and_grad(lambda m: m(images).sum()))(model)
+    assert np.isfinite(outputs)
+    trained = {"/".join(map(str, path)) for path, _ in nnx.to_flat_state(gradient)}
+    assert trained == {
+        "conv/scores",
+        "norm/scale",
+        "norm/bias",
+        "blocks/0/scores",
+        "blocks/1/kernel",
+        "head/kernel",
+        "head/bias",
+    }
+    assert (model.norm.mean[...] != 0).all()  # the statistics went on
+    _, params, frozen, rest = nnx.split(model, nnx.Param, Frozen, ...)
+    assert len(jax.tree.leaves(params)) == 7
+    assert len(jax.tree.leaves(frozen)) == 4
+    assert len(jax.tree.leaves(rest)) == 2
+
+
+def test_masked_layers_by_path_in_order():
+    model = Own(nnx.Rngs(0))
+    found = dict(masked_layers(model))
+    assert set(found) == {"conv", "blocks/0", "blocks/1"}
+    assert found["conv"] is model.conv
+    assert found["blocks/1"] is model.blocks[1]
+    assert list(found).index("blocks/0") < list(found).index("blocks/1")
+
+
+@pytest.mark.parametrize(("window", "stride"), [(2, 2), (3, 1), (2, 3)])
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((2, 6, 6, 3), jnp.float32), ((2, 7, 5, 3), jnp.float32), ((2, 7, 5, 3), jnp.bfloat16)],
+    ids=["even", "odd", "bfloat16"],
+)
+def test_max_pool_is_that_of_flax_with_ties(window, stride, shape, dtype):
+    images = jnp.asarray(np.random.default_rng(0).integers(-1, 2, shape), dtype)  # most windows tie
+
+    def reference(images):
+        return flax.linen.max_pool(images, (window, window), (stride, stride), "VALID")
+
+    shape = jax.eval_shape(reference, images).shape
+    cotangent = jnp.asarray(np.random.default_rng(1).integers(1, 9, shape), dtype)
+
+    def value_and_gradient(pool):
+        outputs, pull = jax.vjp(pool, images)
+        return outputs, pull(cotangent)[0]
+
+    def ours(images):
+        return max_pool(images, window, stride)
+
+    outputs, gradient = jax.jit(lambda: value_and_gradient(ours))()
+    expected, expected_gradient = jax.jit(lambda: value_and_gradient(reference))()
+    assert outputs.dtype == gradient.dtype == dtype
+    np.testing.assert_array_equal(np.float32(outputs), np.float32(expected))
+    np.testing.assert_array_equal(np.float32(gradient), np.float32(expected_gradient))
+
+
+def test_max_pool_of_a_literal_image():
+    image = jnp.array([[1.0, 5, 2], [3, 5, 9], [8, 7, 6]]).reshape(1, 3, 3, 1)
+    outputs, pull = jax.vjp(lambda images: max_pool(images, 2, 2), image)
+    assert outputs.tolist() == [[[[5.0]]]]  # the odd edge, with its 9, is dropped
+    # Of the two fives the first one, row by row.
+    (gradient,) = pull(jnp.ones((1, 1, 1, 1)))
+    np.testing.assert_array_equal(gradient[0, ..., 0], [[0, 1, 0], [0, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(max_pool(image, 2, 1)[0, ..., 0], [[5, 9], [8, 9]])
+
+
+@pytest.mark.parametrize(("size", "stride"), [(32, 1), (32, 2), (9, 2)])
+def test_both_gradients_of_a_convolution_are_those_of_lax(size, stride):
+    # 20 images of 32x32: on a CPU the kernel's gradient is summed over 8, 8 and 4 of them.
+    keys = jax.random.split(jax.random.key(0), 3)
+    images = jax.random.normal(keys[0], (20, size, size, 2))
+    kernel = jax.random.normal(keys[1], (3, 3, 2, 4))
+
+    def plain(images, kernel):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(images, kernel, (stride, stride), "SAME", dimension_numbers=numbers)
+
+    with jax.default_matmul_precision("highest"):
+        outputs, backward = jax.vjp(lambda i, k: convolve(i, k, stride), images, kernel)
+        expected, expected_backward = jax.vjp(plain, images, kernel)
+        cotangent = jax.random.normal(keys[2], outputs.shape)
+        np.testing.assert_array_equal(outputs, expected)
+        for ours, theirs in zip(backward(cotangent), expected_backward(cotangent), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+def test_networks_side_by_side_convolve_one_after_another():
+    """Grouped convolutions, which `vmap` makes of lax's own, are slow: nowhere is there one."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    images = jax.random.normal(keys[0], (3, 2, 6, 6, 2))  # of three networks
+    kernels = jax.random.normal(keys[1], (3, 3, 3, 2, 4))
+
+    def squares(images, kernel):
+        return jnp.sum(convolve(images, kernel, 2) ** 2)
+
+    value_and_gradients = jax.value_and_grad(squares, argnums=(0, 1))
+    together = jax.vmap(value_and_gradients)(images, kernels)
+    for i in range(3):
+        alone = value_and_gradients(images[i], kernels[i])
+        for ours, expected in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(ours[i], expected, rtol=1e-5, atol=1e-5)
+
+    shared = jax.vmap(lambda kernel: convolve(images[0], kernel, 1))(kernels)  # one network's images for all
+    for i in range(3):
+        np.testing.assert_array_equal(shared[i], convolve(images[0], kernels[i], 1))
+
+    traced = jax.jit(jax.vmap(value_and_gradients)).trace(images, kernels)
+    for platform in ("cuda", "tpu"):
+        program = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert program.count("stablehlo.convolution") == 3 * 3
+        groups = re.findall(r"(?:batch|feature)_group_count = (\d+)", program)
+        assert groups == ["1"] * 2 * 9

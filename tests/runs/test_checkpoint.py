@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from ssm_jax import errors
+from ssm_jax.runs.checkpoint import Checkpoints, flatten, pack, unflatten, unpack
+
+TREE = {
+    "state": {"step": np.array([3, 3])},
+    "frozen": {"kernel": np.array([[[0.5, -0.5]], [[0.25, 0.25]]], np.float32)},
+}
+
+
+def test_flatten_names_leaves_by_their_path_and_unflatten_is_its_inverse():
+    leaves = flatten(TREE)
+    assert set(leaves) == {"state/step", "frozen/kernel"}
+    again = unflatten(TREE, leaves)
+    assert again["state"]["step"] is TREE["state"]["step"]
+
+
+def test_a_signed_constant_takes_one_byte_a_weight_and_comes_back_bit_for_bit():
+    constant = np.float32(np.sqrt(3 / 576))
+    kernel = np.where(np.arange(2 * 4 * 3).reshape(2, 4, 3) % 2, constant, -constant)
+    packed, names = pack({"kernel": kernel})
+    assert names == ["kernel"] and set(packed) == {"kernel/sign", "kernel/constant"}
+    assert packed["kernel/sign"].dtype == np.int8
+    np.testing.assert_array_equal(unpack(packed, names)["kernel"], kernel)
+    assert unpack(packed, names)["kernel"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([[0.5, -0.25]] * 2, np.float32)[None],
+        np.zeros((1, 2, 2), np.float32),
+        np.array([0.1, 0.1], np.float32),
+    ],
+    ids=["several sizes", "zeros", "a scalar per seed"],
+)
+def test_anything_else_is_stored_as_it_is(array):
+    packed, names = pack({"array": array})
+    assert names == [] and packed["array"] is array
+
+
+def test_what_was_saved_comes_back(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "latest")
+    assert checkpoints.latest() is None
+    checkpoints.save(3, TREE, {"note": "hello"})
+    checkpoints.close()
+    again = Checkpoints(tmp_path / "latest")
+    assert again.latest() == 3
+    tree, meta = again.restore(TREE)
+    assert meta["note"] == "hello"
+    np.testing.assert_array_equal(tree["frozen"]["kernel"], TREE["frozen"]["kernel"])
+    np.testing.assert_array_equal(tree["state"]["step"], TREE["state"]["step"])
+    again.close()
+
+
+def test_only_the_latest_stays_and_what_is_newer_can_be_forgotten(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "latest")
+    for step in (3, 5, 5):
+        checkpoints.save(step, TREE, {})
+    checkpoints.wait()
+    assert sorted(path.name for path in (tmp_path / "latest").iterdir() if path.name.isdigit()) == ["5"]
+    checkpoints.forget_after(5)
+    assert checkpoints.latest() == 5
+    checkpoints.forget_after(4)
+    assert checkpoints.latest() is None
+    checkpoints.close()
+
+
+def test_a_checkpoint_of_another_network_is_an_input_error(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "latest")
+    checkpoints.save(3, TREE, {})
+    other = {"state": {"step": np.zeros(2, np.int64), "more": np.zeros(2)}}
+    checkpoints.wait()
+    with pytest.raises(errors.InputError, match="if it is corrupt or of another network"):
+        checkpoints.restore(other)
+    checkpoints.close()
+
+
+def test_a_folder_that_cannot_be_written_is_a_run_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(errors.RunError, match="cannot save a checkpoint"):
+        Checkpoints(tmp_path / "file" / "latest").save(1, TREE, {})

@@ -1,0 +1,111 @@
+"""Two real processes of two devices each, as two hosts."""
+
+import time
+
+import numpy as np
+import processes
+import pytest
+
+from ssm_jax.training import hosts
+from ssm_jax import errors
+
+# 1,437 scans in batches of 72: 20 steps an epoch.
+SETTINGS = ["--config.training.batch_size=72", "--config.training.steps_per_call=5"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def start_pair(workdir, cache, *flags):
+    port = processes.free_port()
+    return [
+        processes.start(
+            workdir,
+            cache,
+            *SETTINGS,
+            *flags,
+            f"--coordinator=127.0.0.1:{port}",
+            "--processes=2",
+            f"--process={i}",
+            "--heartbeat=10",
+        )
+        for i in range(2)
+    ]
+
+
+@pytest.mark.parametrize("flags", [(), ("--config.seeds=3",)], ids=["one batch for all", "seeds of its own"])
+def test_two_hosts_train_what_one_host_trains(tmp_path, cache, flags):
+    flags = ("--config.training.epochs=1", *flags)
+    processes.run(tmp_path / "one", cache, *SETTINGS, *flags, devices=4)
+    for status, _, error in processes.finish(*start_pair(tmp_path / "two", cache, *flags)):
+        assert status == 0, error
+    one, two = processes.arrays(tmp_path / "one"), processes.arrays(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], atol=1e-5, err_msg=name)
+
+
+def test_only_the_first_host_writes_and_says_anything(tmp_path, cache):
+    (_, first, _), (_, second, _) = processes.finish(
+        *start_pair(tmp_path / "run", cache, "--config.training.epochs=1")
+    )
+    assert "test accuracy" in first and "epoch" not in second
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_hosts_with_different_settings_say_so_and_leave_nothing(tmp_path, cache):
+    workdir, port = tmp_path / "run", processes.free_port()
+    pair = [
+        processes.start(
+            workdir,
+            cache,
+            f"--config.training.epochs={i + 1}",
+            f"--coordinator=127.0.0.1:{port}",
+            "--processes=2",
+            f"--process={i}",
+        )
+        for i in range(2)
+    ]
+    for status, _, error in processes.finish(*pair):
+        assert status == 2 and "not given the same config" in error
+    assert not workdir.exists()
+
+
+def test_a_lost_host_ends_the_run_and_both_go_on_from_the_last_checkpoint(tmp_path, cache):
+    flags = ("--config.training.epochs=20", "--config.checkpoint.seconds=0.3")
+    workdir = tmp_path / "run"
+    first, second = start_pair(workdir, cache, *flags)
+    processes.wait_until(lambda: processes.latest(workdir) > 0, first)
+    second.kill()
+    lost = time.monotonic()
+    (status, _, error), _ = processes.finish(first, second)
+    assert "process 0 of 2: waiting for the others" in error
+    assert status != 0 and time.monotonic() - lost < 40
+    assert 0 < processes.latest(workdir) < 400
+    for status, _, error in processes.finish(*start_pair(workdir, cache, *flags)):
+        assert status == 0, error
+    assert processes.latest(workdir) == 400
+
+
+def test_the_three_settings_of_a_host_belong_together():
+    with pytest.raises(errors.InputError, match="without --processes, --process"):
+        hosts.join(coordinator="127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("127.0.0.1", 2, 0), "must be host:port"),
+        (("127.0.0.1:65536", 2, 0), "must be host:port"),
+        (("127.0.0.1:1", 2, 2), "it is 0 to 1"),
+    ],
+)
+def test_settings_that_cannot_be_right(settings, message):
+    with pytest.raises(errors.InputError, match=message):
+        hosts.join(*settings)
+
+
+def test_one_host_decides_alone():
+    assert hosts.any_host(True, False) == (True, False)

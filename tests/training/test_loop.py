@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+
+from ssm_jax import config as configuration
+from ssm_jax.training import setup as experiment
+from ssm_jax.training import preemption
+from ssm_jax.runs import reporting
+from ssm_jax import errors
+from ssm_jax.training.loop import Group
+from ssm_jax.training.parallel import Layout, Programs, pad_split, replicate
+
+EXAMPLES, TEST, BATCH = 50, 21, 8  # 7 steps an epoch
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """A config, compiled programs for two seeds, and random data on the devices."""
+    config = configuration.default()
+    config.update_from_flattened_dict(
+        {"model.width": 0.05, "seeds": 2, "training.batch_size": BATCH, "training.epochs": 3}
+    )
+    task = experiment.task(config, experiment.network(config, (6, 6, 1), 10), EXAMPLES)
+    programs = Programs(task, Layout("seeds", 2))
+    random = np.random.default_rng(0)
+
+    def split(size):
+        images = random.integers(0, 256, (size, 6, 6, 1), dtype=np.uint8)
+        return images, random.integers(0, 10, size).astype(np.int32)
+
+    images, labels = split(EXAMPLES)
+    data = {
+        "train": replicate({"images": images, "labels": labels}),
+        "test": replicate(pad_split(*split(TEST), BATCH)),
+    }
+    return config, programs, data
+
+
+def group(parts, workdir, asked=None, **overrides):
+    config, programs, data = parts
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict(overrides)
+    return Group(
+        config=config,
+        workdir=workdir,
+        seeds=range(2),
+        programs=programs,
+        data=data,
+        sizes={"validation": 0, "test": TEST},
+        metrics=reporting.Metrics(workdir),
+        asked=asked or preemption.StopRequest(),
+        loops=True,
+    )
+
+
+def recorded_steps(parts, monkeypatch):
+    """The numbers of steps of every call from now on."""
+    programs, calls = parts[1], []
+    train = programs.train
+
+    def record(state, frozen, order, data, steps):
+        calls.append(steps)
+        return train(state, frozen, order, data, steps)
+
+    monkeypatch.setattr(programs, "train", record)
+    return calls
+
+
+@pytest.mark.parametrize(("limit", "calls"), [(0, [7, 7, 7]), (3, [3, 3, 1] * 3), (100, [7, 7, 7])])
+def test_no_call_goes_past_the_end_of_an_epoch(parts, tmp_path, monkeypatch, limit, calls):
+    recorded = recorded_steps(parts, monkeypatch)
+    with group(parts, tmp_path, **{"training.steps_per_call": limit}) as ours:
+        ours.train()
+    assert recorded == calls
+
+
+def test_the_result_does_not_depend_on_the_steps_per_call(parts, tmp_path):
+    results = []
+    for limit in (0, 3):
+        with group(parts, tmp_path / str(limit), **{"training.steps_per_call": limit}) as ours:
+            (tmp_path / str(limit)).mkdir()
+            results.append(ours.train())
+    np.testing.assert_array_equal(results[0].test_accuracy, results[1].test_accuracy)
+    np.testing.assert_array_equal(results[0].remaining_weights, results[1].remaining_weights)
+
+
+def test_being_asked_to_stop_saves_the_step_and_the_next_start_goes_on(parts, tmp_path, monkeypatch):
+    asked = preemption.StopRequest()
+    asked.set()
+    stopped = group(parts, tmp_path, asked, **{"training.steps_per_call": 3})
+    with pytest.raises(errors.Preempted, match="step 3 of 21"), stopped:
+        stopped.train()
+    recorded = recorded_steps(parts, monkeypatch)
+    with group(parts, tmp_path) as ours:
+        result = ours.train()
+    assert recorded == [4, 7, 7]
+    with group(parts, tmp_path / "whole") as ours:
+        (tmp_path / "whole").mkdir()
+        whole = ours.train()
+    np.testing.assert_array_equal(result.test_accuracy, whole.test_accuracy)
+
+
+def test_a_finished_group_is_evaluated_again_without_a_step(parts, tmp_path, monkeypatch):
+    with group(parts, tmp_path) as ours:
+        first = ours.train()
+    recorded = recorded_steps(parts, monkeypatch)
+    with group(parts, tmp_path) as ours:
+        second = ours.train()
+    assert recorded == []
+    np.testing.assert_array_equal(first.test_accuracy, second.test_accuracy)
+    assert second.train_seconds == first.train_seconds
+
+
+def test_reports_come_every_so_many_epochs_and_after_the_last(parts, tmp_path):
+    with group(parts, tmp_path, **{"logging.epochs": 2}) as ours:
+        ours.train()
+    lines = reporting.read_metrics(tmp_path / "metrics.jsonl")
+    assert [line["epoch"] for line in lines if line["seed"] == 0] == [2, 3]

@@ -1,0 +1,375 @@
+"""Networks and batches over devices: every way of spreading them gives what one device gives."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import steps_on_devices
+from flax import nnx
+from steps_on_devices import CLASSES, EXAMPLES, SEEDS, STEPS, examples, leaves, train
+
+from ssm_jax import errors
+from ssm_jax.training.parallel import Layout, Programs, pad_split, put, replicate
+from ssm_jax.training.step import Task
+
+SHAPE = (4, 4, 1)
+DEVICES = 8
+
+
+@pytest.fixture(scope="module", autouse=True)
+def eight_devices():
+    assert jax.device_count() == DEVICES
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """What `steps_on_devices` gives on other numbers of devices, by (what, number); all run at once."""
+    folder = tmp_path_factory.mktemp("devices")
+    tests = pathlib.Path(__file__).parent
+    processes = {}
+    for what, count in (("resnet", 1), ("resnet", 2), ("seeds", 4), ("seeds", 1)):
+        output = folder / f"{what}{count}.npz"
+        environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(count), "PYTHONPATH": str(tests.parent)}
+        command = [sys.executable, "-W", "error", str(tests / "steps_on_devices.py"), what, str(output)]
+        processes[what, count] = output, subprocess.Popen(command, env=environment)
+
+    def result(what, count):
+        output, process = processes[what, count]
+        assert process.wait() == 0
+        return dict(np.load(output))
+
+    yield result
+    for _, process in processes.values():
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def task():
+    return steps_on_devices.task(SHAPE, model__width=0.1, training__batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def programs(task):
+    """By mode and number of networks; each is compiled once."""
+    made = {}
+
+    def get(mode, count) -> Programs:
+        if (mode, count) not in made:
+            made[mode, count] = Programs(task, Layout(mode, count))
+        return made[mode, count]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def data():
+    return replicate(examples(SHAPE))
+
+
+def close(one, other, **tolerance):
+    one, other = leaves(one), leaves(other)
+    assert set(one) == set(other)
+    for path, array in one.items():
+        np.testing.assert_allclose(array, other[path], err_msg=path, **tolerance)
+
+
+def trained(programs, seeds, data, steps=STEPS):
+    """The gathered state after some steps."""
+    state, frozen = programs.initialize(seeds)
+    return programs.layout.gather(train(programs, state, frozen, data, steps))
+
+
+# Layouts
+
+
+def test_every_device_has_a_part_of_the_batch_or_networks_of_its_own():
+    data, seeds = Layout("data", 3), Layout("seeds", 11)
+    assert (data.shards, data.per_device) == (DEVICES, 3)
+    np.testing.assert_array_equal(data.slots(), [[0, 1, 2]] * DEVICES)
+    assert (seeds.shards, seeds.per_device) == (1, 2)
+    # 16 slots for 11 networks: those left over repeat the last.
+    slots = [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10, 10], [10, 10], [10, 10]]
+    np.testing.assert_array_equal(seeds.slots(), slots)
+    np.testing.assert_array_equal(seeds.local_slots(), slots)
+
+
+def test_unknown_mode():
+    with pytest.raises(errors.InputError, match=r"parallel mode 'seed'; did you mean 'seeds'\?"):
+        Layout("seed", 1)
+
+
+@pytest.mark.parametrize("mode", ["data", "seeds"])
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 16, 17])
+def test_gather_is_the_inverse_of_place(mode, count):
+    layout = Layout(mode, count)
+    rng = np.random.default_rng(count)
+    tree = {
+        "scores": rng.normal(size=(count, 3, 2)).astype("f"),
+        "step": np.arange(count, dtype=np.int32),
+        "flags": [rng.integers(0, 2, (count, 5)).astype(bool)],
+    }
+    placed = layout.place(tree)
+    assert placed["scores"].shape == (DEVICES, layout.per_device, 3, 2)
+    for device, shard in enumerate(placed["step"].addressable_shards):
+        assert shard.device == jax.devices()[device]
+        np.testing.assert_array_equal(shard.data[0], layout.slots()[device])
+    gathered = layout.gather(placed)
+    close(gathered, tree, rtol=0)
+    template = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), layout.template(placed))
+    assert template == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), gathered)
+
+
+def test_put_and_replicate_give_each_device_a_row():
+    rows = np.arange(DEVICES * 3).reshape(DEVICES, 3)
+    for device, shard in enumerate(put(rows).addressable_shards):
+        np.testing.assert_array_equal(shard.data, rows[device : device + 1])
+    everywhere = replicate({"labels": np.arange(5)})["labels"]
+    for shard in everywhere.addressable_shards:
+        np.testing.assert_array_equal(shard.data, [np.arange(5)])
+    assert len(everywhere.addressable_shards) == DEVICES
+
+
+def test_pad_split():
+    images, labels = np.ones((13, 2, 2, 1), np.uint8), np.arange(13, dtype=np.int32)
+    padded = pad_split(images, labels, 8)
+    assert padded["images"].shape == (16, 2, 2, 1)
+    assert padded["images"][:13].all() and not padded["images"][13:].any()
+    assert padded["labels"].tolist() == [*range(13), -1, -1, -1]
+    assert padded["images"].dtype == np.uint8
+    assert padded["labels"].dtype == np.int32
+    assert len(pad_split(images[:8], labels[:8], 8)["labels"]) == 8
+
+
+def test_a_batch_that_does_not_divide_by_the_devices():
+    odd = steps_on_devices.task(SHAPE, training__batch_size=12)
+    with pytest.raises(errors.InputError, match=r"batch of 12 does not divide by 8 devices.*multiple of 8"):
+        Programs(odd, Layout("data", 1))
+    Programs(odd, Layout("seeds", 1))  # nobody shares a batch
+
+
+# Networks side by side
+
+
+def test_seven_networks_on_four_devices_are_those_on_eight_and_on_one(elsewhere):
+    """One network a device, two (and a slot left over), or seven."""
+    on_eight = steps_on_devices.seeds()
+    for count in (4, 1):
+        other = elsewhere("seeds", count)
+        assert set(other) == set(on_eight)
+        assert sum(path.startswith("['begun']") for path in other) > 6
+        for path, array in on_eight.items():
+            assert array.shape[0] == len(SEEDS)
+            if path.startswith("['begun']"):
+                np.testing.assert_array_equal(array, other[path], path)
+            else:
+                np.testing.assert_allclose(array, other[path], rtol=1e-5, atol=1e-6, err_msg=path)
+
+
+def test_networks_side_by_side_equal_single_runs(programs, data):
+    """Twelve of them, two on a device; from the same state, bit for bit, to the same scores."""
+    together = programs("seeds", 12)
+    assert together.layout.per_device == 2
+    begun = together.layout.gather(together.initialize(range(12)))
+    ended = trained(together, range(12), data)
+    single = programs("seeds", 1)
+    for seed in (0, 11):
+        alone = single.layout.gather(single.initialize([seed]))
+        close(jax.tree.map(lambda array, seed=seed: array[seed : seed + 1], begun), alone, rtol=0)
+        one = jax.tree.map(lambda array, seed=seed: array[seed : seed + 1], ended)
+        expected = trained(single, [seed], data)
+        close(one, expected, rtol=1e-5, atol=1e-6)
+        close(one.params, expected.params, rtol=0, atol=1e-6)  # the scores
+    assert len(np.unique(ended.totals["loss"])) == 12
+
+
+def test_convolutional_networks_side_by_side_equal_single_runs():
+    task = steps_on_devices.task((8, 8, 1), model__name="conv2", model__width=0.05, training__batch_size=8)
+    data = replicate(examples((8, 8, 1)))
+    together, single = (Programs(task, Layout("seeds", count)) for count in (DEVICES + 1, 1))
+    ended = trained(together, range(DEVICES + 1), data)
+    for seed in (0, DEVICES):
+        one = jax.tree.map(lambda array, seed=seed: array[seed : seed + 1], ended)
+        close(one.params, trained(single, [seed], data).params, rtol=0, atol=1e-6)  # the scores
+
+
+def test_networks_that_share_devices_and_batches_equal_single_runs(programs, data):
+    """Mode `data` with two networks: both on every device, which has an eighth of both batches."""
+    both = trained(programs("data", 2), [4, 5], data, steps=4)
+    for i, seed in enumerate([4, 5]):
+        alone = trained(programs("seeds", 1), [seed], data, steps=4)
+        close(jax.tree.map(lambda array, i=i: array[i : i + 1], both), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_one_networks_failure_leaves_its_neighbours_alone(programs, data):
+    together = programs("seeds", 12)
+    state, frozen = together.initialize(range(12))
+
+    def poison(array):
+        return np.where(np.arange(12).reshape(-1, *[1] * (array.ndim - 1)) == 3, np.nan, array).astype("f")
+
+    frozen = together.layout.place(jax.tree.map(poison, together.layout.gather(frozen)))
+    ended = together.layout.gather(train(together, state, frozen, data, 4))
+    healthy = trained(together, range(12), data, steps=4)
+    assert ended.failure[:, 0].tolist() == [0 if i == 3 else -1 for i in range(12)]
+    others = np.arange(12) != 3
+    for one, other in zip(jax.tree.leaves(ended), jax.tree.leaves(healthy), strict=True):
+        np.testing.assert_array_equal(one[others], other[others])
+
+
+# A batch on several devices
+
+
+def test_twenty_steps_do_not_depend_on_the_number_of_devices(elsewhere):
+    """ResNet20 with batch norm and augmentation, on 1, 2 and 8 devices."""
+    on_eight = steps_on_devices.resnet()
+    assert on_eight[".step"] == STEPS
+    assert on_eight[".failure"][0, 0] == -1
+    assert any("mean" in path for path in on_eight)
+    for count in (1, 2):
+        other = elsewhere("resnet", count)
+        assert set(other) == set(on_eight)
+        for path, array in on_eight.items():
+            np.testing.assert_allclose(array, other[path], rtol=1e-5, atol=1e-5, err_msg=path)
+
+
+def test_all_devices_hold_the_same_network(programs, data):
+    sharing = programs("data", 1)
+    state, frozen = sharing.initialize([0])
+    state = sharing.train(state, frozen, sharing.order(state), data, 1)
+    for leaf in jax.tree.leaves(state):
+        rows = np.asarray(leaf)
+        np.testing.assert_array_equal(rows, np.broadcast_to(rows[:1], rows.shape))
+
+
+def test_both_modes_train_the_same_network(programs, data):
+    seeds, sharing = (trained(programs(mode, 1), [2], data) for mode in ("seeds", "data"))
+    close(seeds, sharing, rtol=1e-4, atol=1e-5)
+
+
+# Programs
+
+
+def test_a_scan_of_some_steps_equals_single_steps(programs, data, task):
+    sharing = programs("data", 1)
+    one_by_one = trained(sharing, [0], data, steps=task.steps_per_epoch)
+    state, frozen = sharing.initialize([0])
+    order = sharing.order(state)
+    state = sharing.train(state, frozen, order, data, task.steps_per_epoch)
+    close(sharing.layout.gather(state), one_by_one, rtol=1e-5, atol=1e-6)
+
+
+def test_train_is_traced_and_compiled_once(monkeypatch, data, task):
+    # A second trace is an error.
+    monkeypatch.setattr(Task, "train_step", chex.assert_max_traces(Task.train_step, n=1))
+    programs = Programs(task, Layout("seeds", 1))
+    state, frozen = programs.initialize([0])
+    state = programs.train(state, frozen, programs.order(state), data, 1)
+    seconds = programs.compile_seconds
+    for _ in range(2 * task.steps_per_epoch):
+        state = programs.train(state, frozen, programs.order(state), data, 1)
+    assert programs.compile_seconds == seconds > 0
+    state, frozen = programs.initialize([1])
+    seconds = programs.compile_seconds
+    programs.train(state, frozen, programs.order(state), data, 1)
+    assert programs.compile_seconds == seconds  # nor do other networks need another program
+
+
+def test_nothing_moves_between_host_and_devices_in_a_step(programs, data):
+    sharing = programs("data", 1)
+    state, frozen = sharing.initialize([0])
+    order = sharing.order(state)
+    state = sharing.train(state, frozen, order, data, 1)
+    with jax.transfer_guard("disallow"):
+        for _ in range(2):
+            order = sharing.order(state)
+            state = sharing.train(state, frozen, order, data, 1)
+        jax.block_until_ready(state)
+        with pytest.raises(Exception, match=r"[Dd]isallowed"):  # the guard does stand
+            sharing.train(state, frozen, np.asarray(jax.device_get(order)), data, 1)
+
+
+@pytest.mark.parametrize("mode", ["data", "seeds"])
+@pytest.mark.parametrize("size", [37, 32, 5])
+def test_evaluation_covers_a_split_exactly(programs, task, mode, size):
+    """Against the logits of all its examples at once, whatever the padding and the calls."""
+    rng = np.random.default_rng(size)
+    images = rng.integers(0, 256, (size, *SHAPE), np.uint8)
+    labels = rng.integers(0, CLASSES, size).astype(np.int32)
+    made = programs(mode, 2)
+    state, frozen = made.initialize([4, 5])
+    split = replicate(pad_split(images, labels, task.batch_size))
+    pixels = images.reshape(size, -1).astype(np.float64)
+    pixels = (pixels - pixels.mean(1, keepdims=True)) / np.maximum(pixels.std(1, keepdims=True), 1 / 4)
+    for calls in (0, 1, 2):
+        losses, correct = made.evaluate(state, frozen, split, calls)
+        assert losses.shape == correct.shape == (2,)
+        assert losses.dtype == correct.dtype == np.float64
+        for i, (scores, kernels) in enumerate(networks_of(made, state, frozen)):
+            hidden = pixels
+            for layer, (score, (kernel, threshold)) in enumerate(zip(scores, kernels, strict=True)):
+                hidden = hidden @ (kernel * (np.sign(score) * (np.abs(score) > threshold)))
+                if layer < 2:
+                    hidden = np.where(hidden > 0, hidden, np.expm1(np.minimum(hidden, 0)))
+            normalizer = np.log(np.exp(hidden).sum(-1))
+            np.testing.assert_allclose(
+                losses[i], np.sum(normalizer - hidden[np.arange(size), labels]), rtol=1e-4
+            )
+            assert correct[i] == np.sum(hidden.argmax(-1) == labels)
+
+
+def networks_of(programs, state, frozen):
+    """Of each network, its layers' scores, and their kernels and thresholds."""
+    params, frozen = programs.layout.gather((state.params, frozen))
+    for i in range(programs.layout.count):
+        layers = [frozen["denses"][layer] for layer in range(3)]
+        scores = [params["denses"][layer]["scores"][...][i] for layer in range(3)]
+        yield scores, [(layer["kernel"][...][i], layer["threshold"][...][i]) for layer in layers]
+
+
+def test_mask_counts(programs):
+    made = programs("seeds", 12)
+    state, frozen = made.initialize(range(12))
+    counts = made.mask_counts(state, frozen)
+    assert list(counts) == ["denses/0", "denses/1", "denses/2"]
+    for i, (scores, kernels) in enumerate(networks_of(made, state, frozen)):
+        for layer, (score, (_, threshold)) in enumerate(zip(scores, kernels, strict=True)):
+            found = counts[f"denses/{layer}"]
+            assert found.shape == (12, 3)
+            signs = np.sign(score) * (np.abs(score) > threshold)
+            assert found[i].tolist() == [np.sum(signs == sign) for sign in (-1, 0, 1)]
+
+
+def test_an_epoch_visits_every_example(programs, task):
+    made = programs("seeds", 12)
+    state, _ = made.initialize(range(12))
+    orders = made.layout.gather(made.order(state))
+    assert orders.shape == (12, task.steps_per_epoch, task.batch_size)
+    for order in orders.reshape(12, -1):
+        np.testing.assert_array_equal(np.sort(order[:EXAMPLES]), np.arange(EXAMPLES))
+    assert len({order.tobytes() for order in orders}) == 12
+
+
+def test_dense_baselines_are_spread_alike(data):
+    task = steps_on_devices.task(
+        SHAPE, model__width=0.1, mask__rule="dense", init__kernel="elu", training__batch_size=16
+    )
+    made = Programs(task, Layout("seeds", 3))
+    state, frozen = made.initialize([0, 1, 2])
+    assert not jax.tree.leaves(frozen)
+    assert set(nnx.to_flat_state(made.layout.gather(state).params).paths) == {
+        ("denses", i, "kernel") for i in range(3)
+    }
+    state = made.layout.gather(train(made, state, frozen, data, 2))
+    assert (state.failure[:, 0] == -1).all()
+    assert jnp.isfinite(state.totals["loss"]).all()

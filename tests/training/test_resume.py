@@ -1,0 +1,114 @@
+"""Real processes, killed and started again."""
+
+import json
+import shutil
+import signal
+
+import numpy as np
+import processes
+import pytest
+from processes import latest
+
+from ssm_jax.runs import reporting
+
+STEPS = 23 * 40
+SETTINGS = [
+    "--config.training.batch_size=64",
+    "--config.training.epochs=40",
+    "--config.training.steps_per_call=5",
+    "--config.checkpoint.seconds=0.3",
+]
+
+
+def facts(workdir):
+    """The metrics without what a clock decides."""
+    return [
+        {name: value for name, value in line.items() if name != "time"}
+        for line in reporting.read_metrics(workdir / "metrics.jsonl")
+    ]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, cache):
+    workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    processes.run(workdir, cache, *SETTINGS)
+    return workdir
+
+
+def assert_same_end(workdir, uninterrupted):
+    ours, theirs = processes.arrays(workdir), processes.arrays(uninterrupted)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    assert facts(workdir) == facts(uninterrupted)
+    results = ("test_accuracy", "remaining_weights", "layers", "steps")
+    read = [json.loads((path / "summary.json").read_text()) for path in (workdir, uninterrupted)]
+    assert [read[0][name] for name in results] == [read[1][name] for name in results]
+
+
+def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(tmp_path, cache, uninterrupted):
+    workdir = tmp_path / "run"
+    process = processes.start(workdir, cache, *SETTINGS)
+    processes.wait_until(lambda: latest(workdir) > 0, process)
+    process.kill()
+    process.communicate()
+    stopped = latest(workdir)
+    assert 0 < stopped < STEPS
+    processes.run(workdir, cache, *SETTINGS)
+    assert_same_end(workdir, uninterrupted)
+
+
+def test_sigterm_saves_mid_epoch_and_the_run_goes_on_from_there(tmp_path, cache, uninterrupted):
+    workdir = tmp_path / "run"
+    process = processes.start(workdir, cache, *SETTINGS)
+    processes.wait_until(lambda: (workdir / "metrics.jsonl").exists(), process)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 143
+    step = latest(workdir)
+    assert f"seed 0 stopped by SIGTERM at step {step} of {STEPS}" in error and 0 < step < STEPS
+    last = facts(workdir)[-1]["step"]
+    assert last <= step < last + 2 * 23
+    assert f"seed 0: continuing from step {step}\n" in processes.run(workdir, cache, *SETTINGS)
+    assert_same_end(workdir, uninterrupted)
+
+
+def test_several_groups_of_seeds_go_on_in_the_group_that_was_killed(tmp_path, cache):
+    flags = [
+        "--config.seeds=3",
+        "--config.parallel=data",
+        "--config.training.seeds_per_device=1",
+        "--config.training.batch_size=64",
+        "--config.training.epochs=8",
+        "--config.training.steps_per_call=5",
+        "--config.checkpoint.seconds=0.1",
+    ]
+    processes.run(tmp_path / "whole", cache, *flags)
+    killed = tmp_path / "killed"
+    process = processes.start(killed, cache, *flags)
+    # A finished group, seed 1, lies between the first and the one that is killed.
+    processes.wait_until(lambda: (killed / "checkpoints" / "2" / "latest").exists(), process)
+    process.kill()
+    process.communicate()
+    assert {line["seed"] for line in facts(killed)} >= {0, 1}
+    processes.run(killed, cache, *flags)
+    assert facts(killed) == facts(tmp_path / "whole")
+    assert sorted({line["seed"] for line in facts(killed)}) == [0, 1, 2]
+
+
+def test_a_corrupt_checkpoint_is_one_clear_line(tmp_path, cache, uninterrupted):
+    workdir = tmp_path / "run"
+    shutil.copytree(uninterrupted, workdir)
+    (workdir / "summary.json").unlink()
+    for file in (workdir / "checkpoints").rglob("*"):
+        if (file.is_file() and "ocdbt" in str(file)) or file.parent.name == "d":
+            file.write_bytes(b"damaged")
+    ((status, _, error),) = processes.finish(processes.start(workdir, cache, *SETTINGS))
+    assert status == 2
+    (line,) = error.strip().splitlines()
+    assert line.startswith("error: cannot read the checkpoint") and "corrupt" in line and "delete" in line

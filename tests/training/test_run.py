@@ -1,0 +1,274 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import ssm_jax
+from ssm_jax import config as configuration
+from ssm_jax.training import setup as experiment
+from ssm_jax.runs import reporting
+from ssm_jax.training import run as training
+from ssm_jax.training.parallel import Programs
+
+
+def small(**overrides):
+    """FCN of 30 and 10 units on digits, two epochs of 23 steps."""
+    config = configuration.default()
+    values = {
+        "data.name": "digits",
+        "model.width": 0.1,
+        "training.epochs": 2,
+        "training.batch_size": 64,
+        "compilation_cache": "",
+    }
+    config.update_from_flattened_dict(values | overrides)
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    return workdir, ssm_jax.train_and_evaluate(small(), workdir)
+
+
+def test_a_run_leaves_a_complete_summary(finished):
+    workdir, summary = finished
+    assert summary == json.loads((workdir / "summary.json").read_text()) | {"layers": summary["layers"]}
+    assert summary["network"] == "fcn" and summary["dataset"] == "digits" and summary["method"] == "signed"
+    assert summary["weights"] == 64 * 30 + 30 * 10 + 10 * 10
+    assert summary["seeds"] == [0] and summary["epochs"] == 2 and summary["steps"] == 46
+    for name in ("test_accuracy", "remaining_weights"):
+        assert set(summary[name]) == {"mean", "std", "values"} and len(summary[name]["values"]) == 1
+    assert 10 < summary["test_accuracy"]["mean"] <= 100
+    assert 0 < summary["remaining_weights"]["mean"] < 1
+    assert summary["train_seconds"] > 0 and summary["compile_seconds"] > 0
+    assert summary["images_per_second"] == pytest.approx(46 * 64 / summary["train_seconds"])
+    assert summary["device"] == jax.devices()[0].device_kind
+    assert summary["device_count"] == jax.device_count()
+    assert {"python", "jax", "jaxlib", "flax", "optax", "ssm_jax"} <= set(summary["versions"])
+    assert summary["config"]["model"]["width"] == 0.1
+    for layer in summary["layers"]:
+        assert layer["inverted"] + layer["hidden"] + layer["kept"] == pytest.approx(1)
+
+
+def test_the_summary_is_of_the_last_step(finished):
+    workdir, summary = finished
+    lines = reporting.read_metrics(workdir / "metrics.jsonl")
+    assert [(line["epoch"], line["seed"], line["step"]) for line in lines] == [(1, 0, 23), (2, 0, 46)]
+    assert summary["test_accuracy"]["values"] == [lines[-1]["test_accuracy"]]
+    assert summary["remaining_weights"]["values"] == [lines[-1]["remaining_weights"]]
+
+
+def test_the_summary_agrees_with_the_restored_network(finished):
+    workdir, summary = finished
+    masks = ssm_jax.restore(workdir).masks
+    hidden = sum((mask == 0).sum() for mask in masks.values()) / sum(mask.size for mask in masks.values())
+    assert summary["remaining_weights"]["mean"] == pytest.approx(1 - hidden)
+
+
+def test_a_finished_run_prints_its_table_again_and_trains_nothing(finished, capsys, monkeypatch):
+    workdir, summary = finished
+    before = (workdir / "metrics.jsonl").read_bytes()
+    monkeypatch.setattr(training.datasets, "load", None)
+    again = ssm_jax.train_and_evaluate(small(), workdir)
+    assert again == json.loads((workdir / "summary.json").read_text())
+    assert "denses/0" in capsys.readouterr().out
+    assert (workdir / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_workdir_of_another_config_is_refused_by_the_fields_that_differ(finished):
+    workdir, _ = finished
+    with pytest.raises(ssm_jax.InputError, match=r"optimizer.learning_rate: 0.1 here, 0.05 there"):
+        ssm_jax.train_and_evaluate(small(**{"optimizer.learning_rate": 0.1}), workdir)
+    other = small(**{"logging.epochs": 2, "checkpoint.seconds": 1.0, "training.steps_per_call": 1})
+    ssm_jax.train_and_evaluate(other, workdir)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"model.name": "conv9"}, "did you mean 'conv"),
+        ({"model.name": "conv8"}, "8x8 are too small for conv8"),
+        ({"data.name": "digit"}, "did you mean 'digits'"),
+        ({"training.batch_size": 12, "parallel": "data"}, "12 does not divide by 8 devices"),
+        ({"checkpoint.best": True}, "needs a validation split"),
+        ({"training.batch_size": 1440}, "batch_size is 1440; allowed is at most 1437"),
+    ],
+)
+def test_bad_input_leaves_nothing_behind(tmp_path, overrides, message):
+    with pytest.raises(ssm_jax.InputError, match=message):
+        ssm_jax.train_and_evaluate(small(**overrides), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bucket_is_no_workdir():
+    with pytest.raises(ssm_jax.InputError, match="'gs://bucket/run' is no path"):
+        ssm_jax.train_and_evaluate(small(), "gs://bucket/run")
+
+
+def test_seeds_are_trained_together_and_reported_one_by_one(tmp_path):
+    summary = ssm_jax.train_and_evaluate(small(seed=3, seeds=3), tmp_path)
+    lines = reporting.read_metrics(tmp_path / "metrics.jsonl")
+    assert summary["seeds"] == [3, 4, 5]
+    assert sorted({line["seed"] for line in lines}) == [3, 4, 5] and len(lines) == 6
+    assert len(set(summary["test_accuracy"]["values"])) > 1
+    assert summary["test_accuracy"]["std"] == pytest.approx(
+        np.std(summary["test_accuracy"]["values"], ddof=1)
+    )
+    assert ssm_jax.restore(tmp_path, seed=5).seed == 5
+
+
+def test_seeds_in_several_groups_give_what_one_group_gives(tmp_path):
+    beside = small(seeds=3, parallel="data", **{"training.seeds_per_device": 3})
+    together = ssm_jax.train_and_evaluate(beside, tmp_path / "one")
+    config = small(seeds=3, parallel="data", **{"training.seeds_per_device": 1})
+    apart = ssm_jax.train_and_evaluate(config, tmp_path / "three")
+    assert apart["seeds"] == together["seeds"]
+    np.testing.assert_allclose(
+        apart["remaining_weights"]["values"], together["remaining_weights"]["values"], atol=5e-3
+    )
+    assert sorted(path.name for path in (tmp_path / "three" / "checkpoints").iterdir()) == ["0", "1", "2"]
+
+
+def test_a_loss_that_is_not_finite_names_step_and_metric(tmp_path):
+    config = small(**{"optimizer.learning_rate": 1e30, "mask.rule": "dense"})
+    with pytest.raises(ssm_jax.RunError, match=r"(loss|gradient norm) is not finite at step \d+ \(epoch 1\)"):
+        ssm_jax.train_and_evaluate(config, tmp_path)
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_failed_seed_is_listed_and_the_others_finish_as_they_would_have(tmp_path, monkeypatch):
+    healthy = ssm_jax.train_and_evaluate(small(seeds=3), tmp_path / "healthy")
+    initialize = Programs.initialize
+
+    def poisoned(self, seeds):
+        state, frozen = (self.layout.gather(tree) for tree in initialize(self, seeds))
+        for kernel in jax.tree.leaves(frozen):
+            kernel[1] = np.nan
+        return self.layout.place(state), self.layout.place(frozen)
+
+    monkeypatch.setattr(Programs, "initialize", poisoned)
+    summary = ssm_jax.train_and_evaluate(small(seeds=3), tmp_path / "poisoned")
+    assert summary["failed_seeds"] == [{"seed": 1, "step": 0, "metric": "loss"}]
+    assert summary["seeds"] == [0, 2]
+    values = healthy["test_accuracy"]["values"]
+    assert summary["test_accuracy"]["values"] == [values[0], values[2]]
+    lines = reporting.read_metrics(tmp_path / "poisoned" / "metrics.jsonl")
+    assert {line["seed"] for line in lines} == {0, 2}
+
+
+class Own(nnx.Module):
+    """A network of a user: our layers beside Flax's."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.conv = ssm_jax.Conv(1, 4, rngs=rngs)
+        self.norm = nnx.BatchNorm(4, axis_name=ssm_jax.BATCH_AXIS, rngs=rngs)
+        self.dense = ssm_jax.Dense(4 * 16, 10, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        hidden = ssm_jax.max_pool(nnx.elu(self.norm(self.conv(images))), 2, 2)
+        return self.dense(hidden.reshape(len(images), -1))
+
+
+def test_a_network_of_the_users_own_trains_and_comes_back(tmp_path):
+    config = small(**{"training.epochs": 1, "logging.epochs": 1})
+    summary = ssm_jax.train_and_evaluate(config, tmp_path, model=Own)
+    assert summary["network"] == "Own" and summary["weights"] == 9 * 4 + 640
+    with pytest.raises(ssm_jax.InputError, match="pass the same `model`"):
+        ssm_jax.restore(tmp_path)
+    trained = ssm_jax.restore(tmp_path, model=Own)
+    assert set(trained.masks) == {"conv", "dense"}
+    assert not np.array_equal(trained.model.norm.mean[...], jnp.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            lambda rngs: ssm_jax.Dense(64, 5, rngs=rngs),
+            r"can't take images \[B, 8, 8, 1\]|gives \[B, 8, 8, 5\]",
+        ),
+        (lambda rngs: Flat(64, 5, rngs), r"gives \[B, 5\]; the dataset needs logits \[B, 10\]"),
+        (lambda rngs: Flat(60, 10, rngs), r"can't take images \[B, 8, 8, 1\]"),
+        (lambda: None, "can't be built"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_data_is_refused(tmp_path, model, message):
+    with pytest.raises(ssm_jax.InputError, match=message):
+        ssm_jax.train_and_evaluate(small(), tmp_path / "run", model=model)
+    assert not (tmp_path / "run").exists()
+
+
+class Flat(nnx.Module):
+    """One dense layer on the flattened image."""
+
+    def __init__(self, features: int, classes: int, rngs: nnx.Rngs) -> None:
+        self.dense = ssm_jax.Dense(features, classes, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return self.dense(images.reshape(len(images), -1))
+
+
+def test_a_finished_run_of_another_network_is_refused(finished):
+    with pytest.raises(ssm_jax.InputError, match="model: Own here, None there"):
+        ssm_jax.train_and_evaluate(small(), finished[0], model=Own)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "tensorboard").mkdir()
+    with pytest.raises(ssm_jax.InputError, match="holds tensorboard of something else"):
+        ssm_jax.train_and_evaluate(small(), tmp_path)
+    assert (tmp_path / "tensorboard").is_dir()
+
+
+def test_a_full_device_is_a_run_error_that_says_what_to_lower(tmp_path, monkeypatch):
+    def full(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+
+    monkeypatch.setattr(Programs, "initialize", full)
+    with pytest.raises(ssm_jax.RunError, match="seeds_per_device"):
+        ssm_jax.train_and_evaluate(small(), tmp_path)
+
+
+def test_a_network_without_our_layers_is_refused(tmp_path):
+    with pytest.raises(ssm_jax.InputError, match="nothing can be masked"):
+        ssm_jax.train_and_evaluate(
+            small(), tmp_path / "run", model=lambda rngs: nnx.Linear(64, 10, rngs=rngs)
+        )
+
+
+def test_the_best_validation_state_is_kept_beside_the_latest(tmp_path):
+    config = small(**{"checkpoint.best": True, "data.validation": 0.2, "training.epochs": 4})
+    ssm_jax.train_and_evaluate(config, tmp_path)
+    lines = reporting.read_metrics(tmp_path / "metrics.jsonl")
+    best = max(lines, key=lambda line: line["validation_accuracy"])
+    assert ssm_jax.restore(tmp_path, best=True).step == best["step"]
+    assert ssm_jax.restore(tmp_path).step == lines[-1]["step"]
+
+
+def test_a_profile_can_be_written(tmp_path):
+    ssm_jax.train_and_evaluate(small(profile=True, **{"training.epochs": 1}), tmp_path)
+    assert list((tmp_path / "profile").rglob("perfetto_trace.json.gz"))
+
+
+def test_group_sizes_are_even_and_fit_the_devices(monkeypatch):
+    devices, shape = jax.device_count(), (32, 32, 3)
+
+    def size(mode, name="fcn", **settings):
+        config = small(**{"model.name": name} | settings)
+        task = experiment.task(config, experiment.network(config, shape, 10), 1000)
+        return training.seeds_per_group(config, task, shape, mode)
+
+    assert size("data", seeds=3) == 1  # a CPU is full with one
+    assert size("seeds", seeds=3 * devices) == devices
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert size("seeds", seeds=50) == 50
+    assert size("data", "conv2", seeds=10) == 5  # two groups of at most 8
+    assert size("seeds", "conv2", seeds=10 * devices) == 5 * devices
+    monkeypatch.setattr(training, "_UNKNOWN_MEMORY", 1.0)
+    assert size("data", seeds=3) == 1  # a device that is too small for one is given one
+    four = {"training.seeds_per_device": 4}
+    assert size("data", "conv2", seeds=8, **four) == 4

@@ -1,0 +1,365 @@
+"""One step of one network against the definition in plain JAX; what stays on a non-finite number."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from ssm_jax.data import batches
+from ssm_jax.nn import networks
+from ssm_jax.training import optimizer
+from ssm_jax.nn.layers import Conv, Dense, Frozen, Masking, masked_layers
+from ssm_jax.nn.networks import BATCH_AXIS
+from ssm_jax.training.step import FAILURES, Task, no_sums
+
+pytestmark = pytest.mark.usefixtures("strict_arithmetic")
+
+EXAMPLES, BATCH, SHAPE, CLASSES = 20, 8, (4, 4, 1), 3
+LEARNING_RATE, DECAY, HALF_LIFE = 0.5, 0.01, 2  # steps in which the schedule halves
+
+
+def alone(function):
+    """Compiled, with the axis of the batch bound, as one device that shares with nobody."""
+    return jax.jit(jax.vmap(function, in_axes=None, out_axes=None, axis_name=BATCH_AXIS, axis_size=1))
+
+
+def make_task(build, **options):
+    steps = batches.steps_per_epoch(EXAMPLES, BATCH)
+    schedule = optimizer.schedule(
+        "exponential", steps_per_epoch=steps, total_epochs=9, factor=0.5, epochs=HALF_LIFE / steps
+    )
+    made = optimizer.make(
+        "nesterov", learning_rate=LEARNING_RATE, weight_decay=DECAY, momentum=0.9, schedule=schedule
+    )
+    return Task(build=build, optimizer=made, examples=EXAMPLES, batch_size=BATCH, **options)
+
+
+def fcn(rngs, masking=Masking()):
+    return networks.build("fcn", SHAPE, CLASSES, width=0.05, masking=masking, rngs=rngs)
+
+
+class Own(nnx.Module):
+    """Our layers beside Flax's, statistics among them."""
+
+    def __init__(self, rngs):
+        self.conv = Conv(1, 4, rngs=rngs)
+        self.norm = nnx.BatchNorm(4, axis_name=BATCH_AXIS, use_scale=False, use_bias=False, rngs=rngs)
+        self.hidden = nnx.Linear(4, 6, use_bias=False, rngs=rngs)
+        self.head = Dense(6, CLASSES, rngs=rngs)
+
+    def __call__(self, images):
+        return self.head(nnx.elu(self.hidden(nnx.elu(self.norm(self.conv(images))).mean((1, 2)))))
+
+
+class Spike(nnx.Module):
+    """Its loss is finite, its gradient is not: the derivative of a root at 0 is infinite."""
+
+    def __init__(self, rngs):
+        self.head = Dense(16, CLASSES, rngs=rngs)
+
+    def __call__(self, images):
+        return self.head(images.reshape(len(images), -1)) + jnp.sqrt(jnp.sum(0 * self.head.scores[...]))
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (EXAMPLES, *SHAPE), np.uint8)
+    return {"images": jnp.asarray(images), "labels": jnp.arange(EXAMPLES, dtype=jnp.int32) % CLASSES}
+
+
+class Trainer:
+    """A task with its functions compiled for one device."""
+
+    def __init__(self, task, data):
+        self.task, self.data = task, data
+        graph = task.graph(training=True)
+        self.step = alone(functools.partial(task.train_step, graph))
+        self.initialize = jax.jit(task.initialize)
+        self.order = jax.jit(task.order)
+
+    def run(self, state, frozen, steps):
+        states = [state]
+        for _ in range(steps):
+            order = self.order(states[-1].seed, states[-1].step)
+            states.append(self.step(states[-1], frozen, self.data, order))
+        return states
+
+
+@pytest.fixture(scope="module")
+def trainer(strict_arithmetic, data):
+    return Trainer(make_task(fcn), data)
+
+
+@pytest.fixture(scope="module")
+def begun(trainer):
+    return trainer.initialize(jnp.int32(5))
+
+
+@pytest.fixture(scope="module")
+def trained(trainer, begun):
+    return trainer.run(*begun, steps=5)
+
+
+def equal(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def elu(x):
+    return jnp.where(x > 0, x, jnp.expm1(jnp.minimum(x, 0)))
+
+
+def by_hand(begun, data, order, steps):
+    """The scores, mean losses and accuracies of some steps, from the definitions."""
+    state, frozen = begun
+    layers = range(3)
+    kernels = [np.asarray(frozen["denses"][i]["kernel"][...]) for i in layers]
+    thresholds = [float(frozen["denses"][i]["threshold"][...]) for i in layers]
+    scores = [np.asarray(state.params["denses"][i]["scores"][...], np.float64) for i in layers]
+    velocity = [np.zeros_like(s) for s in scores]
+    images = np.asarray(data["images"], np.float32).reshape(EXAMPLES, -1)
+    images = (images - images.mean(1, keepdims=True)) / np.maximum(images.std(1, keepdims=True), 1 / 4)
+    history = []
+
+    def loss_of(effective, inputs, labels):
+        hidden = elu(elu(inputs @ effective[0]) @ effective[1]) @ effective[2]
+        likelihood = hidden - jax.nn.logsumexp(hidden, -1, keepdims=True)
+        loss = -jnp.mean(jnp.take_along_axis(likelihood, labels[:, None], 1))
+        return loss, jnp.mean((jnp.argmax(hidden, -1) == labels).astype(jnp.float32))
+
+    gradient_of = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
+    for step in range(steps):
+        epoch, place = divmod(step, 3)
+        chosen = np.asarray(order(epoch))[place]
+        masks = [(s > t) * 1.0 - (s < -t) * 1.0 for s, t in zip(scores, thresholds, strict=True)]
+        effective = [jnp.asarray(w * m, jnp.float32) for w, m in zip(kernels, masks, strict=True)]
+        (loss, accuracy), by_effective = gradient_of(
+            effective, jnp.asarray(images[chosen]), jnp.asarray(np.asarray(data["labels"])[chosen])
+        )
+        factor = 0.5 ** (step / HALF_LIFE)
+        for i in layers:
+            gradient = kernels[i] * np.asarray(by_effective[i])
+            velocity[i] = 0.9 * velocity[i] + gradient
+            scores[i] = scores[i] - DECAY * factor * scores[i]
+            scores[i] = scores[i] - LEARNING_RATE * factor * (gradient + 0.9 * velocity[i])
+        history.append((list(scores), float(loss), float(accuracy)))
+    return history
+
+
+def test_steps_are_those_of_the_definition(trainer, begun, trained, data):
+    expected = by_hand(begun, data, lambda epoch: trainer.order(begun[0].seed, jnp.int32(3 * epoch)), 5)
+    total = {"loss": 0.0, "accuracy": 0.0}
+    for step, (scores, loss, accuracy) in enumerate(expected):
+        state = trained[step + 1]
+        for i in range(3):
+            found = state.params["denses"][i]["scores"][...]
+            np.testing.assert_allclose(found, scores[i], rtol=1e-4, atol=1e-5)
+        if step == 3:  # the second epoch begins; its sums start again
+            total = {"loss": 0.0, "accuracy": 0.0}
+        total["loss"] += loss
+        total["accuracy"] += accuracy
+        np.testing.assert_allclose(state.totals["loss"], total["loss"], rtol=1e-4)
+        np.testing.assert_allclose(state.totals["accuracy"], total["accuracy"], rtol=1e-5)
+        assert state.step == step + 1
+        assert state.failure.tolist() == [-1, 0]
+    # It was more than nothing: the first layer's mask has changed.
+    before = np.abs(begun[0].params["denses"][0]["scores"][...]) > begun[1]["denses"][0]["threshold"][...]
+    after = np.abs(trained[-1].params["denses"][0]["scores"][...]) > begun[1]["denses"][0]["threshold"][...]
+    assert (before != after).any()
+
+
+def test_the_initial_state(trainer, begun):
+    state, frozen = begun
+    assert (state.seed, state.step) == (5, 0)
+    assert state.failure.tolist() == [-1, 0]
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
+    network = trainer.task.network(5)
+    for path, layer in masked_layers(network):
+        _, i = path.split("/")
+        # Compiled and not, a uniform number may differ in its last bit; a sign may not.
+        np.testing.assert_array_equal(frozen["denses"][int(i)]["kernel"][...], layer.kernel[...])
+        found = state.params["denses"][int(i)]["scores"][...]
+        np.testing.assert_allclose(found, layer.scores[...], rtol=1e-6)
+
+
+def test_the_seed_decides_everything(trainer, begun, trained):
+    equal(trainer.run(*trainer.initialize(jnp.int32(5)), steps=5)[-1], trained[-1])
+    other, frozen = trainer.initialize(jnp.int32(6))
+    assert (trainer.order(other.seed, other.step) != trainer.order(begun[0].seed, begun[0].step)).any()
+    for one, two in [(other.params, begun[0].params), (frozen, begun[1])]:
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+            assert (a != b).any()
+
+
+def test_masked_network_and_dense_baseline_of_a_seed_share_their_kernels(trainer, begun):
+    dense = make_task(functools.partial(fcn, masking=Masking(rule=None))).network(5)
+    for i, layer in enumerate(dense.denses):
+        np.testing.assert_array_equal(layer.kernel[...], begun[1]["denses"][i]["kernel"][...])
+
+
+def test_the_order_is_that_of_the_epoch(trainer):
+    orders = [trainer.order(jnp.int32(5), jnp.int32(step)) for step in range(7)]
+    for step in (1, 2):
+        np.testing.assert_array_equal(orders[0], orders[step])
+    assert (orders[3] != orders[0]).any()
+    np.testing.assert_array_equal(orders[3], orders[5])
+    assert (orders[6] != orders[3]).any()
+    assert orders[0].shape == (3, BATCH)
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_the_shards_of_a_batch_are_its_parts(data, begun, augment):
+    task = make_task(fcn, augment=augment)
+    state = begun[0]
+    order = jax.jit(task.order)(state.seed, state.step)
+    whole_images, whole_labels = task.batch(state, data, order, 0, 1)
+    parts = [task.batch(state, data, order, shard, 4) for shard in range(4)]
+    np.testing.assert_array_equal(jnp.concatenate([labels for _, labels in parts]), whole_labels)
+    images = jnp.concatenate([images for images, _ in parts])
+    np.testing.assert_allclose(images, whole_images, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(whole_labels, data["labels"][order[0]])
+    plain = batches.standardize(data["images"][order[0]])
+    assert np.allclose(whole_images, plain, atol=1e-5) != augment
+
+
+def test_augmentation_changes_with_the_step_and_the_seed(data, begun):
+    task = make_task(fcn, augment=True)
+    order = jnp.zeros((3, BATCH), jnp.int32)
+    state = begun[0]
+
+    def images_of(**changes):
+        values = {name: getattr(state, name) for name in vars(state)} | changes
+        return task.batch(type(state)(**values), data, order, 0, 1)[0]
+
+    first = images_of()
+    np.testing.assert_array_equal(first, images_of())
+    assert (first != images_of(step=jnp.int32(1))).any()
+    assert (first != images_of(step=jnp.int32(3))).any()  # the same place in the next epoch
+    assert (first != images_of(seed=jnp.int32(6))).any()
+
+
+def poisoned(frozen):
+    """Kernels of NaN."""
+    return jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan) if leaf.ndim else leaf, frozen)
+
+
+def changed_by_training(state):
+    return state.params, state.rest, state.optimizer, state.totals
+
+
+def test_a_loss_that_is_not_finite_freezes_the_network_and_is_recorded(trainer, begun, trained):
+    healthy, (_, frozen) = trained[2], begun
+    (_, failed, later) = trainer.run(healthy, poisoned(frozen), steps=2)
+    assert failed.failure.tolist() == [2, 0]
+    assert FAILURES[0] == "loss"
+    assert failed.step == 3
+    equal(changed_by_training(failed), changed_by_training(healthy))
+    # The first failure is kept, and a network that failed does not go on, whatever comes.
+    (_, again) = trainer.run(later, frozen, steps=1)
+    assert later.failure.tolist() == again.failure.tolist() == [2, 0]
+    equal(changed_by_training(again), changed_by_training(healthy))
+    assert again.step == 5
+
+
+def test_a_gradient_that_is_not_finite_freezes_the_network_and_is_recorded(data):
+    spike = Trainer(make_task(Spike), data)
+    state, frozen = spike.initialize(jnp.int32(0))
+    (_, failed) = spike.run(state, frozen, steps=1)
+    assert failed.failure.tolist() == [0, 1]
+    assert FAILURES[1] == "gradient norm"
+    equal(changed_by_training(failed), changed_by_training(state))
+
+
+def test_statistics_and_other_parameters_of_ones_own_network_are_trained(data):
+    own = Trainer(make_task(Own), data)
+    state, frozen = own.initialize(jnp.int32(0))
+    assert set(state.params) == {"conv", "hidden", "head"}
+    assert "kernel" not in state.params["conv"]
+    assert set(state.rest) == {"norm"}
+    states = own.run(state, frozen, steps=3)
+    assert states[-1].failure[0] == -1
+    for part in ("params", "rest"):
+        for old, new in zip(
+            jax.tree.leaves(getattr(state, part)), jax.tree.leaves(getattr(states[-1], part)), strict=True
+        ):
+            assert (old != new).any()
+    # One step: 0.9 of the initial mean 0 and 0.1 of that of the batch, for layers as initialised.
+    order = own.order(state.seed, state.step)
+    images, _ = own.task.batch(state, data, order, 0, 1)
+    outputs = own.task.network(0).conv(images)
+    expected = 0.01 * outputs.mean((0, 1, 2))  # Flax's default momentum is 0.99
+    np.testing.assert_allclose(states[1].rest["norm"]["mean"][...], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_evaluation_leaves_statistics_alone_and_uses_them(data):
+    """Two images alone give the same logits as among others."""
+    task = make_task(Own)
+    state, frozen = jax.jit(task.initialize)(jnp.int32(0))
+    evaluate = alone(functools.partial(task.evaluate_batch, task.graph(training=False)))
+    split = {"images": data["images"][:BATCH], "labels": data["labels"][:BATCH]}
+    alone_labels = jnp.where(jnp.arange(BATCH) < 2, split["labels"], -1)
+    both = [
+        evaluate(state, frozen, {"images": images, "labels": alone_labels}, no_sums())
+        for images in (split["images"], split["images"].at[2:].set(0))
+    ]
+    np.testing.assert_allclose(both[0]["loss"], both[1]["loss"], rtol=1e-6)
+
+
+def test_evaluate_batch_adds_up_real_examples_only(trainer, begun, data):
+    state, frozen = begun
+    task = trainer.task
+    evaluate = alone(functools.partial(task.evaluate_batch, task.graph(training=False)))
+    split = {
+        "images": jnp.pad(data["images"][:13], ((0, 3), (0, 0), (0, 0), (0, 0))),
+        "labels": jnp.pad(data["labels"][:13], (0, 3), constant_values=-1),
+    }
+    sums = no_sums()
+    for _ in range(2):
+        sums = evaluate(state, frozen, split, sums)
+    graph = task.graph(training=False)
+    logits = nnx.merge(graph, state.params, frozen, state.rest)(batches.standardize(data["images"][:13]))
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, data["labels"][:13])
+    np.testing.assert_allclose(sums["loss"], losses.sum(), rtol=1e-5)
+    assert sums["correct"] == np.sum(np.argmax(logits, -1) == np.asarray(data["labels"][:13]))
+    assert sums["batch"] == 2
+
+
+def test_mask_counts(trainer, begun):
+    state, frozen = begun
+    counts = jax.jit(functools.partial(trainer.task.mask_counts, trainer.task.graph(training=False)))(
+        state, frozen
+    )
+    assert list(counts) == ["denses/0", "denses/1", "denses/2"]
+    for i in range(3):
+        scores = np.asarray(state.params["denses"][i]["scores"][...])
+        threshold = np.asarray(frozen["denses"][i]["threshold"][...])
+        inverted, kept = np.sum(scores < -threshold), np.sum(scores > threshold)
+        assert tuple(counts[f"denses/{i}"]) == (inverted, scores.size - inverted - kept, kept)
+        assert inverted + kept > 0
+
+
+def test_bfloat16_computes_and_float32_is_kept(data):
+    task = make_task(functools.partial(fcn, masking=Masking(dtype=jnp.bfloat16)), dtype=jnp.bfloat16)
+    low = Trainer(task, data)
+    state, frozen = low.initialize(jnp.int32(5))
+    assert task.batch(state, data, low.order(state.seed, state.step), 0, 1)[0].dtype == jnp.bfloat16
+    (_, after) = low.run(state, frozen, steps=1)
+    assert after.failure[0] == -1
+    kinds = {leaf.dtype for leaf in jax.tree.leaves((after.params, frozen, after.totals))}
+    assert kinds == {jnp.dtype("float32")}
+
+
+def test_the_graph_is_in_the_mode_asked_for():
+    task = make_task(Own)
+    for training in (True, False):
+        graph = task.graph(training=training)
+        model = nnx.merge(graph, *nnx.split(task.abstract(), nnx.Param, Frozen, ...)[1:])
+        assert model.norm.use_running_average is not training
