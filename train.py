@@ -17,8 +17,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 import ssm_jax
-from ssm_jax.training import hosts
 from ssm_jax import config, errors
+from ssm_jax.training import hosts
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file in configs/, with :variant if it has any.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; default: runs/<config>[-<variant>].")

@@ -17,9 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssm_jax.training import setup as experiment
+from ssm_jax.nn import convolution as convolutions
 from ssm_jax.nn import layers
-from ssm_jax.training.parallel import Layout, Programs, replicate
+from ssm_jax.training import setup, shapes
+from ssm_jax.training.layout import Layout, replicate
+from ssm_jax.training.programs import Programs
 
 LEARNING_RATE = 1e-6
 WEIGHT_DECAY = 1e-9
@@ -60,11 +62,13 @@ class Contender(Protocol):
 
     Attributes:
       steps: that a call takes.
-      compile_seconds: spent in compiling so far, where it is known.
     """
 
     steps: int
-    compile_seconds: float
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent in compiling so far, 0 where that is not known."""
 
     def call(self) -> None:
         """Take the steps and wait for them."""
@@ -95,14 +99,14 @@ def convolution(form: str) -> contextlib.AbstractContextManager[Any]:
         what `vmap` makes of them by itself; `im2col`, as matrix products.
     """
     if form == "grouped":
-        return mock.patch.object(layers, "_one_by_one", lambda function: function)
+        return mock.patch.object(convolutions, "_one_by_one", lambda function: function)
     if form == "im2col":
         return mock.patch.object(layers.Conv, "__call__", _im2col)
     return contextlib.nullcontext()
 
 
 class JaxTraining:
-    """A contender: `ssm_jax.training.parallel.Programs`, called as training calls them.
+    """A contender: `ssm_jax.training.programs.Programs`, called as training calls them.
 
     Args:
       config: of the run.
@@ -120,9 +124,9 @@ class JaxTraining:
         form: str = "conv",
         mode: str = "data",
     ) -> None:
-        build = experiment.network(config, data["images"].shape[1:], CLASSES)
-        self.task = experiment.task(config, build, len(data["labels"]))
-        convolves = any(len(shape) > 2 for shape in experiment.kernel_shapes(self.task).values())
+        build = setup.network(config, data["images"].shape[1:], CLASSES)
+        self.task = setup.task(config, build, len(data["labels"]))
+        convolves = any(len(shape) > 2 for shape in shapes.kernel_shapes(self.task).values())
         # As training has it: convolutions inside a loop are slow on the CPU.
         loops = not convolves or jax.default_backend() != "cpu"
         self.steps = self.task.steps_per_epoch if loops else 1
@@ -135,7 +139,7 @@ class JaxTraining:
     @functools.cached_property
     def weights(self) -> int:
         """The number of masked weights."""
-        return sum(int(np.prod(shape)) for shape in experiment.kernel_shapes(self.task).values())
+        return sum(int(np.prod(shape)) for shape in shapes.kernel_shapes(self.task).values())
 
     @property
     def compile_seconds(self) -> float:

@@ -89,7 +89,7 @@ class Benchmark:
 
     def _facts(self, network: str) -> dict[str, Any]:
         config = contenders.config(network, self.options.batch, "float32")
-        build = contenders.experiment.network(config, contenders.image_shape(network), contenders.CLASSES)
+        build = contenders.setup.network(config, contenders.image_shape(network), contenders.CLASSES)
         layers = flops.forward(build, contenders.image_shape(network))
         return {
             "examples": contenders.examples(network),
@@ -104,11 +104,12 @@ class Benchmark:
         options = self.options
         main, *others = options.precision
         units: list[tuple[Callable[[str, str, float], None], str, str]] = []
-        for part, function, precisions in (
+        table: tuple[tuple[str, Callable[[str, str, float], None], list[str]], ...] = (
             ("steps", self.steps, [main]),
             ("seeds", self.seeds, [main]),
             ("steps", self.steps, others),
-        ):
+        )
+        for part, function, precisions in table:
             if part in options.parts:
                 units += [(function, name, p) for p in precisions for name in options.networks]
         for precision in options.precision:

@@ -195,7 +195,7 @@ def _check_fields(config: ConfigDict) -> None:
 def validate(config: ConfigDict) -> None:
     """Check every field of a config, by itself and against the others.
 
-    What a config names, such as a network, is checked where it is made: `experiment.check`.
+    What a config names, such as a network, is checked where it is made: `setup.check`.
 
     Args:
       config: the config to check.

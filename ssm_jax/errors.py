@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+Entry = TypeVar("Entry")
 
 
 class InputError(ValueError):
@@ -53,3 +56,64 @@ def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
     # A list that nobody reads would only hide the hint.
     listed = "" if nearest and len(allowed) > 12 else f" (allowed: {', '.join(allowed)})"
     return InputError(f"unknown {what} {given!r}{hint}{listed}")
+
+
+def choose(what: str, given: str, table: Mapping[str, Entry]) -> Entry:
+    """Look up a name in a family's table.
+
+    Args:
+      what: The kind of thing that is named, for example `network`.
+      given: The name that the user wrote.
+      table: Every valid name and its entry.
+
+    Returns:
+      The entry of that name.
+
+    Raises:
+      InputError: The name is unknown; names the nearest.
+
+    Examples:
+      >>> choose("rule", "signed", {"signed": 1, "binary": 2})
+      1
+    """
+    if given not in table:
+        raise unknown(what, given, table)
+    return table[given]
+
+
+def out_of_range(name: str, given: object, allowed: str) -> InputError:
+    """The error for a value outside its range.
+
+    Args:
+      name: The setting or argument, as the user writes it.
+      given: The value that the user wrote.
+      allowed: The range in words, for example `0 to 1`.
+
+    Returns:
+      An `InputError` of one line.
+
+    Examples:
+      >>> print(out_of_range("config.mask.threshold", 2.0, "0 to 1"))
+      config.mask.threshold is 2.0; allowed is 0 to 1
+    """
+    return InputError(f"{name} is {given!r}; allowed is {allowed}")
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    r"""The text of any exception as one line of bearable length.
+
+    Args:
+      error: An exception of any library.
+      limit: The most characters to return.
+
+    Returns:
+      Its message, or the name of its type where it has none.
+
+    Examples:
+      >>> one_line(ValueError("first\n  second"))
+      'first second'
+      >>> one_line(KeyboardInterrupt())
+      'KeyboardInterrupt'
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -12,12 +12,12 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from ssm_jax import config as configuration
-from ssm_jax.training import setup as experiment
 from ssm_jax import errors
-from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.nn.layers import masked_layers
-from ssm_jax.training.step import Build
+from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.runs.folder import read_json
+from ssm_jax.training import setup
+from ssm_jax.training.step import Build
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +79,8 @@ def restore(
     if step is None:
         raise errors.InputError(f"there is no checkpoint in {checkpoints.directory} yet")
 
-    build = model or experiment.network(config, stored["image_shape"], stored["classes"])
-    task = experiment.task(config, build, stored["examples"])
+    build = model or setup.network(config, stored["image_shape"], stored["classes"])
+    task = setup.task(config, build, stored["examples"])
     seeds = range(first, min(first + stored["seeds_per_group"], config.seed + config.seeds))
     one = dict(zip(("state", "frozen"), jax.eval_shape(task.initialize, np.int32(seed)), strict=True))
     template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(seeds), *leaf.shape), leaf.dtype), one)

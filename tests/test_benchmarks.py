@@ -14,11 +14,11 @@ import pytest
 from flax import nnx
 
 from benchmarks import contenders, devices, flops, tables, timing
-from ssm_jax.training import setup as experiment
-from ssm_jax.nn import layers
 from ssm_jax.data.batches import standardize
+from ssm_jax.nn import convolution
 from ssm_jax.nn.layers import Conv, Masking, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS, build
+from ssm_jax.training import setup
 
 MNIST, CIFAR = (28, 28, 1), (32, 32, 3)
 
@@ -67,7 +67,7 @@ def test_grouped_convolutions_are_those_that_vmap_makes():
 
     def lowered(form):
         def gradient(images, kernels):
-            return jax.grad(lambda kernel: jnp.sum(layers.convolve(images, kernel, 1) ** 2))(kernels)
+            return jax.grad(lambda kernel: jnp.sum(convolution.convolve(images, kernel, 1) ** 2))(kernels)
 
         with contenders.convolution(form):
             return jax.jit(jax.vmap(gradient)).lower(images, kernels).as_text()
@@ -173,7 +173,7 @@ def twin(name, image_shape, width):
     config = contenders.config(name, 16, "float32")
     config.model.width = width
     config.optimizer.learning_rate, config.optimizer.weight_decay = 0.05, 0.01
-    task = experiment.task(config, experiment.network(config, image_shape, 10), 16)
+    task = setup.task(config, setup.network(config, image_shape, 10), 16)
     training = pytorch.Training(
         pytorch.build(name, image_shape, 10, width),
         images,

@@ -14,9 +14,9 @@ import pytest
 
 import ssm_jax
 from ssm_jax import config as configuration
-from ssm_jax.training import setup as experiment
 from ssm_jax import errors
 from ssm_jax.nn.networks import BATCH_AXIS
+from ssm_jax.training import setup, shapes
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 
@@ -97,7 +97,7 @@ def test_every_file_and_variant_is_in_the_table():
 def test_settings(row):
     config = load(row)
     configuration.validate(config)
-    experiment.check(config)
+    setup.check(config)
     name = row.partition(":")[0]
     (rule, kernel), threshold, learning_rate, decay, schedule, epochs = ROWS[row]
     assert (config.mask.rule, config.init.kernel) == (rule, kernel)
@@ -132,8 +132,8 @@ def test_settings(row):
 def weights(name, rule, data):
     config = load(name)
     config.mask.rule = rule
-    task = experiment.task(config, experiment.network(config, *IMAGES[data]), 50_000)
-    return sum(map(math.prod, experiment.kernel_shapes(task).values()))
+    task = setup.task(config, setup.network(config, *IMAGES[data]), 50_000)
+    return sum(map(math.prod, shapes.kernel_shapes(task).values()))
 
 
 @each_row
@@ -159,7 +159,7 @@ def test_its_step_is_ready_for_gpus_and_tpus(name):
     """Several steps of its first variant's network lower for both, without what is slow there."""
     config, examples = load(name), 256
     shape, classes = IMAGES[config.data.name]
-    task = experiment.task(config, experiment.network(config, shape, classes), examples)
+    task = setup.task(config, setup.network(config, shape, classes), examples)
     state, frozen = jax.eval_shape(task.initialize, jnp.int32(0))
     order = jax.ShapeDtypeStruct((task.steps_per_epoch, task.batch_size), jnp.int32)
     data = {
@@ -181,7 +181,7 @@ def test_its_step_is_ready_for_gpus_and_tpus(name):
         assert equation.primitive.name != "cond" or equation.params["branches_platforms"]
         # Scatters are slow, the more so where they have to be deterministic.
         assert not re.search("scatter|callback", equation.primitive.name)
-    convolutions = sum(len(shape) == 4 for shape in experiment.kernel_shapes(task).values())
+    convolutions = sum(len(shape) == 4 for shape in shapes.kernel_shapes(task).values())
     for platform in ("cuda", "tpu"):
         program = traced.lower(lowering_platforms=(platform,)).as_text()
         # Forward and both gradients; that of the images is for the compiler to drop.

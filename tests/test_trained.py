@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 import ssm_jax
-from ssm_jax.data import batches
-from ssm_jax.data import datasets
-from ssm_jax.nn import layers
 from ssm_jax import config
+from ssm_jax.data import batches, datasets
+from ssm_jax.nn import layers
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ so that a second run needs no TFDS and starts in a second.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -18,11 +19,11 @@ import re
 import secrets
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ssm_jax.errors import InputError, RunError
+from ssm_jax.errors import InputError, RunError, one_line
 
 __all__ = ["Dataset", "cache_home", "load"]
 
@@ -202,7 +203,9 @@ def _npz(name: str, root: pathlib.Path) -> Dataset:
         with path.open("rb") as file:
             version = hashlib.file_digest(file, "sha256").hexdigest()[:12]
     except _DAMAGE as error:
-        raise InputError(f"cannot read {path} as an .npz of {', '.join(_ARRAYS)}: {_line(error)}") from error
+        raise InputError(
+            f"cannot read {path} as an .npz of {', '.join(_ARRAYS)}: {one_line(error)}"
+        ) from error
     arrays, classes = _check(str(path), arrays, None)
     return _dataset(path.stem, version, classes, arrays)
 
@@ -211,12 +214,13 @@ def _tfds(name: str, root: pathlib.Path, cache_dir: pathlib.Path) -> Dataset:
     parts = _TFDS_NAME.fullmatch(name)
     prepared = parts and _find_prepared(root, parts["name"], parts["config"], parts["version"])
     if not prepared:
-        from ssm_jax.data import tfds as tfds_source
+        with _needing_tfds():
+            from ssm_jax.data import tfds_prepare
 
         # A name that cannot be TFDS's goes there too: it knows the nearest valid one.
-        builder = tfds_source.builder(name, root)
+        builder = tfds_prepare.builder(name, root)
         try:
-            tfds_source.prepare(builder, name, root)
+            tfds_prepare.prepare(builder, name, root)
         except InputError:
             # Another process of the same run may have been the first to put it there.
             if not builder.data_path.exists():
@@ -225,7 +229,7 @@ def _tfds(name: str, root: pathlib.Path, cache_dir: pathlib.Path) -> Dataset:
     try:
         digest = hashlib.sha256((prepared / "dataset_info.json").read_bytes()).hexdigest()[:12]
     except OSError as error:
-        raise InputError(f"cannot read the prepared dataset {prepared}: {_line(error)}") from error
+        raise InputError(f"cannot read the prepared dataset {prepared}: {one_line(error)}") from error
     *title, version = prepared.relative_to(root).parts
     path = cache_dir / f"{'-'.join(title)}-{version}-{digest}.npz"
     if path.exists():
@@ -233,15 +237,27 @@ def _tfds(name: str, root: pathlib.Path, cache_dir: pathlib.Path) -> Dataset:
             cached = _read_npz(path)
             arrays, classes = _check(str(path), cached, int(cached["classes"]))
         except (*_DAMAGE, TypeError) as error:
-            raise InputError(f"the cached dataset {path} is damaged, delete it: {_line(error)}") from error
+            raise InputError(f"the cached dataset {path} is damaged, delete it: {one_line(error)}") from error
     else:
-        from ssm_jax.data import tfds as tfds_source
+        with _needing_tfds():
+            from ssm_jax.data import tfds
 
         _log.info("decoding %s", prepared)
-        decoded, classes = tfds_source.decode(prepared)
+        decoded, classes = tfds.decode(prepared)
         arrays, classes = _check(str(prepared), decoded, classes)
         _write_cache(path, arrays, classes)
     return _dataset("/".join(title), version, classes, arrays)
+
+
+@contextlib.contextmanager
+def _needing_tfds() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            "TFDS datasets need tensorflow-datasets, importlib_resources, pillow and requests installed: "
+            f"{one_line(error)}"
+        ) from error
 
 
 def _find_prepared(
@@ -276,11 +292,7 @@ def _write_cache(path: pathlib.Path, arrays: Mapping[str, np.ndarray], classes: 
             temporary.unlink(missing_ok=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise RunError(f"no space for the dataset cache {path}: {_line(error)}") from error
-        _log.warning("cannot cache the dataset in %s, it will be decoded again: %s", path, _line(error))
+            raise RunError(f"no space for the dataset cache {path}: {one_line(error)}") from error
+        _log.warning("cannot cache the dataset in %s, it will be decoded again: %s", path, one_line(error))
     else:
         _log.info("cached in %s", path)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

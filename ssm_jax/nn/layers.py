@@ -11,16 +11,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 
-from ssm_jax.nn import initializers
 from ssm_jax import errors, masks
+from ssm_jax.nn import initializers
+from ssm_jax.nn.convolution import convolve
 
 
 class Frozen(nnx.Variable):
@@ -99,10 +99,9 @@ class Masked(nnx.Module):
         self.rule = masking.rule
         self.dtype = masking.dtype
         kernel, scores, threshold = _draw(masking, rngs.params(), rngs.scores(), tuple(shape))
+        self.kernel: nnx.Variable[jax.Array] = (nnx.Param if masking.rule is None else Kernel)(kernel)
         if masking.rule is None:
-            self.kernel = nnx.Param(kernel)
             return
-        self.kernel = Kernel(kernel)
         self.scores = Score(scores)
         self.threshold = Threshold(threshold)
 
@@ -190,91 +189,30 @@ class Conv(Masked):
             return convolve(inputs.astype(self.dtype), self.effective_kernel(), self.stride)
 
 
-def _one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function itself; `vmap` calls it once for every element instead of batching its operations.
+class Parts(NamedTuple):
+    """A model taken apart; `nnx.merge(*parts)` puts it together again.
 
-    What stands around the calls, masks and activations and updates, is batched as ever.
+    Attributes:
+      graph: Its definition, static.
+      params: What is trained: scores, and any `nnx.Param` of other layers.
+      frozen: What is drawn once: kernels and thresholds.
+      rest: Everything else, statistics of normalizations for example.
+    """
+
+    graph: nnx.GraphDef[Any]
+    params: nnx.State
+    frozen: nnx.State
+    rest: nnx.State
+
+
+def split(model: nnx.Module) -> Parts:
+    """Take a model apart into what is trained, what is frozen and the rest.
 
     Args:
-      function: of arrays, returns a tree of arrays.
+      model: Any NNX module.
     """
-    mapped = jax.custom_batching.custom_vmap(function)
-
-    @mapped.def_vmap
-    def loop(size: int, batched: list[bool], *arguments: jax.Array) -> tuple[Any, Any]:
-        results = [
-            mapped(*(array[i] if own else array for array, own in zip(arguments, batched, strict=True)))
-            for i in range(size)
-        ]
-        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *results)
-        return stacked, jax.tree.map(lambda _: True, stacked)
-
-    return mapped
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def convolve(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """A 2-D convolution with SAME padding, whose kernel gradient is quick on a CPU too.
-
-    Under `vmap`, over networks for example, it is one convolution after another. One grouped convolution,
-    which `vmap` makes of lax's own, takes 2 to 4 times as long on a CPU; for GPUs see JAX's issue 13800.
-
-    Args:
-      inputs: `[B, H, W, I]`.
-      kernel: `[k, k, I, O]`, in the inputs' dtype.
-      stride: of both sides.
-
-    Returns:
-      `[B, ceil(H / stride), ceil(W / stride), O]`.
-    """
-    return _one_by_one(functools.partial(_convolution, stride=stride))(inputs, kernel)
-
-
-def _convolution(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    return lax.conv_general_dilated(
-        inputs, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
-
-def _convolve_forward(
-    inputs: jax.Array, kernel: jax.Array, stride: int
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return convolve(inputs, kernel, stride), (inputs, kernel)
-
-
-def _convolve_backward(
-    stride: int, residuals: tuple[jax.Array, jax.Array], cotangent: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    return _one_by_one(functools.partial(_gradients, stride=stride))(*residuals, cotangent)
-
-
-# Output positions over which XLA's CPU backend sums a kernel's gradient well; measured on 2 cores for
-# kernels of 3x3 with 64 to 512 channels.
-_CPU_POSITIONS = 8192
-
-
-def _gradients(
-    inputs: jax.Array, kernel: jax.Array, cotangent: jax.Array, stride: int
-) -> tuple[jax.Array, jax.Array]:
-    """Of the inputs and of the kernel; the convolution is linear in both."""
-
-    def gradient(inputs: jax.Array, cotangent: jax.Array) -> jax.Array:
-        return jax.linear_transpose(lambda kernel: _convolution(inputs, kernel, stride), kernel)(cotangent)[0]
-
-    def in_chunks(inputs: jax.Array, cotangent: jax.Array) -> jax.Array:
-        # The CPU's gradient of a kernel takes almost twice as long when it sums over a whole batch of large
-        # images; a sum over a few images at a time does not.
-        batch, height, width, _ = cotangent.shape
-        size = max(1, _CPU_POSITIONS // (height * width))
-        parts = [slice(start, start + size) for start in range(0, batch, size)]
-        return functools.reduce(jnp.add, (gradient(inputs[part], cotangent[part]) for part in parts))
-
-    of_kernel = lax.platform_dependent(inputs, cotangent, cpu=in_chunks, default=gradient)
-    of_inputs = jax.linear_transpose(lambda inputs: _convolution(inputs, kernel, stride), inputs)
-    return of_inputs(cotangent)[0], of_kernel
-
-
-convolve.defvjp(_convolve_forward, _convolve_backward)
+    graph, params, frozen, rest = cast(tuple[Any, ...], nnx.split(model, nnx.Param, Frozen, ...))
+    return Parts(graph, params, frozen, rest)
 
 
 def masked_layers(model: nnx.Module) -> Iterator[tuple[str, Masked]]:
@@ -286,55 +224,3 @@ def masked_layers(model: nnx.Module) -> Iterator[tuple[str, Masked]]:
     for path, module in nnx.iter_graph(model):
         if isinstance(module, Masked):
             yield "/".join(str(part) for part in path), module
-
-
-def _windows(inputs: jax.Array, window: int, stride: int) -> list[jax.Array]:
-    # The window's positions as strided slices of the whole image, in row-major order.
-    height, width = inputs.shape[1:3]
-    return [
-        inputs[:, row : height - window + row + 1 : stride, column : width - window + column + 1 : stride]
-        for row in range(window)
-        for column in range(window)
-    ]
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def max_pool(inputs: jax.Array, window: int, stride: int) -> jax.Array:
-    """Max-pool without padding; an edge that fills no window is dropped.
-
-    Equal to `flax.linen.max_pool`, value and gradient, ties included (the first maximum of a window
-    in row-major order receives the gradient), without select-and-scatter, which is slow on a CPU and
-    has no deterministic form on a GPU.
-
-    Args:
-      inputs: `[B, H, W, C]`, H and W at least `window`.
-      window: side of the square window.
-      stride: of both sides.
-
-    Returns:
-      `[B, (H - window) // stride + 1, (W - window) // stride + 1, C]`.
-    """
-    return functools.reduce(jnp.maximum, _windows(inputs, window, stride))
-
-
-def _max_pool_forward(inputs: jax.Array, window: int, stride: int) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    outputs = max_pool(inputs, window, stride)
-    return outputs, (inputs, outputs)
-
-
-def _max_pool_backward(
-    window: int, stride: int, residuals: tuple[jax.Array, jax.Array], cotangent: jax.Array
-) -> tuple[jax.Array]:
-    inputs, outputs = residuals
-    hits, taken = [], jnp.zeros(outputs.shape, bool)
-    for part in _windows(inputs, window, stride):
-        hit = (part == outputs) & ~taken
-        taken |= hit
-        hits.append(jnp.where(hit, cotangent, 0))
-    # Slicing is linear: its transpose puts every position's share back in place.
-    slices = functools.partial(_windows, window=window, stride=stride)
-    (gradient,) = jax.linear_transpose(slices, inputs)(hits)
-    return (gradient,)
-
-
-max_pool.defvjp(_max_pool_forward, _max_pool_backward)

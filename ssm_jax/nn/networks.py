@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ssm_jax import errors
-from ssm_jax.nn.layers import Conv, Dense, Masking, max_pool
+from ssm_jax.nn.layers import Conv, Dense, Masking
+from ssm_jax.nn.pooling import max_pool
 
 # The name of the axis over which devices share a batch; batch norm and gradients are averaged over it.
 BATCH_AXIS = "batch"

@@ -6,16 +6,15 @@ not depend on a random generator staying the same; a signed constant takes one b
 """
 
 from __future__ import annotations
-
 import pathlib
 import shutil
 from typing import Any
-
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-
 from ssm_jax import errors
+from ssm_jax.runs.constants import pack, packed_template, unpack
+
 
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:
@@ -34,50 +33,6 @@ def unflatten(template: Any, leaves: dict[str, Any]) -> Any:
     """The inverse of `flatten`, in the structure of a template."""
     paths, structure = jax.tree_util.tree_flatten_with_path(template)
     return jax.tree_util.tree_unflatten(structure, [leaves[_name(path)] for path, _ in paths])
-
-
-def pack(leaves: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Store signed constants as their signs, without loss.
-
-    Args:
-      leaves: arrays `[S, ...]` by name.
-
-    Returns:
-      The arrays, where `name` of a signed constant has become `name/sign` (int8) and `name/constant`
-      (`[S]`), and the names of the signed constants.
-    """
-    packed, names = {}, []
-    for name, array in leaves.items():
-        size = np.abs(array.reshape(len(array), -1))
-        constant = size[:, :1]
-        # A scalar per seed, such as a threshold, has nothing to gain.
-        if array.ndim < 3 or not (constant > 0).all() or not (size == constant).all():
-            packed[name] = array
-            continue
-        names.append(name)
-        packed[f"{name}/sign"] = np.sign(array).astype(np.int8)
-        packed[f"{name}/constant"] = constant[:, 0]
-    return packed, names
-
-
-def unpack(packed: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
-    """The inverse of `pack`."""
-    leaves = dict(packed)
-    for name in names:
-        sign, constant = leaves.pop(f"{name}/sign"), leaves.pop(f"{name}/constant")
-        leaves[name] = sign * constant.reshape(-1, *[1] * (sign.ndim - 1))
-    return leaves
-
-
-def _packed_template(leaves: dict[str, Any], names: list[str]) -> dict[str, np.ndarray]:
-    template = {}
-    for name, leaf in leaves.items():
-        if name in names:
-            template[f"{name}/sign"] = np.zeros(leaf.shape, np.int8)
-            template[f"{name}/constant"] = np.zeros(leaf.shape[:1], leaf.dtype)
-        else:
-            template[name] = np.zeros(leaf.shape, leaf.dtype)
-    return template
 
 
 def _brief(error: Exception) -> str:
@@ -191,7 +146,7 @@ class Checkpoints:
         """
         meta = self.meta()
         names = meta["signed_constants"]
-        blank = _packed_template(flatten(template), names)
+        blank = packed_template(flatten(template), names)
         packed = self._read(arrays=ocp.args.StandardRestore(blank))["arrays"]
         return unflatten(template, unpack(dict(packed), names)), meta
 

@@ -16,12 +16,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssm_jax.training import hosts
-from ssm_jax.training import preemption
-from ssm_jax.runs import reporting
 from ssm_jax import errors
 from ssm_jax.runs.checkpoint import Checkpoints
-from ssm_jax.training.parallel import Programs
+from ssm_jax.runs.metrics import Metrics
+from ssm_jax.runs.progress import Progress
+from ssm_jax.training import hosts, preemption
+from ssm_jax.training.programs import Programs
 from ssm_jax.training.step import FAILURES, Data
 
 PROFILED_STEPS = 10
@@ -76,7 +76,7 @@ class Group:
         programs: Programs,
         data: dict[str, Data],
         sizes: dict[str, int],
-        metrics: reporting.Metrics,
+        metrics: Metrics,
         asked: preemption.StopRequest,
         loops: bool,
     ) -> None:
@@ -122,7 +122,7 @@ class Group:
         config, steps_per_epoch = self._config, self._programs.task.steps_per_epoch
         step, total = self._begin(), self._total
         begun = step
-        progress = reporting.Progress(config.training.epochs, self._label if config.seeds > 1 else "")
+        progress = Progress(config.training.epochs, self._label if config.seeds > 1 else "")
         started = saved = time.monotonic()
         compiled = self._programs.compile_seconds
         self._reported = begun, self._train_seconds
@@ -247,7 +247,7 @@ class Group:
         total = np.sum(list(counts.values()), 0)
         return counts, 1 - total[:, 1] / total.sum(1)
 
-    def _report(self, progress: reporting.Progress, epoch: int, step: int, left: float) -> None:
+    def _report(self, progress: Progress, epoch: int, step: int, left: float) -> None:
         """Evaluate, for the terminal, `metrics.jsonl`, TensorBoard (see `_tell`) and the best checkpoint."""
         steps_per_epoch = self._programs.task.steps_per_epoch
         totals = self._programs.layout.gather(self._state.totals)

@@ -21,16 +21,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ssm_jax import config as configuration
-from ssm_jax.data import datasets
-from ssm_jax.training import setup as experiment
-from ssm_jax.training import hosts
-from ssm_jax.training import preemption
-from ssm_jax.runs import reporting
 from ssm_jax import errors
-from ssm_jax.runs import folder as folders
+from ssm_jax.data import datasets
 from ssm_jax.data.batches import steps_per_epoch
+from ssm_jax.runs import folder as folders
+from ssm_jax.runs.metrics import Metrics
+from ssm_jax.runs.summary import statistics, table
+from ssm_jax.training import hosts, preemption, setup
+from ssm_jax.training.layout import Layout, pad_split, replicate
 from ssm_jax.training.loop import Group, Result
-from ssm_jax.training.parallel import Layout, Programs, pad_split, replicate
+from ssm_jax.training.programs import Programs
+from ssm_jax.training.shapes import check_logits, kernel_shapes, training_bytes
 from ssm_jax.training.step import Build, Task
 from ssm_jax.version import __version__
 
@@ -70,10 +71,10 @@ def train_and_evaluate(
     if "://" in os.fspath(workdir):
         raise errors.InputError(f"the workdir {os.fspath(workdir)!r} is no path of a mounted file system")
     configuration.validate(config)
-    experiment.check(config, own_model=model is not None)
+    setup.check(config, own_model=model is not None)
     run = _Run.open(config, pathlib.Path(workdir).expanduser(), model)
     if run.summary is not None:
-        _say(reporting.table(run.summary))
+        _say(table(run.summary))
         return run.summary
     use_compilation_cache(config.compilation_cache)
     try:
@@ -95,7 +96,7 @@ def use_compilation_cache(folder: str) -> None:
     Args:
       folder: `auto` is `ssm_jax/compiled` in the user's cache directory; an empty string is off.
     """
-    if not folder or jax.config.jax_compilation_cache_dir:
+    if not folder or jax.config.values["jax_compilation_cache_dir"]:
         return
     if folder == "auto":
         folder = str(datasets.cache_home() / "compiled")
@@ -126,9 +127,9 @@ def seeds_per_group(config: ConfigDict, task: Task, image_shape: Sequence[int], 
         per_device = 1
     elif not per_device:
         memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", _UNKNOWN_MEMORY)
-        needed = experiment.training_bytes(task, image_shape)
+        needed = training_bytes(task, image_shape)
         per_device = max(1, int(_MEMORY_SHARE * memory / needed))
-        if _convolves(experiment.kernel_shapes(task)):
+        if _convolves(kernel_shapes(task)):
             per_device = min(per_device, _CONVOLVING_SEEDS)
     spread = per_device * (jax.device_count() if mode == "seeds" else 1)
     # Groups of like size: the last one of a remainder would leave devices idle.
@@ -190,11 +191,11 @@ class _Run:
                 f"config.training.batch_size is {batch_size}; allowed is at most {examples}, the number of "
                 f"training images of {data.name}"
             )
-        build = model or experiment.network(config, data.image_shape, data.classes)
-        task = experiment.task(config, build, len(data.train_labels))
-        shapes = experiment.kernel_shapes(task)
+        build = model or setup.network(config, data.image_shape, data.classes)
+        task = setup.task(config, build, len(data.train_labels))
+        shapes = kernel_shapes(task)
         if model is not None:
-            experiment.check_logits(task, data.image_shape, data.classes)
+            check_logits(task, data.image_shape, data.classes)
         mode = config.parallel
         if mode == "auto":
             mode = "seeds" if config.seeds > 1 else "data"
@@ -250,7 +251,7 @@ class _Run:
         sizes = {"validation": len(data.validation_labels), "test": len(data.test_labels)}
 
         seeds = range(config.seed, config.seed + config.seeds)
-        metrics = reporting.Metrics(self.workdir)
+        metrics = Metrics(self.workdir)
         results = []
         with preemption.stop_requests() as asked:
             for first in range(0, config.seeds, size):
@@ -308,11 +309,11 @@ class _Run:
             "network": stored["network"],
             "dataset": stored["dataset"],
             "method": config.mask.rule,
-            "weights": sum(layer["weights"] for layer in layers),
+            "weights": sum(int(np.prod(shape)) for shape in shapes.values()),
             "seeds": [result.seeds[i] for result, i in good],
             "failed_seeds": failures,
-            "test_accuracy": reporting.statistics(r.test_accuracy[i] for r, i in good),
-            "remaining_weights": reporting.statistics(r.remaining_weights[i] for r, i in good),
+            "test_accuracy": statistics(r.test_accuracy[i] for r, i in good),
+            "remaining_weights": statistics(r.remaining_weights[i] for r, i in good),
             "epochs": config.training.epochs,
             "steps": steps,
             "train_seconds": seconds,
@@ -327,7 +328,7 @@ class _Run:
         if jax.process_index() == 0:
             folders.write_json(self.workdir / "summary.json", summary)
         self.summary = summary
-        _say("\n" + reporting.table(summary))
+        _say("\n" + table(summary))
         return summary
 
 

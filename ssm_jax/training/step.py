@@ -1,7 +1,7 @@
 """The training step and the evaluation of one network, as pure functions seen by one device.
 
 A `Task` holds what never changes during a run and whose values are compiled into the program; a
-`State` holds what a step changes. `ssm_jax.training.parallel` spreads these functions over seeds and devices.
+`State` holds what a step changes. `ssm_jax.training.programs` spreads these functions over seeds and devices.
 Gradients and metrics are averaged over the named axis `networks.BATCH_AXIS`.
 """
 
@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax import lax
+from jax.typing import ArrayLike
 
-from ssm_jax.data import batches
 from ssm_jax import masks
-from ssm_jax.nn.layers import Frozen, masked_layers
+from ssm_jax.data import batches
+from ssm_jax.nn.layers import masked_layers, split
 from ssm_jax.nn.networks import BATCH_AXIS
 
 Build = Callable[[nnx.Rngs], nnx.Module]
@@ -82,7 +83,7 @@ class Task:
         """Steps in an epoch, `ceil(N / B)`."""
         return batches.steps_per_epoch(self.examples, self.batch_size)
 
-    def network(self, seed: jax.Array | int) -> nnx.Module:
+    def network(self, seed: ArrayLike) -> nnx.Module:
         """The freshly initialised network of a seed."""
         key = jax.random.key(seed)
         streams = {"params": _PARAMS, "scores": _SCORES, "default": _DEFAULT}
@@ -96,18 +97,18 @@ class Task:
         """The network's definition, in training or in evaluation mode, for `nnx.merge`."""
         model = self.abstract()
         model.train() if training else model.eval()
-        return nnx.split(model, nnx.Param, Frozen, ...)[0]
+        return split(model).graph
 
-    def initialize(self, seed: jax.Array) -> tuple[State, nnx.State]:
+    def initialize(self, seed: ArrayLike) -> tuple[State, nnx.State]:
         """The state before the first step, and the frozen kernels and thresholds.
 
         Args:
           seed: int32 scalar.
         """
-        _, params, frozen, rest = nnx.split(self.network(seed), nnx.Param, Frozen, ...)
+        _, params, frozen, rest = split(self.network(seed))
         zero = jnp.zeros((), jnp.float32)
         state = State(
-            seed=seed,
+            seed=jnp.asarray(seed),
             step=jnp.zeros((), jnp.int32),
             params=params,
             rest=rest,
@@ -179,7 +180,7 @@ class Task:
             model = _merged(graph, params, frozen, state.rest)
             logits = model(images).astype(jnp.float32)
             loss = _losses(logits, labels).mean()
-            return loss, (jnp.mean(logits.argmax(-1) == labels), nnx.split(model, nnx.Param, Frozen, ...)[3])
+            return loss, (jnp.mean(logits.argmax(-1) == labels), split(model).rest)
 
         (loss, (accuracy, rest)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         loss, accuracy, gradient = lax.pmean((loss, accuracy, gradient), BATCH_AXIS)

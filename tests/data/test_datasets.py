@@ -1,4 +1,4 @@
-"""The arrays, the user's files, the cache and the checks. `test_tfds_source` covers TFDS itself."""
+"""The arrays, the user's files, the cache and the checks. `test_tfds` covers TFDS itself."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def test_remote_data_dir() -> None:
 
 
 class Decoder:
-    """Stands in for `tfds_source.decode`."""
+    """Stands in for `tfds.decode`."""
 
     def __init__(self, made: Arrays) -> None:
         self.made, self.seen = made, list[pathlib.Path]()
@@ -269,7 +269,7 @@ def decoder(monkeypatch: pytest.MonkeyPatch) -> Decoder:
     module = types.ModuleType("ssm_jax.data.tfds")
     module.decode = fake  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ssm_jax.data.tfds", module)
-    monkeypatch.setattr(ssm_jax, "tfds_source", module, raising=False)
+    monkeypatch.setattr(ssm_jax.data, "tfds", module, raising=False)
     return fake
 
 
@@ -352,7 +352,7 @@ def test_a_hit_imports_no_tfds(tmp_path: pathlib.Path, decoder: Decoder) -> None
     np.savez(tmp_path / "own.npz", **arrays())
     heavy = "{'tensorflow_datasets', 'sklearn', 'jax', 'ssm_jax.data.tfds'} & set(sys.modules)"
     out = run(
-        f"from ssm_jax import datasets; print({heavy});"
+        f"from ssm_jax.data import datasets; print({heavy});"
         f"datasets.load('tiny', {str(tmp_path)!r}, cache_dir={str(tmp_path / 'cache')!r}); print({heavy});"
         f"datasets.load('own.npz', {str(tmp_path)!r}); print({heavy})"
     )
@@ -451,7 +451,7 @@ def test_decoded_labels_are_checked(
 def test_without_tfds_installed(tmp_path: pathlib.Path) -> None:
     out = run(
         "sys.modules['tensorflow_datasets'] = None\n"
-        "from ssm_jax import datasets\n"
+        "from ssm_jax.data import datasets\n"
         f"try: datasets.load('mnist', {str(tmp_path)!r})\n"
         "except datasets.InputError as error: print(error)"
     )

@@ -27,7 +27,8 @@ tfds = pytest.importorskip("tensorflow_datasets")
 from tensorflow_datasets.core import registered
 from tensorflow_datasets.core.download import checksums, downloader
 
-from ssm_jax.data import tfds as tfds_source
+from ssm_jax.data import tfds as source
+from ssm_jax.data import tfds_prepare
 
 Split = tuple[np.ndarray, np.ndarray]
 
@@ -68,7 +69,7 @@ def write(
         def examples(images: Any, labels: Any) -> Iterator[tuple[int, dict[str, Any]]]:
             for index, (one, number) in enumerate(zip(images, labels)):
                 # Bytes are taken as they are; to encode an array, TFDS would need TensorFlow.
-                picture = tfds_source._png(one[..., 0] if one.shape[-1] == 1 else one)
+                picture = tfds_prepare._png(one[..., 0] if one.shape[-1] == 1 else one)
                 yield index, {keys[0]: picture, keys[1]: number}
 
         return {name: examples(*split) for name, split in splits.items()}
@@ -148,15 +149,15 @@ def fails(call: Callable[[], object], *parts: str) -> str:
 
 
 def test_array_record_is_bit_exact(tiny: pathlib.Path) -> None:
-    arrays, classes = tfds_source.decode(tiny)
+    arrays, classes = source.decode(tiny)
     assert classes == 7
     check_exact(arrays, SPLITS)
 
 
 @pytest.mark.parametrize("shards", [1, 3])
 def test_tfrecord_equals_array_record(copy: pathlib.Path, tiny: pathlib.Path, shards: int) -> None:
-    expected, _ = tfds_source.decode(tiny)
-    arrays, classes = tfds_source.decode(to_tfrecord(copy, shards))
+    expected, _ = source.decode(tiny)
+    arrays, classes = source.decode(to_tfrecord(copy, shards))
     assert classes == 7
     for key, value in expected.items():
         np.testing.assert_array_equal(arrays[key], value)
@@ -169,7 +170,7 @@ def test_load_decodes_once(
         return datasets.load("tiny", str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
 
     first = load()
-    monkeypatch.setattr(tfds_source, "decode", None)
+    monkeypatch.setattr(source, "decode", None)
     second = load()
     for dataset in (first, second):
         check_exact(vars(dataset), SPLITS)
@@ -179,22 +180,22 @@ def test_load_decodes_once(
 
 
 def test_chunks_cover_every_record(tiny: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tfds_source, "_CHUNK", 5)
-    check_exact(tfds_source.decode(tiny)[0], SPLITS)
+    monkeypatch.setattr(source, "_CHUNK", 5)
+    check_exact(source.decode(tiny)[0], SPLITS)
 
 
 @pytest.mark.parametrize("keep", [1, 11, 40, -1])
 def test_truncated_tfrecord(copy: pathlib.Path, keep: int) -> None:
     path = to_tfrecord(copy) / "tiny-train.tfrecord-00001-of-00002"
     path.write_bytes(path.read_bytes()[:keep])
-    fails(lambda: tfds_source.decode(copy), "split train is damaged", path.name, "ends within a record")
+    fails(lambda: source.decode(copy), "split train is damaged", path.name, "ends within a record")
 
 
 def test_tfrecord_with_a_record_less(copy: pathlib.Path) -> None:
     path = to_tfrecord(copy) / "tiny-test.tfrecord-00000-of-00002"
     data = path.read_bytes()
     path.write_bytes(data[struct.unpack_from("<Q", data)[0] + 16 :])
-    fails(lambda: tfds_source.decode(copy), "split test is damaged", "holds 2 of 3 records")
+    fails(lambda: source.decode(copy), "split test is damaged", "holds 2 of 3 records")
 
 
 def test_garbage_in_a_record(copy: pathlib.Path) -> None:
@@ -202,7 +203,7 @@ def test_garbage_in_a_record(copy: pathlib.Path) -> None:
     data = bytearray(path.read_bytes())
     data[12:60] = bytes(48)
     path.write_bytes(bytes(data))
-    fails(lambda: tfds_source.decode(copy), "split train is damaged, prepare it again")
+    fails(lambda: source.decode(copy), "split train is damaged, prepare it again")
 
 
 @pytest.mark.parametrize("form", ["array_record", "tfrecord"])
@@ -210,7 +211,7 @@ def test_missing_shard(copy: pathlib.Path, form: str) -> None:
     if form == "tfrecord":
         to_tfrecord(copy)
     next(copy.glob(f"tiny-test.{form}*")).unlink()
-    fails(lambda: tfds_source.decode(copy), "split test is damaged, prepare it again")
+    fails(lambda: source.decode(copy), "split test is damaged, prepare it again")
 
 
 @pytest.mark.parametrize("keep", [0, 100, 0.5, -1])
@@ -218,58 +219,58 @@ def test_truncated_array_record(copy: pathlib.Path, keep: float) -> None:
     path = copy / "tiny-train.array_record-00000-of-00001"
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
-    fails(lambda: tfds_source.decode(copy), "split train is damaged, prepare it again")
+    fails(lambda: source.decode(copy), "split train is damaged, prepare it again")
 
 
 @pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
 def test_damaged_metadata(copy: pathlib.Path, name: str) -> None:
     (copy / name).write_text("{")
-    fails(lambda: tfds_source.decode(copy), "cannot read the prepared dataset", str(copy))
+    fails(lambda: source.decode(copy), "cannot read the prepared dataset", str(copy))
 
 
 def test_other_form(copy: pathlib.Path) -> None:
     path = copy / "dataset_info.json"
     path.write_text(path.read_text().replace('"array_record"', '"riegeli"'))
-    fails(lambda: tfds_source.decode(copy), "'riegeli' (allowed: array_record, tfrecord)")
+    fails(lambda: source.decode(copy), "'riegeli' (allowed: array_record, tfrecord)")
 
 
 @pytest.mark.parametrize("supervised", [True, False])
 def test_validation_stands_in_for_test(tmp_path: pathlib.Path, supervised: bool) -> None:
     splits = {"train": SPLITS["train"], "validation": SPLITS["test"], "extra": SPLITS["test"]}
     keys = ("picture", "kind") if supervised else ("image", "label")
-    arrays, _ = tfds_source.decode(write(tmp_path, splits, keys=keys, supervised=supervised))
+    arrays, _ = source.decode(write(tmp_path, splits, keys=keys, supervised=supervised))
     check_exact(arrays, SPLITS)
 
 
 def test_missing_split(tmp_path: pathlib.Path) -> None:
     directory = write(tmp_path, {"train": SPLITS["train"], "extra": SPLITS["test"]})
-    fails(lambda: tfds_source.decode(directory), "train and test (or validation)", "has extra, train")
+    fails(lambda: source.decode(directory), "train and test (or validation)", "has extra, train")
 
 
 def test_images_of_several_sizes(tmp_path: pathlib.Path) -> None:
     images = [np.zeros((4, size, 1), np.uint8) for size in (3, 3, 5)]
     image = tfds.features.Image(shape=(None, None, 1))
     directory = write(tmp_path, {"train": (images, [0, 1, 2]), "test": (images, [0, 1, 2])}, image)
-    message = fails(lambda: tfds_source.decode(directory), "split train must hold images of one size")
+    message = fails(lambda: source.decode(directory), "split train must hold images of one size")
     assert "[4, 3, 1]" in message
     assert "[4, 5, 1]" in message
 
 
 def test_images_of_one_undeclared_size(tmp_path: pathlib.Path) -> None:
     directory = write(tmp_path, image=tfds.features.Image(shape=(None, None, 3)))
-    check_exact(tfds_source.decode(directory)[0], SPLITS)
+    check_exact(source.decode(directory)[0], SPLITS)
 
 
 def test_images_of_16_bits(tmp_path: pathlib.Path) -> None:
     images = np.arange(2 * 4 * 3, dtype=np.uint16).reshape(2, 4, 3, 1) * 1000
     image = tfds.features.Image(shape=(4, 3, 1), dtype=np.uint16)
     directory = write(tmp_path, {"train": (images, [0, 1]), "test": (images, [0, 1])}, image)
-    fails(lambda: tfds_source.decode(directory), "must hold uint8 images, not uint16")
+    fails(lambda: source.decode(directory), "must hold uint8 images, not uint16")
 
 
 def test_no_class_label(tmp_path: pathlib.Path) -> None:
     directory = write(tmp_path, label=tfds.features.Scalar(dtype=np.int64), keys=("image", "weight"))
-    fails(lambda: tfds_source.decode(directory), "no image classification dataset", "has image, weight")
+    fails(lambda: source.decode(directory), "no image classification dataset", "has image, weight")
 
 
 def test_labels_outside_the_classes(tmp_path: pathlib.Path) -> None:
@@ -438,7 +439,7 @@ def _checksums(name: str) -> pathlib.Path:
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100"])
 def test_own_builders_keep_the_official_checksums(tmp_path: pathlib.Path, name: str) -> None:
-    builder = tfds_source.builder(name, tmp_path)
+    builder = tfds_prepare.builder(name, tmp_path)
     assert builder.url_infos == checksums.load_url_infos(_checksums(name))
     assert builder.name == name
     assert tfds.builder_cls(name) is not type(builder)

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssm_jax.nn import initializers
 from ssm_jax import errors
+from ssm_jax.nn import initializers
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
 

@@ -1,11 +1,9 @@
-"""Layers against numpy and lax with an explicit `kernel * mask`; what they hold; max-pooling."""
+"""Layers against numpy and lax with an explicit `kernel * mask`; what they hold."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 
-import flax.linen
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +11,8 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from ssm_jax.nn import initializers
 from ssm_jax import errors
+from ssm_jax.nn import initializers
 from ssm_jax.nn.layers import (
     Conv,
     Dense,
@@ -23,13 +21,10 @@ from ssm_jax.nn.layers import (
     Masking,
     Score,
     Threshold,
-    convolve,
     masked_layers,
-    max_pool,
 )
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
-
 SIGNED = Masking()
 DENSE = Masking(rule=None)
 
@@ -247,90 +242,3 @@ def test_masked_layers_by_path_in_order():
     assert found["conv"] is model.conv
     assert found["blocks/1"] is model.blocks[1]
     assert list(found).index("blocks/0") < list(found).index("blocks/1")
-
-
-@pytest.mark.parametrize(("window", "stride"), [(2, 2), (3, 1), (2, 3)])
-@pytest.mark.parametrize(
-    ("shape", "dtype"),
-    [((2, 6, 6, 3), jnp.float32), ((2, 7, 5, 3), jnp.float32), ((2, 7, 5, 3), jnp.bfloat16)],
-    ids=["even", "odd", "bfloat16"],
-)
-def test_max_pool_is_that_of_flax_with_ties(window, stride, shape, dtype):
-    images = jnp.asarray(np.random.default_rng(0).integers(-1, 2, shape), dtype)  # most windows tie
-
-    def reference(images):
-        return flax.linen.max_pool(images, (window, window), (stride, stride), "VALID")
-
-    shape = jax.eval_shape(reference, images).shape
-    cotangent = jnp.asarray(np.random.default_rng(1).integers(1, 9, shape), dtype)
-
-    def value_and_gradient(pool):
-        outputs, pull = jax.vjp(pool, images)
-        return outputs, pull(cotangent)[0]
-
-    def ours(images):
-        return max_pool(images, window, stride)
-
-    outputs, gradient = jax.jit(lambda: value_and_gradient(ours))()
-    expected, expected_gradient = jax.jit(lambda: value_and_gradient(reference))()
-    assert outputs.dtype == gradient.dtype == dtype
-    np.testing.assert_array_equal(np.float32(outputs), np.float32(expected))
-    np.testing.assert_array_equal(np.float32(gradient), np.float32(expected_gradient))
-
-
-def test_max_pool_of_a_literal_image():
-    image = jnp.array([[1.0, 5, 2], [3, 5, 9], [8, 7, 6]]).reshape(1, 3, 3, 1)
-    outputs, pull = jax.vjp(lambda images: max_pool(images, 2, 2), image)
-    assert outputs.tolist() == [[[[5.0]]]]  # the odd edge, with its 9, is dropped
-    # Of the two fives the first one, row by row.
-    (gradient,) = pull(jnp.ones((1, 1, 1, 1)))
-    np.testing.assert_array_equal(gradient[0, ..., 0], [[0, 1, 0], [0, 0, 0], [0, 0, 0]])
-    np.testing.assert_array_equal(max_pool(image, 2, 1)[0, ..., 0], [[5, 9], [8, 9]])
-
-
-@pytest.mark.parametrize(("size", "stride"), [(32, 1), (32, 2), (9, 2)])
-def test_both_gradients_of_a_convolution_are_those_of_lax(size, stride):
-    # 20 images of 32x32: on a CPU the kernel's gradient is summed over 8, 8 and 4 of them.
-    keys = jax.random.split(jax.random.key(0), 3)
-    images = jax.random.normal(keys[0], (20, size, size, 2))
-    kernel = jax.random.normal(keys[1], (3, 3, 2, 4))
-
-    def plain(images, kernel):
-        numbers = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(images, kernel, (stride, stride), "SAME", dimension_numbers=numbers)
-
-    with jax.default_matmul_precision("highest"):
-        outputs, backward = jax.vjp(lambda i, k: convolve(i, k, stride), images, kernel)
-        expected, expected_backward = jax.vjp(plain, images, kernel)
-        cotangent = jax.random.normal(keys[2], outputs.shape)
-        np.testing.assert_array_equal(outputs, expected)
-        for ours, theirs in zip(backward(cotangent), expected_backward(cotangent), strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
-
-
-def test_networks_side_by_side_convolve_one_after_another():
-    """Grouped convolutions, which `vmap` makes of lax's own, are slow: nowhere is there one."""
-    keys = jax.random.split(jax.random.key(0), 2)
-    images = jax.random.normal(keys[0], (3, 2, 6, 6, 2))  # of three networks
-    kernels = jax.random.normal(keys[1], (3, 3, 3, 2, 4))
-
-    def squares(images, kernel):
-        return jnp.sum(convolve(images, kernel, 2) ** 2)
-
-    value_and_gradients = jax.value_and_grad(squares, argnums=(0, 1))
-    together = jax.vmap(value_and_gradients)(images, kernels)
-    for i in range(3):
-        alone = value_and_gradients(images[i], kernels[i])
-        for ours, expected in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
-            np.testing.assert_allclose(ours[i], expected, rtol=1e-5, atol=1e-5)
-
-    shared = jax.vmap(lambda kernel: convolve(images[0], kernel, 1))(kernels)  # one network's images for all
-    for i in range(3):
-        np.testing.assert_array_equal(shared[i], convolve(images[0], kernels[i], 1))
-
-    traced = jax.jit(jax.vmap(value_and_gradients)).trace(images, kernels)
-    for platform in ("cuda", "tpu"):
-        program = traced.lower(lowering_platforms=(platform,)).as_text()
-        assert program.count("stablehlo.convolution") == 3 * 3
-        groups = re.findall(r"(?:batch|feature)_group_count = (\d+)", program)
-        assert groups == ["1"] * 2 * 9

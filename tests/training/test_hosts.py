@@ -6,8 +6,8 @@ import numpy as np
 import processes
 import pytest
 
-from ssm_jax.training import hosts
 from ssm_jax import errors
+from ssm_jax.training import hosts
 
 # 1,437 scans in batches of 72: 20 steps an epoch.
 SETTINGS = ["--config.training.batch_size=72", "--config.training.steps_per_call=5"]

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from ssm_jax import config as configuration
-from ssm_jax.training import setup as experiment
-from ssm_jax.training import preemption
-from ssm_jax.runs import reporting
 from ssm_jax import errors
+from ssm_jax.runs.metrics import Metrics, read_metrics
+from ssm_jax.training import preemption, setup
+from ssm_jax.training.layout import Layout, pad_split, replicate
 from ssm_jax.training.loop import Group
-from ssm_jax.training.parallel import Layout, Programs, pad_split, replicate
+from ssm_jax.training.programs import Programs
 
 EXAMPLES, TEST, BATCH = 50, 21, 8  # 7 steps an epoch
 
@@ -19,7 +19,7 @@ def parts():
     config.update_from_flattened_dict(
         {"model.width": 0.05, "seeds": 2, "training.batch_size": BATCH, "training.epochs": 3}
     )
-    task = experiment.task(config, experiment.network(config, (6, 6, 1), 10), EXAMPLES)
+    task = setup.task(config, setup.network(config, (6, 6, 1), 10), EXAMPLES)
     programs = Programs(task, Layout("seeds", 2))
     random = np.random.default_rng(0)
 
@@ -46,7 +46,7 @@ def group(parts, workdir, asked=None, **overrides):
         programs=programs,
         data=data,
         sizes={"validation": 0, "test": TEST},
-        metrics=reporting.Metrics(workdir),
+        metrics=Metrics(workdir),
         asked=asked or preemption.StopRequest(),
         loops=True,
     )
@@ -113,5 +113,5 @@ def test_a_finished_group_is_evaluated_again_without_a_step(parts, tmp_path, mon
 def test_reports_come_every_so_many_epochs_and_after_the_last(parts, tmp_path):
     with group(parts, tmp_path, **{"logging.epochs": 2}) as ours:
         ours.train()
-    lines = reporting.read_metrics(tmp_path / "metrics.jsonl")
+    lines = read_metrics(tmp_path / "metrics.jsonl")
     assert [line["epoch"] for line in lines if line["seed"] == 0] == [2, 3]

@@ -10,8 +10,8 @@ import numpy as np
 import optax
 import pytest
 
-from ssm_jax.training import optimizer
 from ssm_jax import errors
+from ssm_jax.training import optimizer
 
 GRADIENTS = np.array([[0.5, -1.0], [0.25, 2.0], [-1.5, 0.0], [1.0, -0.5], [0.75, 0.125]])
 START = np.array([1.0, -2.0])

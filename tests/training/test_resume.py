@@ -9,7 +9,7 @@ import processes
 import pytest
 from processes import latest
 
-from ssm_jax.runs import reporting
+from ssm_jax.runs.metrics import read_metrics
 
 STEPS = 23 * 40
 SETTINGS = [
@@ -24,7 +24,7 @@ def facts(workdir):
     """The metrics without what a clock decides."""
     return [
         {name: value for name, value in line.items() if name != "time"}
-        for line in reporting.read_metrics(workdir / "metrics.jsonl")
+        for line in read_metrics(workdir / "metrics.jsonl")
     ]
 
 

@@ -8,10 +8,10 @@ from flax import nnx
 
 import ssm_jax
 from ssm_jax import config as configuration
-from ssm_jax.training import setup as experiment
-from ssm_jax.runs import reporting
+from ssm_jax.runs.metrics import read_metrics
 from ssm_jax.training import run as training
-from ssm_jax.training.parallel import Programs
+from ssm_jax.training import setup
+from ssm_jax.training.programs import Programs
 
 
 def small(**overrides):
@@ -56,7 +56,7 @@ def test_a_run_leaves_a_complete_summary(finished):
 
 def test_the_summary_is_of_the_last_step(finished):
     workdir, summary = finished
-    lines = reporting.read_metrics(workdir / "metrics.jsonl")
+    lines = read_metrics(workdir / "metrics.jsonl")
     assert [(line["epoch"], line["seed"], line["step"]) for line in lines] == [(1, 0, 23), (2, 0, 46)]
     assert summary["test_accuracy"]["values"] == [lines[-1]["test_accuracy"]]
     assert summary["remaining_weights"]["values"] == [lines[-1]["remaining_weights"]]
@@ -111,7 +111,7 @@ def test_a_bucket_is_no_workdir():
 
 def test_seeds_are_trained_together_and_reported_one_by_one(tmp_path):
     summary = ssm_jax.train_and_evaluate(small(seed=3, seeds=3), tmp_path)
-    lines = reporting.read_metrics(tmp_path / "metrics.jsonl")
+    lines = read_metrics(tmp_path / "metrics.jsonl")
     assert summary["seeds"] == [3, 4, 5]
     assert sorted({line["seed"] for line in lines}) == [3, 4, 5] and len(lines) == 6
     assert len(set(summary["test_accuracy"]["values"])) > 1
@@ -156,7 +156,7 @@ def test_a_failed_seed_is_listed_and_the_others_finish_as_they_would_have(tmp_pa
     assert summary["seeds"] == [0, 2]
     values = healthy["test_accuracy"]["values"]
     assert summary["test_accuracy"]["values"] == [values[0], values[2]]
-    lines = reporting.read_metrics(tmp_path / "poisoned" / "metrics.jsonl")
+    lines = read_metrics(tmp_path / "poisoned" / "metrics.jsonl")
     assert {line["seed"] for line in lines} == {0, 2}
 
 
@@ -243,7 +243,7 @@ def test_a_network_without_our_layers_is_refused(tmp_path):
 def test_the_best_validation_state_is_kept_beside_the_latest(tmp_path):
     config = small(**{"checkpoint.best": True, "data.validation": 0.2, "training.epochs": 4})
     ssm_jax.train_and_evaluate(config, tmp_path)
-    lines = reporting.read_metrics(tmp_path / "metrics.jsonl")
+    lines = read_metrics(tmp_path / "metrics.jsonl")
     best = max(lines, key=lambda line: line["validation_accuracy"])
     assert ssm_jax.restore(tmp_path, best=True).step == best["step"]
     assert ssm_jax.restore(tmp_path).step == lines[-1]["step"]
@@ -259,7 +259,7 @@ def test_group_sizes_are_even_and_fit_the_devices(monkeypatch):
 
     def size(mode, name="fcn", **settings):
         config = small(**{"model.name": name} | settings)
-        task = experiment.task(config, experiment.network(config, shape, 10), 1000)
+        task = setup.task(config, setup.network(config, shape, 10), 1000)
         return training.seeds_per_group(config, task, shape, mode)
 
     assert size("data", seeds=3) == 1  # a CPU is full with one

@@ -13,9 +13,9 @@ from flax import nnx
 
 from ssm_jax.data import batches
 from ssm_jax.nn import networks
-from ssm_jax.training import optimizer
 from ssm_jax.nn.layers import Conv, Dense, Frozen, Masking, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS
+from ssm_jax.training import optimizer
 from ssm_jax.training.step import FAILURES, Task, no_sums
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")

@@ -17,7 +17,8 @@ from flax import nnx
 from steps_on_devices import CLASSES, EXAMPLES, SEEDS, STEPS, examples, leaves, train
 
 from ssm_jax import errors
-from ssm_jax.training.parallel import Layout, Programs, pad_split, put, replicate
+from ssm_jax.training.layout import Layout, pad_split, replicate
+from ssm_jax.training.programs import Programs
 from ssm_jax.training.step import Task
 
 SHAPE = (4, 4, 1)
@@ -90,75 +91,11 @@ def trained(programs, seeds, data, steps=STEPS):
     return programs.layout.gather(train(programs, state, frozen, data, steps))
 
 
-# Layouts
-
-
-def test_every_device_has_a_part_of_the_batch_or_networks_of_its_own():
-    data, seeds = Layout("data", 3), Layout("seeds", 11)
-    assert (data.shards, data.per_device) == (DEVICES, 3)
-    np.testing.assert_array_equal(data.slots(), [[0, 1, 2]] * DEVICES)
-    assert (seeds.shards, seeds.per_device) == (1, 2)
-    # 16 slots for 11 networks: those left over repeat the last.
-    slots = [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10, 10], [10, 10], [10, 10]]
-    np.testing.assert_array_equal(seeds.slots(), slots)
-    np.testing.assert_array_equal(seeds.local_slots(), slots)
-
-
-def test_unknown_mode():
-    with pytest.raises(errors.InputError, match=r"parallel mode 'seed'; did you mean 'seeds'\?"):
-        Layout("seed", 1)
-
-
-@pytest.mark.parametrize("mode", ["data", "seeds"])
-@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 16, 17])
-def test_gather_is_the_inverse_of_place(mode, count):
-    layout = Layout(mode, count)
-    rng = np.random.default_rng(count)
-    tree = {
-        "scores": rng.normal(size=(count, 3, 2)).astype("f"),
-        "step": np.arange(count, dtype=np.int32),
-        "flags": [rng.integers(0, 2, (count, 5)).astype(bool)],
-    }
-    placed = layout.place(tree)
-    assert placed["scores"].shape == (DEVICES, layout.per_device, 3, 2)
-    for device, shard in enumerate(placed["step"].addressable_shards):
-        assert shard.device == jax.devices()[device]
-        np.testing.assert_array_equal(shard.data[0], layout.slots()[device])
-    gathered = layout.gather(placed)
-    close(gathered, tree, rtol=0)
-    template = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), layout.template(placed))
-    assert template == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), gathered)
-
-
-def test_put_and_replicate_give_each_device_a_row():
-    rows = np.arange(DEVICES * 3).reshape(DEVICES, 3)
-    for device, shard in enumerate(put(rows).addressable_shards):
-        np.testing.assert_array_equal(shard.data, rows[device : device + 1])
-    everywhere = replicate({"labels": np.arange(5)})["labels"]
-    for shard in everywhere.addressable_shards:
-        np.testing.assert_array_equal(shard.data, [np.arange(5)])
-    assert len(everywhere.addressable_shards) == DEVICES
-
-
-def test_pad_split():
-    images, labels = np.ones((13, 2, 2, 1), np.uint8), np.arange(13, dtype=np.int32)
-    padded = pad_split(images, labels, 8)
-    assert padded["images"].shape == (16, 2, 2, 1)
-    assert padded["images"][:13].all() and not padded["images"][13:].any()
-    assert padded["labels"].tolist() == [*range(13), -1, -1, -1]
-    assert padded["images"].dtype == np.uint8
-    assert padded["labels"].dtype == np.int32
-    assert len(pad_split(images[:8], labels[:8], 8)["labels"]) == 8
-
-
 def test_a_batch_that_does_not_divide_by_the_devices():
     odd = steps_on_devices.task(SHAPE, training__batch_size=12)
     with pytest.raises(errors.InputError, match=r"batch of 12 does not divide by 8 devices.*multiple of 8"):
         Programs(odd, Layout("data", 1))
     Programs(odd, Layout("seeds", 1))  # nobody shares a batch
-
-
-# Networks side by side
 
 
 def test_seven_networks_on_four_devices_are_those_on_eight_and_on_one(elsewhere):
@@ -227,9 +164,6 @@ def test_one_networks_failure_leaves_its_neighbours_alone(programs, data):
         np.testing.assert_array_equal(one[others], other[others])
 
 
-# A batch on several devices
-
-
 def test_twenty_steps_do_not_depend_on_the_number_of_devices(elsewhere):
     """ResNet20 with batch norm and augmentation, on 1, 2 and 8 devices."""
     on_eight = steps_on_devices.resnet()
@@ -255,9 +189,6 @@ def test_all_devices_hold_the_same_network(programs, data):
 def test_both_modes_train_the_same_network(programs, data):
     seeds, sharing = (trained(programs(mode, 1), [2], data) for mode in ("seeds", "data"))
     close(seeds, sharing, rtol=1e-4, atol=1e-5)
-
-
-# Programs
 
 
 def test_a_scan_of_some_steps_equals_single_steps(programs, data, task):

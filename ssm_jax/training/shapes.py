@@ -1,0 +1,86 @@
+"""What a network looks like, found without computing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from flax import nnx
+
+from ssm_jax import errors
+from ssm_jax.nn.layers import masked_layers, split
+from ssm_jax.nn.networks import BATCH_AXIS
+from ssm_jax.training.step import Task
+
+
+def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
+    """The kernel shapes of a network's masked layers by their path, found without computing anything.
+
+    Raises:
+      InputError: the network has no layer of ours, keeps a random stream of its own, as dropout does, or
+        can't be built for the images.
+    """
+    try:
+        model = task.abstract()
+    except errors.InputError:
+        raise
+    except Exception as error:  # Whatever a network of the caller's own raises.
+        raise errors.InputError(f"the network can't be built: {errors.one_line(error)}") from error
+    shapes = {path: tuple(layer.kernel.shape) for path, layer in masked_layers(model)}
+    if not shapes:
+        raise errors.InputError("the network holds no ssm_jax.Dense or ssm_jax.Conv: nothing can be masked")
+    if jax.tree.leaves(nnx.state(model, nnx.RngState)):
+        raise errors.InputError(
+            "the network keeps a random stream of its own (dropout does): every random number of a run "
+            "follows from its seed and step, so such layers can't be trained"
+        )
+    return shapes
+
+
+def check_logits(task: Task, image_shape: Sequence[int], classes: int) -> None:
+    """Find out, without computing anything, whether a network of the caller's own fits the dataset.
+
+    Args:
+      task: holds the network.
+      image_shape: `(H, W, C)` of the dataset.
+      classes: of the dataset.
+
+    Raises:
+      InputError: it can't take such images, or doesn't give as many logits as there are classes.
+    """
+    model = task.abstract()
+    model.eval()
+    images = jax.ShapeDtypeStruct((2, *image_shape), task.dtype)
+    try:
+        logits = nnx.eval_shape(lambda model, images: model(images), model, images)
+    except Exception as error:  # Whatever a network of the caller's own raises.
+        raise errors.InputError(
+            f"the network can't take images [B, {', '.join(map(str, image_shape))}]: {errors.one_line(error)}"
+        ) from error
+    if logits.shape != (2, classes):
+        given = ", ".join(map(str, logits.shape[1:]))
+        raise errors.InputError(f"the network gives [B, {given}]; the dataset needs logits [B, {classes}]")
+
+
+def training_bytes(task: Task, image_shape: Sequence[int]) -> int:
+    """The memory that one network takes in training beside others, in bytes; found without computing.
+
+    A little more than what compiled programs take: in float32 the kernel, scores, momentum, gradient,
+    update and effective kernel, and every array that the forward pass keeps for the backward one.
+
+    Args:
+      task: holds the network.
+      image_shape: `(H, W, C)` of the dataset.
+    """
+    graph, params, frozen, rest = split(task.abstract())
+    images = jax.ShapeDtypeStruct((task.batch_size, *image_shape), task.dtype)
+
+    def kept(params: Any, frozen: Any, rest: Any, images: jax.Array) -> Any:
+        return jax.vjp(lambda params: nnx.merge(graph, params, frozen, rest)(images), params)[1]
+
+    # In an axis of one, for normalisations that average over devices.
+    kept = jax.vmap(kept, in_axes=None, out_axes=None, axis_name=BATCH_AXIS, axis_size=1)
+    residuals = jax.tree.leaves(jax.eval_shape(kept, params, frozen, rest, images))
+    weights = sum(array.size for array in jax.tree.leaves(params))
+    return 6 * 4 * weights + sum(array.size * array.dtype.itemsize for array in residuals)

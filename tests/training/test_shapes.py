@@ -1,0 +1,92 @@
+"""What a network looks like, found without computing anything."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from ssm_jax import config as configuration
+from ssm_jax import errors
+from ssm_jax.nn import networks
+from ssm_jax.nn.layers import Dense, Masking
+from ssm_jax.training import setup
+from ssm_jax.training.shapes import kernel_shapes, training_bytes
+
+
+def changed(**values):
+    config = configuration.default()
+    config.update_from_flattened_dict({name.replace("__", "."): value for name, value in values.items()})
+    return config
+
+
+def task_of(config, image_shape=(4, 4, 1), classes=3, examples=20):
+    return setup.task(config, setup.network(config, image_shape, classes), examples)
+
+
+def test_kernel_shapes():
+    shapes = kernel_shapes(task_of(changed(model__width=0.1)))
+    assert shapes == {"denses/0": (16, 30), "denses/1": (30, 10), "denses/2": (10, 3)}
+
+
+def test_kernel_shapes_of_ones_own_network():
+    def build(rngs):
+        return nnx.Sequential(Dense(16, 5, masking=Masking(), rngs=rngs), nnx.Linear(5, 3, rngs=rngs))
+
+    assert kernel_shapes(setup.task(changed(), build, 20)) == {"layers/0": (16, 5)}
+
+
+def test_a_network_without_a_layer_of_ours_is_refused():
+    task = setup.task(changed(), lambda rngs: nnx.Linear(4, 2, rngs=rngs), 20)
+    with pytest.raises(errors.InputError, match=r"no ssm_jax\.Dense or ssm_jax\.Conv"):
+        kernel_shapes(task)
+
+
+def test_images_too_small_are_an_input_error():
+    with pytest.raises(errors.InputError, match="8x8 are too small for conv8"):
+        kernel_shapes(task_of(changed(model__name="conv8"), image_shape=(8, 8, 1)))
+
+
+def test_a_network_with_a_random_stream_of_its_own_is_refused():
+    class Dropping(nnx.Module):
+        def __init__(self, rngs):
+            self.dense = Dense(4, 2, rngs=rngs)
+            self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    task = setup.task(configuration.default(), Dropping, 10)
+    with pytest.raises(errors.InputError, match="dropout"):
+        kernel_shapes(task)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["fcn", "conv2", "resnet20"])
+def test_training_takes_no_more_memory_than_expected_and_not_much_less(name, precision):
+    """Against what the compiler plans for a step."""
+    shape, batch, examples = (8, 8, 1), 16, 32
+    task = task_of(
+        changed(
+            model__name=name, model__width=0.25, training__precision=precision, training__batch_size=batch
+        ),
+        image_shape=shape,
+        examples=examples,
+    )
+    state, frozen = jax.eval_shape(task.initialize, jnp.int32(0))
+    graph = task.graph(training=True)
+    data = {
+        "images": jax.ShapeDtypeStruct((examples, *shape), jnp.uint8),
+        "labels": jax.ShapeDtypeStruct((examples,), jnp.int32),
+    }
+    order = jax.ShapeDtypeStruct((2, batch), jnp.int32)
+    step = jax.vmap(
+        functools.partial(task.train_step, graph),
+        in_axes=None,
+        out_axes=None,
+        axis_name=networks.BATCH_AXIS,
+        axis_size=1,
+    )
+    plan = jax.jit(step, donate_argnums=0).lower(state, frozen, data, order).compile().memory_analysis()
+    needed = plan.argument_size_in_bytes + plan.temp_size_in_bytes
+    assert needed < training_bytes(task, shape) < 5 * needed
