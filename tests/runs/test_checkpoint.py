@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
+
 from ssm_jax import errors
-from ssm_jax.runs.checkpoint import Checkpoints, flatten, pack, unflatten, unpack
-
-
+from ssm_jax.runs.checkpoint import Checkpoints, flatten, unflatten
 
 TREE = {
     "state": {"step": np.array([3, 3])},

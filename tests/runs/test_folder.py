@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from ssm_jax.runs import folder as workdir
 from ssm_jax import errors
+from ssm_jax.runs import folder as workdir
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
