@@ -17,8 +17,6 @@ from ssm_jax import errors
 
 DENSE = "dense"
 
-_brief = reprlib.Repr(maxstring=60)  # of what may be thousands of brackets
-
 PRECISIONS = ("float32", "bfloat16")
 PARALLEL = ("auto", "data", "seeds")
 AUGMENTATIONS = ("none", "crop_flip")
@@ -210,7 +208,7 @@ def _check_type(name: str, value: object, default: object) -> None:
     fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     # An integer beyond 2**53 is not every time a float.
     if not fits and not (kind is float and type(value) is int and abs(value) <= 2**53):
-        raise errors.InputError(f"config.{name} is {_brief.repr(value)}; it must be of type {kind.__name__}")
+        raise errors.InputError(f"config.{name} is {reprlib.repr(value)}; it must be of type {kind.__name__}")
 
 
 def _check_fields(config: ConfigDict) -> None:
@@ -300,7 +298,7 @@ def from_dict(values: object) -> ConfigDict:
 def _flattened(values: object, sections: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     if not isinstance(values, Mapping):
         name = f"config.{prefix}".removesuffix(".")
-        raise errors.InputError(f"{name} is {_brief.repr(values)}; it must hold fields by name")
+        raise errors.InputError(f"{name} is {reprlib.repr(values)}; it must hold fields by name")
     for name, value in values.items():
         inner = sections.get(name)
         if isinstance(inner, ConfigDict):

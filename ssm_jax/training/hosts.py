@@ -63,7 +63,7 @@ def join(
         ) from error
 
 
-def meet(where: str) -> None:
+def barrier(where: str) -> None:
     """Wait until every host has come here.
 
     Args:

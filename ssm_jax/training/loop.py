@@ -172,13 +172,13 @@ class Group:
             if self._primary and step < self._total:
                 print(f"{self._label}: continuing from step {step}", flush=True)
         if self._primary:
-            self._best.forget_after(step)
-        hosts.meet("forgotten")
+            self._best.discard_after(step)
+        hosts.barrier("discarded")
         if self._best.latest() is not None:
             self._best_accuracy = self._best.meta()["validation_accuracy"]
         if self._primary:
             # Other groups' lines are theirs: those of earlier ones are final, later ones cut their own.
-            self._metrics.cut(lambda line: line["seed"] not in self._seeds or line["step"] <= step)
+            self._metrics.truncate(lambda line: line["seed"] not in self._seeds or line["step"] <= step)
         return step
 
     def _tree(self) -> dict[str, Any]:
