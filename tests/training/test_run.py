@@ -335,6 +335,7 @@ def test_more_steps_than_can_be_counted_are_refused_before_anything_starts(tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.filterwarnings("ignore:overflow")  # of a learning rate that is no float32
 @pytest.mark.parametrize("overrides", [{"optimizer.weight_decay": 0.9}, {"optimizer.learning_rate": 1e39}])
 def test_a_mask_that_hides_everything_is_said_in_the_table_and_the_summary(tmp_path, capsys, overrides):
     summary = ssm_jax.train_and_evaluate(small(**overrides), tmp_path)
