@@ -53,7 +53,7 @@ def default() -> ConfigDict:
     config.model.normalization = "none"  # of ResNets: 'none', 'paper', 'batch', 'batch_affine'
 
     config.mask = ConfigDict()
-    config.mask.rule = "signed"  # or 'dense': no mask, the kernel is trained
+    config.mask.rule = "signed"  # see ssm_jax.masks.RULES, or 'dense': no mask, the kernel is trained
     config.mask.threshold = 0.4  # share of the largest initial score of the layer, p in the paper
 
     config.init = ConfigDict()
@@ -157,7 +157,6 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "seed": (lambda seed: 0 <= seed < 2**31, "0 to 2147483647"),
     "seeds": (_natural, "at least 1"),
     "model.width": (_positive, "above 0"),
-    "mask.threshold": (lambda share: 0 <= share <= 1, "0 to 1"),
     "init.elus_factor": (_positive, "above 0"),
     "init.elu_factor": (_positive, "above 0"),
     "data.validation": (_share, "at least 0 and below 1"),

@@ -185,7 +185,10 @@ def twin(name, image_shape, width):
     )
     model = task.network(0)
     arrays = {
-        path: tuple(np.asarray(v[...]) for v in (layer.kernel, layer.scores, layer.threshold))
+        path: tuple(
+            np.asarray(values)
+            for values in (layer.random_kernel(), layer.scores[...], layer.rule_state["threshold"][...])
+        )
         for path, layer in masked_layers(model)
     }
     pytorch.load(training.network, arrays)

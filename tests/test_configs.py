@@ -17,6 +17,7 @@ from ssm_jax import config as configuration
 from ssm_jax import errors
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.training import setup, shapes
+from ssm_jax.training.programs import take_steps
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 
@@ -169,10 +170,7 @@ def test_its_step_is_ready_for_gpus_and_tpus(name):
     graph = task.graph(training=True)
 
     def steps(state, frozen, order, data):
-        def body(state, _):
-            return task.train_step(graph, state, frozen, data, order), None
-
-        return jax.lax.scan(body, state, length=2)[0]
+        return take_steps(task, graph, state, frozen, order, data, 2)
 
     steps = jax.vmap(steps, in_axes=None, out_axes=None, axis_name=BATCH_AXIS, axis_size=1)
     traced = jax.jit(steps).trace(state, frozen, order, data)

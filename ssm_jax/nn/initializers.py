@@ -7,6 +7,7 @@ but the second-last (3x3x64x128: 576 and 1152).
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -34,29 +35,39 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
     return math.prod(shape[:-1]), math.prod(shape[:-2]) * shape[-1]
 
 
-def signed_constant(scale: float, mode: Mode = "fan_in") -> Initializer:
-    """`+c` or `-c` with a fair, independent sign and variance `c^2 = scale / fan` (Section 3.1).
+@dataclasses.dataclass(frozen=True)
+class SignedConstant:
+    """`+c` or `-c` with a fair, independent sign and variance `c^2 = scale / fan`.
 
-    Args:
-      scale: the variance's numerator, positive.
+    An initializer `(key, shape, dtype) -> array` whose kernels hold exactly two values, so that a sign per
+    weight and the constant store them.
+
+    Attributes:
+      scale: The variance's numerator, positive.
       mode: `fan_in`, or `fan_avg` for the mean of fan_in and fan_out.
-
-    Returns:
-      An initialiser; its kernels hold exactly two values, so one bit per weight stores them.
 
     Examples:
       >>> import jax
-      >>> kernel = signed_constant(2.0)(jax.random.key(0), (4, 2))
+      >>> kernel = SignedConstant(2.0)(jax.random.key(0), (4, 2))
       >>> print(abs(kernel[0]))
       [0.70710677 0.70710677]
     """
 
-    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-        constant = jnp.asarray(math.sqrt(scale / _fan(shape, mode)), dtype)
-        signs = jax.random.bernoulli(key, 0.5, _flat(shape)).reshape(shape)
-        return jnp.where(signs, constant, -constant)
+    scale: float
+    mode: Mode = "fan_in"
 
-    return init
+    def __call__(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        """Draw a kernel of that shape and dtype."""
+        return self.signs(key, shape).astype(dtype) * self.constant(shape).astype(dtype)
+
+    def signs(self, key: jax.Array, shape: Sequence[int]) -> jax.Array:
+        """Draw the signs of a kernel: int8, -1 or 1."""
+        positive = jax.random.bernoulli(key, 0.5, _flat(shape)).reshape(shape)
+        return jnp.where(positive, jnp.int8(1), jnp.int8(-1))
+
+    def constant(self, shape: Sequence[int]) -> jax.Array:
+        """The size of every weight of a kernel of that shape, a float32 scalar."""
+        return jnp.float32(math.sqrt(self.scale / _fan(shape, self.mode)))
 
 
 def uniform(scale: float, mode: Mode = "fan_in") -> Initializer:
@@ -88,12 +99,12 @@ def _flat(shape: Sequence[int]) -> tuple[int, int]:
 
 def he_constant() -> Initializer:
     """Signed constant with `c = sqrt(2 / fan_in)`."""
-    return signed_constant(2.0)
+    return SignedConstant(2.0)
 
 
 def xavier_constant() -> Initializer:
     """Signed constant with `c = sqrt(2 / (fan_in + fan_out))`."""
-    return signed_constant(1.0, "fan_avg")
+    return SignedConstant(1.0, "fan_avg")
 
 
 def elus(factor: float = 1.5) -> Initializer:
@@ -103,7 +114,7 @@ def elus(factor: float = 1.5) -> Initializer:
       factor: on He's variance; 1.5 gives `c = sqrt(3 / fan_in)` (an older script of the paper's
         authors used 3, and 1.3 for ResNet56).
     """
-    return signed_constant(2.0 * factor)
+    return SignedConstant(2.0 * factor)
 
 
 def he_uniform(factor: float = 1.0) -> Initializer:

@@ -333,7 +333,7 @@ def build(
     Examples:
       >>> from flax import nnx
       >>> network = build("fcn", (28, 28, 1), 10, rngs=nnx.Rngs(0))
-      >>> network.denses[0].kernel.shape
+      >>> network.denses[0].shape
       (784, 300)
     """
     check(name, width, normalization)

@@ -126,12 +126,9 @@ class Group:
         started = saved = time.monotonic()
         compiled = self._programs.compile_seconds
         self._reported = begun, self._train_seconds
-        order = None
         for call, count in enumerate(self._calls(step)):
-            if order is None or step % steps_per_epoch == 0:
-                order = self._programs.order(self._state)
             with self._profiled(call):
-                failed = self._steps(order, count)
+                failed = self._steps(count)
             step += count
             epoch, rest = divmod(step, steps_per_epoch)
             if len(failed) == len(self._seeds):
@@ -206,10 +203,10 @@ class Group:
         with jax.profiler.trace(str(self._workdir / "profile"), create_perfetto_trace=True):
             yield
 
-    def _steps(self, order: jax.Array, count: int) -> list[dict[str, Any]]:
+    def _steps(self, count: int) -> list[dict[str, Any]]:
         """Take some steps and wait for them; returns the failed networks."""
         compiled, start = self._programs.compile_seconds, time.monotonic()
-        self._state = self._programs.train(self._state, self._frozen, order, self._data["train"], count)
+        self._state = self._programs.train(self._state, self._frozen, self._data["train"], count)
         self._tell()  # while the devices are at work
         failed = self._failed()
         seconds = time.monotonic() - start

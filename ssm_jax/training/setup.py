@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
-from ssm_jax import config as configuration
 from ssm_jax import errors, masks
 from ssm_jax.data.batches import steps_per_epoch
 from ssm_jax.nn import initializers, networks
@@ -30,7 +29,6 @@ def check(config: ConfigDict, own_model: bool = False) -> None:
         the nearest.
     """
     names = {
-        "mask.rule": (config.mask.rule, (*masks.RULES, configuration.DENSE)),
         "optimizer.name": (config.optimizer.name, optimizer.OPTIMIZERS),
         "schedule.name": (config.schedule.name, optimizer.SCHEDULES),
     }
@@ -39,8 +37,7 @@ def check(config: ConfigDict, own_model: bool = False) -> None:
             raise errors.unknown(f"config.{name}", value, allowed)
     if not own_model:
         networks.check(config.model.name, config.model.width, config.model.normalization)
-    initializers.kernel_initializer(config.init.kernel)
-    initializers.score_initializer(config.init.score)
+    masking(config)
 
 
 def masking(config: ConfigDict) -> Masking:
@@ -51,8 +48,7 @@ def masking(config: ConfigDict) -> Masking:
     """
     init = config.init
     return Masking(
-        rule=None if config.mask.rule == configuration.DENSE else config.mask.rule,
-        threshold=config.mask.threshold,
+        rule=masks.by_name(config.mask.rule, config.mask),
         kernel_init=initializers.kernel_initializer(
             init.kernel, elus_factor=init.elus_factor, elu_factor=init.elu_factor
         ),

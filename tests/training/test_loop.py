@@ -57,9 +57,9 @@ def recorded_steps(parts, monkeypatch):
     programs, calls = parts[1], []
     train = programs.train
 
-    def record(state, frozen, order, data, steps):
+    def record(state, frozen, data, steps):
         calls.append(steps)
-        return train(state, frozen, order, data, steps)
+        return train(state, frozen, data, steps)
 
     monkeypatch.setattr(programs, "train", record)
     return calls

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from ssm_jax import config as configuration
-from ssm_jax import errors
+from ssm_jax import errors, masks
 from ssm_jax.nn import networks
 from ssm_jax.training import setup
 
@@ -74,7 +74,7 @@ def test_masking_takes_every_setting():
             training__precision="bfloat16",
         )
     )
-    assert (masking.rule, masking.threshold, masking.dtype) == ("signed", 0.7, jnp.bfloat16)
+    assert (masking.rule, masking.dtype) == (masks.Signed(0.7), jnp.bfloat16)
     np.testing.assert_allclose(np.abs(drawn(masking.kernel_init)), (6 / 50) ** 0.5, rtol=1e-6)
     largest = np.abs(drawn(masking.score_init)).max()
     assert 0.99 * (18 / 50) ** 0.5 < largest <= (18 / 50) ** 0.5 * (1 + 1e-6)
@@ -97,8 +97,8 @@ def test_network_takes_name_width_and_normalization():
     config = changed(model__name="resnet20", model__width=0.5, model__normalization="batch")
     network = nnx.eval_shape(lambda: setup.network(config, [8, 8, 2], 7)(nnx.Rngs(0)))
     assert isinstance(network, networks.ResNet)
-    assert network.stem.kernel.shape == (3, 3, 2, 8)
-    assert network.head.kernel.shape == (32, 7)
+    assert network.stem.shape == (3, 3, 2, 8)
+    assert network.head.shape == (32, 7)
     assert jax.tree.leaves(nnx.state(network, nnx.BatchStat))
 
 
