@@ -29,7 +29,7 @@ from ssm_jax.runs.metrics import Metrics
 from ssm_jax.runs.summary import statistics, table
 from ssm_jax.training import hosts, preemption, setup
 from ssm_jax.training.layout import Layout, pad_split, replicate
-from ssm_jax.training.loop import Group, Result
+from ssm_jax.training.loop import Group, Result, train_group
 from ssm_jax.training.programs import Programs
 from ssm_jax.training.shapes import check_logits, kernel_shapes, training_bytes
 from ssm_jax.training.step import Build, Task
@@ -253,7 +253,7 @@ class _Run:
         seeds = range(config.seed, config.seed + config.seeds)
         metrics = Metrics(self.workdir)
         results = []
-        with preemption.stop_requests() as asked:
+        with preemption.stop_requests() as stop:
             for first in range(0, config.seeds, size):
                 group = Group(
                     config=config,
@@ -263,11 +263,10 @@ class _Run:
                     data=on_device,
                     sizes=sizes,
                     metrics=metrics,
-                    asked=asked,
-                    loops=not _convolves(shapes) or jax.default_backend() != "cpu",
+                    stop=stop,
+                    scan=not _convolves(shapes) or jax.default_backend() != "cpu",
                 )
-                with group:
-                    results.append(group.train())
+                results.append(train_group(group))
         metrics.close()
         return results
 
