@@ -73,6 +73,8 @@ def default() -> ConfigDict:
     config.optimizer.learning_rate = 0.05
     config.optimizer.weight_decay = 5e-4  # not multiplied by the learning rate
     config.optimizer.momentum = 0.9
+    # Scales, offsets and biases decay too, as the paper's authors have it; or only scores and kernels.
+    config.optimizer.decay_normalization = True
 
     config.schedule = ConfigDict()
     config.schedule.name = "exponential"  # 'exponential', 'cosine', 'constant' or 'plateau'

@@ -67,7 +67,7 @@ WEIGHTS = {
     "conv8": 5_275_840,
     "resnet20": 248_624,
     "resnet56": 834_992,
-    "resnet110": 1_705_904,
+    "resnet110": 1_668_272,
     "digits": 64 * 300 + 300 * 100 + 100 * 10,
 }
 each_row = pytest.mark.parametrize("row", ROWS)
@@ -124,7 +124,9 @@ def test_settings(row):
     assert config.data.augment == ("crop_flip" if config.data.name == "cifar100" else "none")
     assert config.data.validation == 0
     assert config.model.name == ("fcn" if name == "digits" else name)
-    assert config.model.normalization == ("paper" if name.startswith("resnet") else "none")
+    normalization = "batch_affine" if rule == "dense" else "paper"
+    assert config.model.normalization == (normalization if name.startswith("resnet") else "none")
+    assert config.optimizer.decay_normalization
     assert config.model.width == 1
     assert (config.seed, config.seeds) == (0, 1)
 

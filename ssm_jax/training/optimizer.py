@@ -91,15 +91,7 @@ def _without_branches(
     return optax.GradientTransformationExtraArgs(scale.init, update)
 
 
-def is_decayed(params: Any) -> Any:
-    """Which parameters decay: scores and kernels, but not the scale or offset of a normalisation.
-
-    Args:
-      params: a pytree of arrays.
-
-    Returns:
-      A pytree of bools in the same structure.
-    """
+def _is_kernel(params: Any) -> Any:
     return jax.tree.map(lambda array: array.ndim >= 2, params)
 
 
@@ -109,6 +101,7 @@ def make(
     learning_rate: float,
     weight_decay: float,
     momentum: float,
+    decay_normalization: bool = True,
     schedule: optax.GradientTransformationExtraArgs,
 ) -> optax.GradientTransformationExtraArgs:
     """The optimiser of the given name, with decoupled decay under the same schedule.
@@ -118,6 +111,8 @@ def make(
       learning_rate: at the start, positive.
       weight_decay: share of every score that a step takes away at the start, in [0, 1).
       momentum: in [0, 1); Adam's first one.
+      decay_normalization: Whether scales, offsets and biases decay too, as the paper's authors have it,
+        and not only scores and kernels.
       schedule: what `schedule` returned.
 
     Returns:
@@ -136,7 +131,7 @@ def make(
     return optax.chain(
         directions[name](),
         optax.scale(learning_rate),
-        optax.add_decayed_weights(weight_decay, mask=is_decayed),
+        optax.add_decayed_weights(weight_decay, mask=None if decay_normalization else _is_kernel),
         optax.scale(-1.0),
         schedule,
     )

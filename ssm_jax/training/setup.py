@@ -102,6 +102,7 @@ def task(config: ConfigDict, build: Build, examples: int) -> Task:
             learning_rate=choice.learning_rate,
             weight_decay=choice.weight_decay,
             momentum=choice.momentum,
+            decay_normalization=choice.decay_normalization,
             schedule=schedule,
         ),
         examples=examples,

@@ -213,22 +213,29 @@ def test_a_plateau_does_not_branch():
     assert "select_n" in str(program)
 
 
-def test_scale_and_offset_of_normalisations_do_not_decay():
-    made = optimizer.make("nesterov", learning_rate=0.1, weight_decay=0.5, momentum=0.9, schedule=constant())
+@pytest.mark.parametrize(("decay_normalization", "of_vectors"), [(True, -0.5), (False, 0.0)])
+def test_scales_offsets_and_biases_decay_unless_told_otherwise(decay_normalization, of_vectors):
+    made = optimizer.make(
+        "nesterov",
+        learning_rate=0.1,
+        weight_decay=0.5,
+        momentum=0.9,
+        decay_normalization=decay_normalization,
+        schedule=constant(),
+    )
     params = {
         "scores": jnp.ones((3, 3, 2, 4)),
         "head": jnp.ones((2, 4)),
         "scale": jnp.ones(4),
         "scalar": jnp.ones(()),
     }
-    assert optimizer.is_decayed(params) == {"scores": True, "head": True, "scale": False, "scalar": False}
     zeros = jax.tree.map(jnp.zeros_like, params)
     updates, _ = made.update(zeros, made.init(params), params, value=1.0)
     assert {name: float(update.ravel()[0]) for name, update in updates.items()} == {
         "scores": -0.5,
         "head": -0.5,
-        "scale": 0.0,
-        "scalar": 0.0,
+        "scale": of_vectors,
+        "scalar": of_vectors,
     }
 
 
