@@ -107,6 +107,7 @@ def task(config: ConfigDict, build: Build, examples: int) -> Task:
             weight_decay=choice.weight_decay,
             momentum=choice.momentum,
             schedule=schedule,
+            clip=choice.clip,
         ),
         examples=examples,
         batch_size=config.training.batch_size,
