@@ -75,13 +75,14 @@ def default() -> ConfigDict:
     config.optimizer.momentum = 0.9
     # Scales, offsets and biases decay too, as the paper's authors have it; or only scores and kernels.
     config.optimizer.decay_normalization = True
+    config.optimizer.clip = 0.0  # largest L2 norm of a variable's gradient; 0 clips nothing
 
     config.schedule = ConfigDict()
-    config.schedule.name = "exponential"  # 'exponential', 'cosine', 'constant' or 'plateau'
-    config.schedule.factor = 0.9  # of 'exponential' and 'plateau'
-    config.schedule.epochs = 10.0  # of 'exponential': the factor applies once in so many epochs
-    config.schedule.patience = 15  # of 'plateau', in epochs
-    config.schedule.times = 5  # of 'plateau': how often at most
+    config.schedule.name = "exponential"  # see ssm_jax.training.optimizer.schedule
+    config.schedule.factor = 0.9  # of 'exponential', 'staircase' and 'plateau'
+    config.schedule.epochs = 10.0  # of 'exponential' and 'staircase': the factor applies once in so many
+    config.schedule.patience = 15  # of 'plateau': how many bad epochs it bears
+    config.schedule.times = 5  # of 'plateau': training stops with this reduction
 
     config.training = ConfigDict()
     config.training.epochs = 100
@@ -165,9 +166,10 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "optimizer.learning_rate": (_positive, "above 0"),
     "optimizer.weight_decay": (_share, "at least 0 and below 1"),
     "optimizer.momentum": (_share, "at least 0 and below 1"),
+    "optimizer.clip": (_not_negative, "at least 0"),
     "schedule.factor": (lambda factor: 0 < factor < 1, "above 0 and below 1"),
     "schedule.epochs": (_positive, "above 0"),
-    "schedule.patience": (_natural, "at least 1"),
+    "schedule.patience": (lambda epochs: epochs >= 3, "at least 3"),  # it looks `patience - 2` epochs back
     "schedule.times": (_natural, "at least 1"),
     "training.epochs": (_natural, "at least 1"),
     "training.batch_size": (_natural, "at least 1"),

@@ -19,7 +19,7 @@ from ssm_jax import errors
 from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.runs.metrics import Metrics
 from ssm_jax.runs.progress import Progress
-from ssm_jax.training import hosts, preemption
+from ssm_jax.training import hosts, optimizer, preemption
 from ssm_jax.training.clock import Clock
 from ssm_jax.training.programs import Programs
 from ssm_jax.training.reports import Evaluation, Reports, evaluate
@@ -80,6 +80,15 @@ class Group:
             if step >= 0
         ]
 
+    def is_over(self, state: State, failed: Sequence[dict[str, Any]]) -> bool:
+        """Whether every network has failed or has been stopped by its schedule."""
+        stopped = optimizer.stopped(state.optimizer)
+        if not stopped.ndim:
+            return len(failed) == len(self.seeds)
+        final = self.programs.layout.gather(stopped)
+        lost = {failure["seed"] for failure in failed}
+        return all(seed in lost or end for seed, end in zip(self.seeds, final, strict=True))
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -125,9 +134,12 @@ def train_group(group: Group) -> Result:
         # 2. Some steps at a time: take them, then report, save and stop where that is due.
         progress = Progress(config.training.epochs, group.label if config.seeds > 1 else "")
         reports = Reports(group.metrics, progress, group.seeds)
-        evaluation = None
+        evaluation, failed = None, group.failures(state)
+        over = group.is_over(state, failed)
         clock.begin(step)
         for call, count in enumerate(_chunks(group, step)):
+            if over:
+                break
             with _profiled(group, call), clock.training():
                 state = programs.train(state, frozen, group.data["train"], count)
                 reports.write_pending()  # while the devices are at work
@@ -135,22 +147,23 @@ def train_group(group: Group) -> Result:
             step += count
             epoch, rest = divmod(step, programs.task.steps_per_epoch)
             if len(failed) == len(group.seeds):
-                reports.close()
                 if config.seeds == 1:
+                    reports.close()
                     raise _failure(group, failed[0], latest)
                 break
-            if not rest and (epoch % config.logging.epochs == 0 or step == total):
+            over = group.is_over(state, failed) or step == total
+            if not rest and (epoch % config.logging.epochs == 0 or over):
                 evaluation = group.evaluate(state, frozen, step)
                 means = _report(group, reports, clock, state, evaluation, epoch, failed)
                 if config.checkpoint.best and means["validation_accuracy"] > best_accuracy:
                     best_accuracy = means["validation_accuracy"]
                     _save(group, best, state, frozen, step, clock, best_accuracy)
             stop, due = hosts.any_host(group.stop.is_set(), clock.save_is_due(config.checkpoint.seconds))
-            if stop or due or step == total:
+            if stop or due or over:
                 reports.write_pending()
                 _save(group, latest, state, frozen, step, clock, best_accuracy)
                 clock.saved()
-            if stop and step < total:
+            if stop and not over:
                 reports.close()
                 latest.wait()
                 by = group.stop.signum
@@ -168,7 +181,7 @@ def train_group(group: Group) -> Result:
             test_accuracy=evaluation.values["test_accuracy"],
             remaining_weights=evaluation.values["remaining_weights"],
             counts=evaluation.counts,
-            failed=group.failures(state),
+            failed=failed,
             train_seconds=clock.train_seconds,
             compile_seconds=clock.compile_seconds,
         )

@@ -104,6 +104,7 @@ def task(config: ConfigDict, build: Build, examples: int) -> Task:
             momentum=choice.momentum,
             decay_normalization=choice.decay_normalization,
             schedule=schedule,
+            clip=choice.clip,
         ),
         examples=examples,
         batch_size=config.training.batch_size,

@@ -22,6 +22,7 @@ from ssm_jax import masks
 from ssm_jax.data import batches
 from ssm_jax.nn.layers import Parts, apply_masks, masked_layers, split
 from ssm_jax.nn.networks import BATCH_AXIS
+from ssm_jax.training import optimizer
 
 Build = Callable[[nnx.Rngs], nnx.Module]
 Data = dict[str, jax.Array]
@@ -192,7 +193,7 @@ class Task:
 
         Returns:
           The state after the step. If the loss or the gradient is not finite, the network stays as it was and
-          `failure` says so.
+          `failure` says so. A network whose schedule has stopped is final.
         """
         dense = self.apply_masks(graph, state, frozen, training=True)
 
@@ -219,7 +220,7 @@ class Task:
             params = optax.apply_updates(state.params, updates)
 
         finite = jnp.isfinite(jnp.stack([loss, optax.tree.norm(gradient)]))
-        good = (state.failure[0] < 0) & finite.all()
+        good = self.is_active(state) & finite.all()
         first = state.step % self.steps_per_epoch == 0
         totals = {
             name: jnp.where(first, 0.0, state.totals[name]) + value
@@ -236,8 +237,12 @@ class Task:
             rest=rest,
             optimizer=optimizer,
             totals=totals,
-            failure=jnp.where((state.failure[0] < 0) & ~finite.all(), failed, state.failure),
+            failure=jnp.where(self.is_active(state) & ~finite.all(), failed, state.failure),
         )
+
+    def is_active(self, state: State) -> jax.Array:
+        """Whether training goes on for a network: it has neither failed nor been stopped by its schedule."""
+        return (state.failure[0] < 0) & ~optimizer.stopped(state.optimizer)
 
     def evaluate_batch(
         self,

@@ -122,3 +122,29 @@ def test_the_last_step_is_evaluated_once(parts, tmp_path, monkeypatch):
     assert len(evaluated) == 3
     last = [line for line in read_metrics(tmp_path / "metrics.jsonl") if line["epoch"] == 3]
     assert [line["test_accuracy"] for line in last] == result.test_accuracy.tolist()
+
+
+def test_a_group_ends_when_the_plateau_has_stopped_all_of_its_networks(parts, tmp_path, monkeypatch):
+    """With a rate so small that the loss stands still but for the order of the examples."""
+    config, _, data = parts
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict(
+        {
+            "optimizer.learning_rate": 1e-9,
+            "optimizer.weight_decay": 0.0,
+            "schedule.name": "plateau",
+            "schedule.patience": 3,
+            "schedule.times": 1,
+            "training.epochs": 40,
+        }
+    )
+    task = setup.task(config, setup.network(config, (6, 6, 1), 10), EXAMPLES)
+    plateau = config, Programs(task, Layout("seeds", 2)), data
+    result = train_group(group(plateau, tmp_path))
+    assert 7 * 14 <= result.steps < 7 * 40  # at the earliest the epochs 11 to 14 are bad
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    assert 7 * lines[-1]["epoch"] == result.steps
+    recorded = recorded_steps(plateau, monkeypatch)
+    again = train_group(group(plateau, tmp_path))
+    assert recorded == [] and again.steps == result.steps
+    np.testing.assert_array_equal(again.test_accuracy, result.test_accuracy)

@@ -38,7 +38,7 @@ NAMES = {
     "init__kernel": (("elus", "he_constant", "xavier_constant", "he_uniform", "elu"), "he_const"),
     "init__score": (("xavier_uniform", "he_uniform", "elus_uniform"), "xavier"),
     "optimizer__name": (("nesterov", "sgd", "adam"), "adan"),
-    "schedule__name": (("exponential", "cosine", "constant", "plateau"), "cosin"),
+    "schedule__name": (("exponential", "staircase", "cosine", "constant", "plateau"), "cosin"),
 }
 
 
@@ -119,17 +119,22 @@ def test_task():
             [1, (1 + 0.75**0.5) / 2, 0.75],  # cos of 0, 30 and 60 degrees
         ),
         (
+            {"schedule__name": "staircase", "schedule__factor": 0.5, "schedule__epochs": 2.0},
+            [1] * 6 + [0.5] * 6 + [0.25],
+        ),
+        (
             {
                 "schedule__name": "plateau",
                 "schedule__factor": 0.3,
-                "schedule__patience": 1,
-                "schedule__times": 1,
+                "schedule__patience": 4,
+                "schedule__times": 2,
             },
-            [1, 1, 1, 1, 1, 0.3, 0.3, 0.3, 0.3],
+            # Bad are epochs 11 to 15, which is one too many, and after the cooldown 26, the end.
+            [1] * 3 * 15 + [0.3] * 3 * 11 + [0] * 3,
         ),
     ],
 )
-def test_the_tasks_optimiser_follows_the_config(settings, factors):
+def test_the_tasks_optimizer_follows_the_config(settings, factors):
     """20 examples in batches of 8: three steps an epoch. A score of 1 without gradient loses its decay."""
     config = changed(training__batch_size=8, optimizer__weight_decay=0.5, **settings)
     optimizer = task_of(config).optimizer
@@ -141,9 +146,15 @@ def test_the_tasks_optimiser_follows_the_config(settings, factors):
     np.testing.assert_allclose(found, 0.5 * np.array(factors), rtol=1e-5)
 
 
-def test_the_tasks_learning_rate_and_momentum():
-    config = changed(optimizer__learning_rate=0.3, optimizer__momentum=0.6, optimizer__weight_decay=0.0)
+@pytest.mark.parametrize(("clip", "gradient"), [(0.0, 1.0), (0.25, 0.25)])
+def test_the_tasks_learning_rate_momentum_and_clip(clip, gradient):
+    config = changed(
+        optimizer__learning_rate=0.3,
+        optimizer__momentum=0.6,
+        optimizer__weight_decay=0.0,
+        optimizer__clip=clip,
+    )
     optimizer = task_of(config).optimizer
     one = jnp.ones((1, 1))
     update, _ = optimizer.update(one, optimizer.init(one), one, value=1.0)
-    np.testing.assert_allclose(update, -0.3 * 1.6, rtol=1e-6)
+    np.testing.assert_allclose(update, -0.3 * 1.6 * gradient, rtol=1e-6)

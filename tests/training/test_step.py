@@ -383,3 +383,19 @@ def test_the_graph_is_in_the_mode_asked_for():
         graph = task.graph(training=training)
         model = nnx.merge(graph, *nnx.split(task.abstract(), nnx.Param, Frozen, ...)[1:])
         assert model.norm.use_running_average is not training
+
+
+def test_a_network_whose_schedule_has_stopped_is_final(data):
+    """Parameters, statistics, optimizer and totals stay bit for bit; the steps are counted."""
+    steps = batches.steps_per_epoch(EXAMPLES, BATCH)
+    schedule = optimizer.schedule(
+        "plateau", steps_per_epoch=steps, total_epochs=20, factor=0.5, patience=3, times=1
+    )
+    made = optimizer.make("nesterov", learning_rate=1e-9, weight_decay=0.0, momentum=0.9, schedule=schedule)
+    trainer = Trainer(Task(build=Own, optimizer=made, examples=EXAMPLES, batch_size=BATCH), data)
+    states = trainer.run(*trainer.initialize(jnp.int32(0)), steps=40 * steps)
+    active = [bool(trainer.task.is_active(state)) for state in states]
+    assert True in active and not active[-1] and active == sorted(active, reverse=True)
+    stopped = active.index(False)
+    equal(changed_by_training(states[-1]), changed_by_training(states[stopped]))
+    assert int(states[-1].step) == 40 * steps
