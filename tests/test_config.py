@@ -70,7 +70,7 @@ def test_every_number_is_covered_here():
     numbers = {
         name for name, value in configuration.fields(configuration.default()) if type(value) in (int, float)
     }
-    assert set(RANGES) == numbers
+    assert set(RANGES) == numbers - {"mask.threshold"}  # whose rule checks it
 
 
 @pytest.mark.parametrize("name", RANGES)
