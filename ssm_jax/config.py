@@ -16,6 +16,9 @@ from ssm_jax import errors
 
 DENSE = "dense"
 
+# By a variant's name, the dotted fields that it changes and their values.
+Variants = Mapping[str, Mapping[str, Any]]
+
 PRECISIONS = ("float32", "bfloat16")
 PARALLEL = ("auto", "data", "seeds")
 AUGMENTATIONS = ("none", "crop_flip")
@@ -65,7 +68,9 @@ def default() -> ConfigDict:
     config.data = ConfigDict()
     config.data.name = "mnist"  # 'digits', a TFDS name, or the path of an .npz file
     config.data.dir = ""  # '' is $TFDS_DATA_DIR or ~/tensorflow_datasets
-    config.data.augment = "none"  # or 'crop_flip': pad 4, random crop, random flip
+    config.data.augment = "none"  # or 'crop_flip': pad 4, random crop, random flip, once standardized
+    config.data.passes = 1  # through the training set in an epoch
+    config.data.shuffle = True  # every pass anew; or the order of the data set, always the same
     config.data.validation = 0.0  # share of the training set that is held out
 
     config.optimizer = ConfigDict()
@@ -100,29 +105,26 @@ def default() -> ConfigDict:
     return config.lock()
 
 
-def with_variant(
-    config: ConfigDict, name: str | None, variants: Mapping[str, Mapping[str, Any]]
-) -> ConfigDict:
-    """A config with the overrides of one of its variants.
+def with_variant(config: ConfigDict, names: str | None, variants: Variants) -> ConfigDict:
+    """Apply variants' overrides to a config.
 
     Args:
-      config: the main settings.
-      name: what the user wrote behind the colon of `--config=configs/conv8.py:dense`; empty or None
-        is the main row.
-      variants: by name, dotted fields and their values.
+      config: The main settings.
+      names: What the user wrote behind the colon of `--config=configs/resnet56.py:cifar10,batch_norm`:
+        one variant or several, of which a later one overrides an earlier one; empty or None is the main
+        row.
+      variants: The config's variants.
 
     Returns:
       The same config, changed in place.
 
     Raises:
-      InputError: the variant is unknown.
+      InputError: A variant is unknown.
     """
-    if name:
+    for name in names.split(",") if names else ():
         if not variants:
             raise errors.InputError(f"unknown variant {name!r}: this config has none")
-        if name not in variants:
-            raise errors.unknown("variant", name, variants)
-        config.update_from_flattened_dict(variants[name])
+        config.update_from_flattened_dict(errors.choose("variant", name, variants))
     return config
 
 
@@ -162,6 +164,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "model.width": (_positive, "above 0"),
     "init.elus_factor": (_positive, "above 0"),
     "init.elu_factor": (_positive, "above 0"),
+    "data.passes": (_natural, "at least 1"),
     "data.validation": (_share, "at least 0 and below 1"),
     "optimizer.learning_rate": (_positive, "above 0"),
     "optimizer.weight_decay": (_share, "at least 0 and below 1"),

@@ -296,7 +296,7 @@ class _Run:
         ]
         seconds = sum(result.train_seconds for result in results)
         batch = config.training.batch_size
-        steps = config.training.epochs * steps_per_epoch(stored["examples"], batch)
+        steps = config.training.epochs * steps_per_epoch(stored["examples"], batch, config.data.passes)
         layers = []
         for name, shape in shapes.items():
             shares = np.mean([result.counts[name][i] for result, i in good], 0) / np.prod(shape)

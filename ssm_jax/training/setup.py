@@ -1,4 +1,4 @@
-"""From a config to what it describes: the network, the optimiser, the task."""
+"""From a config to what it describes: the network, the optimizer, the task."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ssm_jax.training.step import Build, Task
 
 
 def check(config: ConfigDict, own_model: bool = False) -> None:
-    """Find out whether there is everything that a config names.
+    """Check that there is everything that a config names.
 
     Args:
       config: a whole config, which `config.validate` let pass.
       own_model: whether the network is the caller's own, so that `config.model` does not apply.
 
     Raises:
-      InputError: an unknown network, normalisation, mask rule, initialiser, optimiser or schedule; names
+      InputError: an unknown network, normalization, mask rule, initializer, optimizer or schedule; names
         the nearest.
     """
     names = {
@@ -82,14 +82,14 @@ def network(config: ConfigDict, image_shape: Sequence[int], classes: int) -> Bui
 
 
 def task(config: ConfigDict, build: Build, examples: int) -> Task:
-    """The task of a config: its network, optimiser and batches.
+    """The task of a config: its network, optimizer and batches.
 
     Args:
       config: a whole config.
       build: makes the network; `network(config, ...)` or the caller's own.
       examples: N, the size of the training set.
     """
-    steps = steps_per_epoch(examples, config.training.batch_size)
+    steps = steps_per_epoch(examples, config.training.batch_size, config.data.passes)
     settings: dict[str, Any] = config.schedule.to_dict()
     schedule = optimizer.schedule(
         settings.pop("name"), steps_per_epoch=steps, total_epochs=config.training.epochs, **settings
@@ -108,6 +108,8 @@ def task(config: ConfigDict, build: Build, examples: int) -> Task:
         ),
         examples=examples,
         batch_size=config.training.batch_size,
+        passes=config.data.passes,
+        shuffle=config.data.shuffle,
         augment=config.data.augment == "crop_flip",
         dtype=jnp.dtype(config.training.precision),
     )

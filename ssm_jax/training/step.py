@@ -68,6 +68,8 @@ class Task:
       optimizer: a gradient transformation; `ssm_jax.training.optimizer.make`.
       examples: N, the size of the training set.
       batch_size: B, over all devices.
+      passes: how often an epoch goes through the training set.
+      shuffle: whether every pass has an order of its own.
       augment: whether to crop and flip at random.
       dtype: compute dtype of the images.
     """
@@ -76,13 +78,15 @@ class Task:
     optimizer: optax.GradientTransformationExtraArgs
     examples: int
     batch_size: int
+    passes: int = 1
+    shuffle: bool = True
     augment: bool = False
     dtype: Any = jnp.float32
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in an epoch, `ceil(N / B)`."""
-        return batches.steps_per_epoch(self.examples, self.batch_size)
+        """Steps in an epoch, `passes * ceil(N / B)`."""
+        return batches.steps_per_epoch(self.examples, self.batch_size, self.passes)
 
     def network(self, seed: ArrayLike) -> nnx.Module:
         """The freshly initialised network of a seed."""
@@ -122,7 +126,10 @@ class Task:
     def order(self, seed: jax.Array, step: jax.Array) -> jax.Array:
         """The order of the epoch that holds this step: int32 `[steps, B]`, see `batches.epoch_order`."""
         key = jax.random.fold_in(jax.random.key(seed), _ORDER)
-        return batches.epoch_order(key, step // self.steps_per_epoch, self.examples, self.batch_size)
+        epoch = step // self.steps_per_epoch
+        return batches.epoch_order(
+            key, epoch, self.examples, self.batch_size, passes=self.passes, shuffle=self.shuffle
+        )
 
     def batch(
         self, state: State, data: Data, order: jax.Array, shard: jax.Array | int = 0, shards: int = 1
@@ -144,11 +151,11 @@ class Task:
         with jax.named_scope("batch"):
             row = lax.dynamic_index_in_dim(order, state.step % self.steps_per_epoch, keepdims=False)
             indices = lax.dynamic_slice_in_dim(row, start, size)
-            images = data["images"][indices]
+            images = batches.standardize(data["images"][indices])
             if self.augment:
                 key = jax.random.fold_in(self._key(state, _AUGMENT), state.step)
                 images = batches.crop_flip(key, images, start + jnp.arange(size))
-            return batches.standardize(images).astype(self.dtype), data["labels"][indices]
+            return images.astype(self.dtype), data["labels"][indices]
 
     def apply_masks(
         self, graph: nnx.GraphDef[Any], state: State, frozen: nnx.State, *, training: bool

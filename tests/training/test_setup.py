@@ -28,15 +28,19 @@ def drawn(init):
     return init(jax.random.key(0), (50, 20), jnp.float32)
 
 
+RESNETS = ("resnet20", "resnet56", "resnet110", "resnet110_plain")
 NAMES = {
     "model__name": (
-        ("fcn", "conv2", "conv4", "conv6", "conv8", "resnet20", "resnet56", "resnet110"),
+        ("fcn", "conv2", "conv4", "conv6", "conv8", *RESNETS),
         "resnet11",
     ),
     "model__normalization": (("none", "paper", "batch", "batch_affine"), "bacth"),
     "mask__rule": (("signed", "dense"), "signd"),
-    "init__kernel": (("elus", "he_constant", "xavier_constant", "he_uniform", "elu"), "he_const"),
-    "init__score": (("xavier_uniform", "he_uniform", "elus_uniform"), "xavier"),
+    "init__kernel": (
+        ("elus", "he_constant", "xavier_constant", "he_uniform", "xavier_uniform", "elu"),
+        "he_const",
+    ),
+    "init__score": (("xavier_uniform", "he_uniform", "elus_uniform", "elu"), "xavier"),
     "optimizer__name": (("nesterov", "sgd", "adam"), "adan"),
     "schedule__name": (("exponential", "staircase", "cosine", "constant", "plateau"), "cosin"),
 }
@@ -106,7 +110,37 @@ def test_task():
     task = task_of(changed(training__batch_size=8, data__augment="crop_flip", training__precision="bfloat16"))
     assert (task.examples, task.batch_size, task.augment, task.dtype) == (20, 8, True, jnp.bfloat16)
     assert task.steps_per_epoch == 3
-    assert not task_of(changed()).augment
+    default = task_of(changed())
+    assert (default.augment, default.passes, default.shuffle) == (False, 1, True)
+
+
+def test_schedules_count_epochs_of_several_passes():
+    """20 examples in batches of 8, twice: six steps an epoch, in which the factor applies once."""
+    task = task_of(
+        changed(
+            training__batch_size=8,
+            data__passes=2,
+            data__shuffle=False,
+            schedule__factor=0.5,
+            schedule__epochs=1.0,
+            optimizer__weight_decay=0.5,
+        )
+    )
+    assert (task.steps_per_epoch, task.passes, task.shuffle) == (6, 2, False)
+    assert task.order(jnp.int32(0), jnp.int32(7)).shape == (6, 8)
+    one, zero = jnp.ones((1, 1)), jnp.zeros((1, 1))
+    state = task.optimizer.init(one)
+    for _ in range(7):
+        update, state = task.optimizer.update(zero, state, one, value=jnp.float32(2))
+    np.testing.assert_allclose(update, -0.5 * 0.5, rtol=1e-6)
+
+
+def test_the_decay_of_normalizations_can_be_turned_off():
+    for decayed in (True, False):
+        config = changed(optimizer__weight_decay=0.5, optimizer__decay_normalization=decayed)
+        optimizer, scale = task_of(config).optimizer, jnp.ones(4)
+        update, _ = optimizer.update(jnp.zeros(4), optimizer.init(scale), scale, value=jnp.float32(2))
+        np.testing.assert_allclose(update, -0.5 if decayed else 0.0)
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,9 @@ def test_the_shards_of_a_batch_are_its_parts(data, begun, augment):
     np.testing.assert_array_equal(whole_labels, data["labels"][order[0]])
     plain = batches.standardize(data["images"][order[0]])
     assert np.allclose(whole_images, plain, atol=1e-5) != augment
+    # What is cropped and flipped is the standardized image with zeros around it.
+    for image, original in zip(whole_images, plain, strict=True):
+        assert np.abs(np.ravel(image)[:, None] - np.append(original, 0)).min(1).max() < 1e-5
 
 
 def test_augmentation_changes_with_the_step_and_the_seed(data, begun):
