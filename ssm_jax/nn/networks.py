@@ -32,10 +32,10 @@ class FullyConnected(nnx.Module):
 
     Args:
       image_shape: `(H, W, C)`.
-      classes: number of classes.
-      width: multiplies the hidden layers' units.
-      masking: how kernels are drawn and masked.
-      rngs: streams `params` and `scores`.
+      classes: The number of classes.
+      width: Factor of the hidden layers' units.
+      masking: How kernels are drawn and masked.
+      rngs: The streams `params` and `scores`.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class Convolutional(nnx.Module):
 
     Args:
       image_shape: `(H, W, C)`; an odd edge is dropped by the pool.
-      classes: number of classes.
-      width: multiplies filters and hidden units.
-      depth: number of convolutions, 2, 4, 6 or 8.
-      masking: how kernels are drawn and masked.
-      rngs: streams `params` and `scores`.
+      classes: The number of classes.
+      width: Factor of filters and hidden units.
+      depth: The number of convolutions, 2, 4, 6 or 8.
+      masking: How kernels are drawn and masked.
+      rngs: The streams `params` and `scores`.
 
     Raises:
-      InputError: the image is too small for that many pools.
+      InputError: The image is too small for that many pools.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Block(nnx.Module):
       projected: Whether the shortcut is a projection.
       normalization: Makes the normalization of that many channels, which follows a convolution.
       masking: How kernels are drawn and masked.
-      rngs: Streams `params` and `scores`.
+      rngs: The streams `params` and `scores`.
     """
 
     def __init__(
@@ -198,8 +198,8 @@ class ResNet(nnx.Module):
 
     Args:
       image_shape: `(H, W, C)`.
-      classes: Number of classes.
-      width: Multiplies the 16, 32 and 64 filters of the stages.
+      classes: The number of classes.
+      width: Factor of the 16, 32 and 64 filters of the stages.
       blocks: Blocks per stage, 3, 9 or 18.
       projections: Places in a stage of the blocks with a projection, the first (0) among them. In
         stages 2 and 3 each of them halves the image.
@@ -208,7 +208,7 @@ class ResNet(nnx.Module):
         `batch`: batch normalization everywhere without scale and offset, so that scores stay the only
         trained parameters; `batch_affine`: with both; `none`.
       masking: How kernels are drawn and masked.
-      rngs: Streams `params` and `scores`.
+      rngs: The streams `params` and `scores`.
     """
 
     def __init__(
@@ -275,7 +275,7 @@ def check(name: str, width: float, normalization: str) -> None:
 
     Args:
       name: A key of `NETWORKS`.
-      width: Multiplies every hidden layer's filters or units, positive.
+      width: Factor of every hidden layer's filters or units, positive.
       normalization: A key of `NORMALIZATIONS`; `none` for a network that is no ResNet.
 
     Raises:
@@ -304,19 +304,19 @@ def build(
     """Build a network of the paper by its name.
 
     Args:
-      name: a key of `NETWORKS`.
+      name: A key of `NETWORKS`.
       image_shape: `(H, W, C)`.
-      classes: number of classes.
-      width: multiplies every hidden layer's filters or units, positive.
-      normalization: of ResNets, see `ResNet`; `none` for the others.
-      masking: how kernels are drawn and masked; `Masking(rule=None)` builds the dense baseline.
-      rngs: streams `params` and `scores`; a stream `default` serves for both.
+      classes: The number of classes.
+      width: Factor of every hidden layer's filters or units, positive.
+      normalization: Normalization of a ResNet, see `ResNet`; `none` for the others.
+      masking: How kernels are drawn and masked; `Masking(rule=None)` builds the dense baseline.
+      rngs: The streams `params` and `scores`; a stream `default` serves for both.
 
     Returns:
       A module that maps images `[B, H, W, C]` to logits `[B, classes]`.
 
     Raises:
-      InputError: an unknown name, a width that is not positive, an image that is too small, or a
+      InputError: An unknown name, a width that is not positive, an image that is too small, or a
         normalization that the network does not have.
 
     Examples:
