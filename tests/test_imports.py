@@ -66,7 +66,9 @@ def test_imports_go_one_way(name):
 def test_no_module_reaches_itself():
     reached = {name: imports(name) for name in INNER}
     for _ in INNER:
-        reached = {name: others.union(*(reached[other] for other in others)) for name, others in reached.items()}
+        reached = {
+            name: others.union(*(reached[other] for other in others)) for name, others in reached.items()
+        }
     # A package's own `__init__` may gather what its modules offer.
     circles = {name for name, others in reached.items() if name in others}
     assert circles == set()
