@@ -52,6 +52,10 @@ class _Lowered(Programs):
         self.lowered = function.lower(*arguments)
         return jax.eval_shape(function, *arguments)
 
+    def _order(self, state: Any) -> Any:
+        # What it is can't be asked of a state of shapes.
+        return self._call("order", 1, lambda: self._spread(self.task.order), state.seed, state.step)
+
 
 def lower(program: Program, devices: list[Any]) -> tuple[Any, int]:
     """Lower the training of an epoch, as training calls it.
@@ -83,5 +87,5 @@ def lower(program: Program, devices: list[Any]) -> tuple[Any, int]:
     with mock.patch.object(jax, "pmap", functools.partial(jax.pmap, devices=devices)):
         programs = _Lowered(task, layout)
         # The last of the calls that this makes is the one with the steps in it.
-        programs.train(state, frozen, programs.order(state), data, task.steps_per_epoch)
+        programs.train(state, frozen, data, task.steps_per_epoch)
     return programs.lowered, task.steps_per_epoch
