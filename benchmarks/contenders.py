@@ -148,10 +148,8 @@ class JaxTraining:
 
     def call(self) -> None:
         """Train one epoch, or one step, and wait for it."""
-        if self._taken % self.task.steps_per_epoch == 0:
-            self._order = self._programs.order(self._state)
         with convolution(self._form):
-            self._state = self._programs.train(self._state, self._frozen, self._order, self._data, self.steps)
+            self._state = self._programs.train(self._state, self._frozen, self._data, self.steps)
         self._programs.layout.gather(self._state.failure)
         self._taken += self.steps
 

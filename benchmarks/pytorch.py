@@ -122,29 +122,31 @@ class Plain(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block; `first` of its stage: 1x1 first convolution and projection."""
+    """A residual block; `first` of its stage: 1x1 first convolution and projection, and one more ELU."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, first: bool, threshold: float) -> None:
         super().__init__()
         size = 1 if first else 3
         self.conv1 = Masked((size, size, inputs, outputs), stride, threshold)
         self.conv2 = Masked((3, 3, outputs, outputs), 1, threshold)
-        self.projection = Masked((1, 1, inputs, outputs), stride, threshold) if first else nn.Identity()
+        self.projection = Masked((1, 1, inputs, outputs), stride, threshold) if first else None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Apply to `[B, I, H, W]`."""
-        return F.elu(F.elu(self.conv2(F.elu(self.conv1(inputs)))) + self.projection(inputs))
+        hidden = self.conv2(F.elu(self.conv1(inputs)))
+        if self.projection is not None:
+            hidden, inputs = F.elu(hidden), self.projection(inputs)
+        return F.elu(hidden + inputs)
 
 
 class ResNet(nn.Module):
-    """ResNet20 with the normalisation `paper`: scale and offset after the stem, nothing else."""
+    """ResNet20 with the normalization `paper`: batch norm after the stem, nothing else."""
 
     def __init__(self, image_shape: Sequence[int], classes: int, width: float, threshold: float) -> None:
         super().__init__()
         filters = [max(1, round(width * n)) for n in (16, 32, 64)]
         self.stem = Masked((3, 3, image_shape[-1], filters[0]), 1, threshold)
-        self.scale = nn.Parameter(torch.ones(filters[0], 1, 1))
-        self.offset = nn.Parameter(torch.zeros(filters[0], 1, 1))
+        self.stem_norm = nn.BatchNorm2d(filters[0], eps=1e-3, momentum=0.01)
         self.blocks = nn.ModuleList(
             Block(filters[max(s - (b == 0), 0)], filters[s], 2 if s and not b else 1, b == 0, threshold)
             for s in range(3)
@@ -154,7 +156,7 @@ class ResNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of images `[B, C, H, W]`."""
-        hidden = F.elu(self.stem(images) * self.scale + self.offset)
+        hidden = F.elu(self.stem_norm(self.stem(images)))
         hidden = F.max_pool2d(hidden, 3, 1, 1)
         for block in self.blocks:
             hidden = block(hidden)
@@ -195,7 +197,7 @@ class Training:
       precision: `float32` or `bfloat16`, the latter by autocast.
       channels_last: memory format of kernels and activations.
       learning_rate: at the start.
-      weight_decay: share that a step takes away at the start, of parameters of two or more dimensions.
+      weight_decay: share that a step takes away at the start.
       momentum: in [0, 1).
       decay_steps: after so many steps, rate and decay have fallen to 0.9 times their value.
       compiled: whether to compile on CUDA; the graph is captured there in any case.
@@ -238,7 +240,6 @@ class Training:
         self.rate, self.decay, self.momentum = learning_rate, weight_decay, momentum
         self.decay_steps = decay_steps
         self.params = list(network.parameters())
-        self.decayed = [p for p in self.params if p.ndim >= 2 and p.shape[1:] != (1, 1)]
         self.traces = [torch.zeros_like(p) for p in self.params]
         self.taken, self.threads = 0, THREADS
         self.counter = torch.zeros(1, dtype=torch.long, device=device)
@@ -291,7 +292,7 @@ class Training:
         with torch.no_grad():
             self.totals += torch.stack([loss.detach(), accuracy])
             factor = torch.exp(self.counter[0] * (math.log(0.9) / self.decay_steps))
-            torch._foreach_mul_(self.decayed, 1 - self.decay * factor)
+            torch._foreach_mul_(self.params, 1 - self.decay * factor)
             # What torch.optim.SGD(fused=True) calls; the rate is a tensor for the sake of the graph.
             torch._fused_sgd_(
                 self.params,

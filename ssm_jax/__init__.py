@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ssm_jax.config import default as default_config
 from ssm_jax.data.batches import standardize
 from ssm_jax.errors import InputError, Preempted, RunError
-from ssm_jax.nn.layers import Conv, Dense, Frozen, Kernel, Masking, Score, Threshold, masked_layers
+from ssm_jax.masks import Binary, Rule, Signed
+from ssm_jax.nn.layers import Conv, Dense, Frozen, Masking, Score, apply_masks, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS, build
 from ssm_jax.nn.pooling import max_pool
 from ssm_jax.version import __version__
@@ -20,19 +21,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH_AXIS",
+    "Binary",
     "Conv",
     "Dense",
     "Frozen",
     "InputError",
-    "Kernel",
     "Masking",
     "Preempted",
+    "Rule",
     "RunError",
     "Score",
+    "Signed",
     "Summary",
-    "Threshold",
     "Trained",
     "__version__",
+    "apply_masks",
     "build",
     "default_config",
     "masked_layers",

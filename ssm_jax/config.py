@@ -17,6 +17,9 @@ from ssm_jax import errors
 
 DENSE = "dense"
 
+# By a variant's name, the dotted fields that it changes and their values.
+Variants = Mapping[str, Mapping[str, Any]]
+
 PRECISIONS = ("float32", "bfloat16")
 PARALLEL = ("auto", "data", "seeds")
 AUGMENTATIONS = ("none", "crop_flip")
@@ -54,7 +57,7 @@ def default() -> ConfigDict:
     config.model.normalization = "none"  # of ResNets: 'none', 'paper', 'batch', 'batch_affine'
 
     config.mask = ConfigDict()
-    config.mask.rule = "signed"  # or 'dense': no mask, the kernel is trained
+    config.mask.rule = "signed"  # see ssm_jax.masks.RULES, or 'dense': no mask, the kernel is trained
     config.mask.threshold = 0.4  # share of the largest initial score of the layer, p in the paper
 
     config.init = ConfigDict()
@@ -66,7 +69,9 @@ def default() -> ConfigDict:
     config.data = ConfigDict()
     config.data.name = "mnist"  # 'digits', a TFDS name, or the path of an .npz file
     config.data.dir = ""  # '' is $TFDS_DATA_DIR or ~/tensorflow_datasets
-    config.data.augment = "none"  # or 'crop_flip': pad 4, random crop, random flip
+    config.data.augment = "none"  # or 'crop_flip': pad 4, random crop, random flip, once standardized
+    config.data.passes = 1  # through the training set in an epoch
+    config.data.shuffle = True  # every pass anew; or the order of the data set, always the same
     config.data.validation = 0.0  # share of the training set that is held out
 
     config.optimizer = ConfigDict()
@@ -74,13 +79,16 @@ def default() -> ConfigDict:
     config.optimizer.learning_rate = 0.05
     config.optimizer.weight_decay = 5e-4  # not multiplied by the learning rate
     config.optimizer.momentum = 0.9
+    # Scales, offsets and biases decay too, as the paper's authors have it; or only scores and kernels.
+    config.optimizer.decay_normalization = True
+    config.optimizer.clip = 0.0  # largest L2 norm of a variable's gradient; 0 clips nothing
 
     config.schedule = ConfigDict()
-    config.schedule.name = "exponential"  # 'exponential', 'cosine', 'constant' or 'plateau'
-    config.schedule.factor = 0.9  # of 'exponential' and 'plateau'
-    config.schedule.epochs = 10.0  # of 'exponential': the factor applies once in so many epochs
-    config.schedule.patience = 15  # of 'plateau', in epochs
-    config.schedule.times = 5  # of 'plateau': how often at most
+    config.schedule.name = "exponential"  # see ssm_jax.training.optimizer.schedule
+    config.schedule.factor = 0.9  # of 'exponential', 'staircase' and 'plateau'
+    config.schedule.epochs = 10.0  # of 'exponential' and 'staircase': the factor applies once in so many
+    config.schedule.patience = 15  # of 'plateau': how many bad epochs it bears
+    config.schedule.times = 5  # of 'plateau': training stops with this reduction
 
     config.training = ConfigDict()
     config.training.epochs = 100
@@ -124,28 +132,26 @@ def override(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
     return config
 
 
-def with_variant(
-    config: ConfigDict, name: str | None, variants: Mapping[str, Mapping[str, Any]]
-) -> ConfigDict:
-    """Apply the overrides of one of a config's variants.
+def with_variant(config: ConfigDict, names: str | None, variants: Variants) -> ConfigDict:
+    """Apply variants' overrides to a config.
 
     Args:
-      config: The main settings, which are changed in place.
-      name: The text behind the colon of `--config=configs/conv8.py:dense`; empty or None is the main row.
-      variants: By name of the variant, dotted fields and their values.
+      config: The main settings.
+      names: What the user wrote behind the colon of `--config=configs/resnet56.py:cifar10,batch_norm`:
+        one variant or several, of which a later one overrides an earlier one; empty or None is the main
+        row.
+      variants: The config's variants.
 
     Returns:
       The same config.
 
     Raises:
-      InputError: The variant is unknown.
+      InputError: A variant is unknown.
     """
-    if name:
+    for name in names.split(",") if names else ():
         if not variants:
             raise errors.InputError(f"unknown variant {name!r}: this config has none")
-        if name not in variants:
-            raise errors.unknown("variant", name, variants)
-        override(config, variants[name])
+        override(config, errors.choose("variant", name, variants))
     return config
 
 
@@ -183,16 +189,17 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "seed": (lambda seed: 0 <= seed < 2**31, "0 to 2147483647"),
     "seeds": (_natural, "at least 1"),
     "model.width": (_positive, "above 0"),
-    "mask.threshold": (lambda share: 0 <= share <= 1, "0 to 1"),
     "init.elus_factor": (_positive, "above 0"),
     "init.elu_factor": (_positive, "above 0"),
+    "data.passes": (_natural, "at least 1"),
     "data.validation": (_share, "at least 0 and below 1"),
     "optimizer.learning_rate": (_positive, "above 0"),
     "optimizer.weight_decay": (_share, "at least 0 and below 1"),
     "optimizer.momentum": (_share, "at least 0 and below 1"),
+    "optimizer.clip": (_not_negative, "at least 0"),
     "schedule.factor": (lambda factor: 0 < factor < 1, "above 0 and below 1"),
     "schedule.epochs": (_positive, "above 0"),
-    "schedule.patience": (_natural, "at least 1"),
+    "schedule.patience": (lambda epochs: epochs >= 3, "at least 3"),  # it looks `patience - 2` epochs back
     "schedule.times": (_natural, "at least 1"),
     "training.epochs": (_natural, "at least 1"),
     "training.batch_size": (_natural, "at least 1"),

@@ -6,11 +6,14 @@ import re
 
 import pytest
 
+from benchmarks.compiled import report
 from ssm_jax.runs import schema
 from ssm_jax.runs.summary import Summary
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+COMPILED = set((ROOT / "benchmarks" / "results").glob("compiled-*.json"))
+MEASURED = set((ROOT / "benchmarks" / "results").glob("*.json")) - COMPILED
 # What the paper says of a row: dense accuracy, accuracy and remaining weights in %.
 PAPER = {
     "fcn": "97.48 at 3.77",
@@ -71,7 +74,7 @@ def speed_row(name, path):
 def speed_table():
     head = "| network | jax | ms a step | over dense | PyTorch ms (ratio) | images/s |"
     rows = []
-    for path in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
+    for path in sorted(MEASURED):
         networks = json.loads(path.read_text())["networks"]
         rows += [speed_row(name, path) for name, facts in networks.items() if facts["steps"]]
     return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
@@ -80,6 +83,11 @@ def speed_table():
 def test_the_speed_table_is_what_the_files_say():
     found = re.search(r"<!-- speed -->\n(.*?)\n<!-- end of speed -->", README, re.S)
     assert found and found[1] == speed_table()
+
+
+def test_the_compiled_table_is_what_the_files_say():
+    found = re.search(r"<!-- compiled -->\n(.*?)\n<!-- end of compiled -->", README, re.S)
+    assert found and found[1] == report.markdown([json.loads(path.read_text()) for path in sorted(COMPILED)])
 
 
 def test_the_results_table_is_what_the_files_say():

@@ -35,7 +35,7 @@ def test_the_restored_network_has_the_accuracy_of_the_summary(run, place):
 def test_masks_are_the_scores_beyond_the_threshold(run):
     trained = ssm_jax.restore(run[0])
     for path, layer in layers.masked_layers(trained.model):
-        scores, threshold = np.asarray(layer.scores[...]), float(layer.threshold[...])
+        scores, threshold = np.asarray(layer.scores[...]), float(layer.rule_state["threshold"][...])
         expected = np.where(scores > threshold, 1, np.where(scores < -threshold, -1, 0))
         np.testing.assert_array_equal(trained.masks[path], expected)
         assert trained.masks[path].dtype == np.int8

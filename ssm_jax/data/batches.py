@@ -1,5 +1,5 @@
-"""From the uint8 dataset on the device to the batch that a step sees: order, standardisation,
-augmentation.
+"""From the uint8 dataset on the device to the batch that a step sees: order, standardization,
+augmentation, in this order.
 
 Everything here is a pure function of explicit keys, so a batch depends only on the seed, the step
 and an example's place in the global batch, not on how many devices share it.
@@ -14,36 +14,59 @@ from jax import lax
 PADDING = 4
 
 
-def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """`ceil(examples / batch_size)`: every example is seen once, and the last batch is completed.
+def steps_per_epoch(examples: int, batch_size: int, passes: int = 1) -> int:
+    """`passes * ceil(examples / batch_size)`: a pass sees every example once and completes its last batch.
+
+    Args:
+      examples: N, the size of the training set.
+      batch_size: B, over all devices.
+      passes: How often an epoch goes through the training set.
 
     Examples:
       >>> steps_per_epoch(60_000, 128)
       469
+      >>> steps_per_epoch(50_000, 128, passes=2)
+      782
     """
-    return -(-examples // batch_size)
+    return passes * -(-examples // batch_size)
 
 
-def epoch_order(key: jax.Array, epoch: jax.Array | int, examples: int, batch_size: int) -> jax.Array:
+def epoch_order(
+    key: jax.Array,
+    epoch: jax.Array | int,
+    examples: int,
+    batch_size: int,
+    *,
+    passes: int = 1,
+    shuffle: bool = True,
+) -> jax.Array:
     """The order in which an epoch visits the training set.
 
     Args:
-      key: of the data order, the same for all epochs.
-      epoch: counted from 0.
+      key: The key of the data order, the same for all epochs.
+      epoch: The epoch, counted from 0.
       examples: N, the size of the training set.
       batch_size: B, over all devices.
+      passes: How often the epoch goes through the training set.
+      shuffle: Whether every pass has a permutation of its own; else all have the order of the data.
 
     Returns:
-      int32 `[steps, B]`, indices into the training set: a permutation, its last batch completed
-      from the start of the same permutation so that shapes never change.
+      int32 `[steps, B]`, indices into the training set: pass after pass a permutation, its last batch
+      completed from the start of the same permutation so that shapes never change.
     """
-    permutation = jax.random.permutation(jax.random.fold_in(key, epoch), examples).astype(jnp.int32)
     steps = steps_per_epoch(examples, batch_size)
-    return permutation[jnp.arange(steps * batch_size) % examples].reshape(steps, batch_size)
+
+    def one(number: jax.Array) -> jax.Array:
+        permutation = jnp.arange(examples, dtype=jnp.int32)
+        if shuffle:
+            permutation = jax.random.permutation(jax.random.fold_in(key, number), permutation)
+        return permutation[jnp.arange(steps * batch_size) % examples]
+
+    return jax.vmap(one)(epoch * passes + jnp.arange(passes)).reshape(passes * steps, batch_size)
 
 
 def standardize(images: jax.Array) -> jax.Array:
-    """Per-image standardisation: zero mean, and unit deviation with a floor of 1/sqrt(H*W*C).
+    """Per-image standardization: zero mean, and unit deviation with a floor of 1/sqrt(H*W*C).
 
     Args:
       images: uint8 or floating point `[B, H, W, C]`.
@@ -63,8 +86,8 @@ def crop_flip(key: jax.Array, images: jax.Array, positions: jax.Array) -> jax.Ar
     """Pad by 4 on every side, crop at random to the old size, flip left to right half of the time.
 
     Args:
-      key: of the step.
-      images: `[B, H, W, C]`, any dtype; padded with 0.
+      key: A key of the step.
+      images: Standardized images, floating point `[B, H, W, C]`; the border is 0, an image's mean.
       positions: int32 `[B]`, the examples' places in the global batch. Each has a key of its own, so
         that the result doesn't depend on how the batch is spread over devices.
 

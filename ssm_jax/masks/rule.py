@@ -1,105 +1,39 @@
-"""Masks: what turns trainable scores into the mask that multiplies a frozen kernel.
+"""The contract of a mask rule: what turns trainable scores into the mask of a frozen kernel.
 
-A rule is a function `(scores, threshold) -> mask` with a straight-through gradient. `RULES` names
-every rule a config may ask for; a new rule joins by an entry there. Section 3 of Koster et al.,
-"Signing the Supermask: Keep, Hide, Invert" (ICLR 2022), defines the signed mask.
+A rule is a frozen dataclass; its settings are its fields and are compiled into the program. Any object with
+the methods of `Rule` is one: a subclass need only define `mask`. Koster et al., "Signing the Supermask: Keep,
+Hide, Invert" (ICLR 2022), define the signed mask, the first of the family in `ssm_jax.masks.threshold`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
-from ssm_jax import errors
-
-Rule = Callable[..., jax.Array]
-
-
-@jax.custom_vjp
-def _ternary(scores: jax.Array, threshold: jax.Array) -> jax.Array:
-    # Two comparisons and a subtraction fuse into one pass over the scores, whatever their number.
-    return (scores > threshold).astype(scores.dtype) - (scores < -threshold).astype(scores.dtype)
-
-
-def _ternary_forward(scores: jax.Array, threshold: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return _ternary(scores, threshold), threshold
-
-
-def _ternary_backward(threshold: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return cotangent, jnp.zeros_like(threshold)
-
-
-_ternary.defvjp(_ternary_forward, _ternary_backward)
-
-
-def signed(scores: jax.Array, threshold: jax.Array) -> jax.Array:
-    """Signed ternary mask with a fixed threshold: keep, hide or invert.
-
-    `+1` where `scores > threshold`, `-1` where `scores < -threshold`, `0` elsewhere. The gradient is
-    straight-through: that of the mask is handed to the scores unchanged, everywhere, and the
-    threshold gets none (Section 3 of the paper).
-
-    Args:
-      scores: floating point, any shape.
-      threshold: non-negative scalar, in the units of the scores.
-
-    Returns:
-      The mask, in the scores' shape and dtype, with values -1, 0 and 1.
-
-    Examples:
-      >>> import jax.numpy as jnp
-      >>> print(signed(jnp.array([0.5, 0.1, -0.1, -0.5]), jnp.float32(0.1)))
-      [ 1.  0.  0. -1.]
-    """
-    return _ternary(scores, threshold)
-
-
-RULES: dict[str, Rule] = {"signed": signed}
-
-
-def rule(name: str) -> Rule:
-    """The mask rule of that name.
-
-    Args:
-      name: a key of `RULES`.
-
-    Raises:
-      InputError: the name is unknown.
-    """
-    if name not in RULES:
-        raise errors.unknown("mask rule", name, RULES)
-    return RULES[name]
-
-
-def fixed_threshold(scores: jax.Array, share: float) -> jax.Array:
-    """The threshold of one layer, fixed once after initialisation: `share * max|scores|`.
-
-    Args:
-      scores: the initial scores, any shape.
-      share: p of the paper, in [0, 1]: 0.4 for its main rows, 0.6 for extreme pruning.
-
-    Returns:
-      A float scalar.
-    """
-    return share * jnp.max(jnp.abs(scores))
+# What a rule keeps of a layer beside its scores, for example a threshold, by name.
+State = Mapping[str, jax.Array]
 
 
 class Counts(NamedTuple):
-    """How many weights of a layer are inverted, hidden and kept (int32 scalars)."""
+    """How many weights of a layer are inverted, hidden and kept.
 
-    inverted: Any
-    hidden: Any
-    kept: Any
+    Scalars: int32, or float32 where a rule can only tell what is expected.
+    """
+
+    inverted: jax.Array
+    hidden: jax.Array
+    kept: jax.Array
 
 
 def count(mask: jax.Array) -> Counts:
     """Count the values of a mask.
 
     Args:
-      mask: any shape, values -1, 0 and 1 (a binary mask inverts nothing).
+      mask: Any shape, values -1, 0 and 1 (a binary mask inverts nothing).
 
     Returns:
       The numbers of -1, 0 and +1; their sum is the number of weights.
@@ -112,3 +46,80 @@ def count(mask: jax.Array) -> Counts:
     inverted = jnp.sum(mask < 0, dtype=jnp.int32)
     kept = jnp.sum(mask > 0, dtype=jnp.int32)
     return Counts(inverted, jnp.int32(mask.size) - inverted - kept, kept)
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """What a layer asks of a mask rule; immutable and hashable.
+
+    The methods see one layer of one network, arrays in the shape of its kernel, `(..., I, O)`; `vmap` over
+    networks is the caller's.
+    """
+
+    def init(self, scores: jax.Array) -> State:
+        """Make what the rule keeps of a layer, from its initial scores; it is saved with the network.
+
+        Args:
+          scores: The initial scores, float32.
+        """
+        return {}
+
+    def mask(self, scores: jax.Array, state: State, key: jax.Array | None = None) -> jax.Array:
+        """Make the mask, differentiable in the scores (see `straight_through`).
+
+        Args:
+          scores: The scores, float32.
+          state: What `init` returned.
+          key: A key of this layer and step, in training only; None asks for the mask of an evaluation.
+        """
+        ...
+
+    def kernel(self, kernel: jax.Array, mask: jax.Array, state: State) -> jax.Array:
+        """Apply the mask: make the effective kernel.
+
+        Args:
+          kernel: The frozen kernel, float32.
+          mask: What `mask` returned.
+          state: What `init` returned.
+        """
+        return kernel * mask
+
+    def count(self, mask: jax.Array) -> Counts:
+        """Count what the mask inverts, hides and keeps.
+
+        Args:
+          mask: What `mask` returned for an evaluation.
+        """
+        return count(mask)
+
+
+def straight_through(select: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Give a selection by scores the straight-through gradient.
+
+    The gradient of the mask is handed to the scores unchanged, everywhere; nothing else gets one.
+
+    Args:
+      select: A function `(scores, *others) -> mask` whose mask has the shape of the scores.
+
+    Returns:
+      The same function with that gradient.
+
+    Examples:
+      >>> import jax
+      >>> step = straight_through(lambda scores: (scores > 0).astype(scores.dtype))
+      >>> print(jax.grad(lambda scores: 3 * step(scores))(jax.numpy.float32(-2.0)))
+      3.0
+    """
+
+    @jax.custom_vjp
+    def selected(scores: jax.Array, others: tuple[Any, ...]) -> jax.Array:
+        return select(scores, *others)
+
+    def forward(scores: jax.Array, others: tuple[Any, ...]) -> tuple[jax.Array, None]:
+        return select(scores, *others), None
+
+    def backward(_: None, cotangent: jax.Array) -> tuple[jax.Array, None]:
+        return cotangent, None
+
+    selected.defvjp(forward, backward)
+    return functools.wraps(select)(lambda scores, *others: selected(scores, others))

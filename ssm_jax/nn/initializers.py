@@ -7,7 +7,7 @@ but the second-last (3x3x64x128: 576 and 1152).
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -34,29 +34,39 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
     return math.prod(shape[:-1]), math.prod(shape[:-2]) * shape[-1]
 
 
-def signed_constant(scale: float, mode: Mode = "fan_in") -> Initializer:
-    """`+c` or `-c` with a fair, independent sign and variance `c^2 = scale / fan` (Section 3.1).
+@dataclasses.dataclass(frozen=True)
+class SignedConstant:
+    """`+c` or `-c` with a fair, independent sign and variance `c^2 = scale / fan`.
 
-    Args:
-      scale: the variance's numerator, positive.
+    An initializer `(key, shape, dtype) -> array` whose kernels hold exactly two values, so that a sign per
+    weight and the constant store them.
+
+    Attributes:
+      scale: The variance's numerator, positive.
       mode: `fan_in`, or `fan_avg` for the mean of fan_in and fan_out.
-
-    Returns:
-      An initialiser; its kernels hold exactly two values, so one bit per weight stores them.
 
     Examples:
       >>> import jax
-      >>> kernel = signed_constant(2.0)(jax.random.key(0), (4, 2))
+      >>> kernel = SignedConstant(2.0)(jax.random.key(0), (4, 2))
       >>> print(abs(kernel[0]))
       [0.70710677 0.70710677]
     """
 
-    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-        constant = jnp.asarray(math.sqrt(scale / _fan(shape, mode)), dtype)
-        signs = jax.random.bernoulli(key, 0.5, _flat(shape)).reshape(shape)
-        return jnp.where(signs, constant, -constant)
+    scale: float
+    mode: Mode = "fan_in"
 
-    return init
+    def __call__(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        """Draw a kernel of that shape and dtype."""
+        return self.signs(key, shape).astype(dtype) * self.constant(shape).astype(dtype)
+
+    def signs(self, key: jax.Array, shape: Sequence[int]) -> jax.Array:
+        """Draw the signs of a kernel: int8, -1 or 1."""
+        positive = jax.random.bernoulli(key, 0.5, _flat(shape)).reshape(shape)
+        return jnp.where(positive, jnp.int8(1), jnp.int8(-1))
+
+    def constant(self, shape: Sequence[int]) -> jax.Array:
+        """The size of every weight of a kernel of that shape, a float32 scalar."""
+        return jnp.float32(math.sqrt(self.scale / _fan(shape, self.mode)))
 
 
 def uniform(scale: float, mode: Mode = "fan_in") -> Initializer:
@@ -88,22 +98,22 @@ def _flat(shape: Sequence[int]) -> tuple[int, int]:
 
 def he_constant() -> Initializer:
     """Signed constant with `c = sqrt(2 / fan_in)`."""
-    return signed_constant(2.0)
+    return SignedConstant(2.0)
 
 
 def xavier_constant() -> Initializer:
     """Signed constant with `c = sqrt(2 / (fan_in + fan_out))`."""
-    return signed_constant(1.0, "fan_avg")
+    return SignedConstant(1.0, "fan_avg")
 
 
 def elus(factor: float = 1.5) -> Initializer:
     """ELUS, the paper's own: the He signed constant with its variance scaled for ELU networks.
 
     Args:
-      factor: on He's variance; 1.5 gives `c = sqrt(3 / fan_in)` (an older script of the paper's
-        authors used 3, and 1.3 for ResNet56).
+      factor: On He's variance; 1.5 gives `c = sqrt(3 / fan_in)`. The paper's authors also used 1.3
+        for some of the deep ResNets and, in an older script, 3.
     """
-    return signed_constant(2.0 * factor)
+    return SignedConstant(2.0 * factor)
 
 
 def he_uniform(factor: float = 1.0) -> Initializer:
@@ -121,52 +131,43 @@ def xavier_uniform() -> Initializer:
     return uniform(1.0, "fan_avg")
 
 
-def _kernels(elus_factor: float, elu_factor: float) -> dict[str, Callable[[], Initializer]]:
-    return {
-        "elus": functools.partial(elus, elus_factor),
-        "he_constant": he_constant,
-        "xavier_constant": xavier_constant,
-        "he_uniform": he_uniform,
-        "elu": functools.partial(elu, elu_factor),
-    }
-
-
-def _scores(elus_factor: float) -> dict[str, Callable[[], Initializer]]:
-    return {
-        "xavier_uniform": xavier_uniform,
-        "he_uniform": he_uniform,
-        "elus_uniform": functools.partial(he_uniform, elus_factor),
-    }
-
-
 def kernel_initializer(name: str, *, elus_factor: float = 1.5, elu_factor: float = 0.75) -> Initializer:
-    """The kernel initialiser of that name (`config.init.kernel`).
+    """Look up a kernel initializer by its name (`config.init.kernel`).
 
     Args:
-      name: `elus`, `he_constant`, `xavier_constant`, `he_uniform` or `elu`.
-      elus_factor: the factor of `elus`.
-      elu_factor: the factor of `elu`.
+      name: `elus`, `he_constant`, `xavier_constant`, `he_uniform`, `xavier_uniform` or `elu`.
+      elus_factor: The factor of `elus`.
+      elu_factor: The factor of `elu`.
 
     Raises:
-      InputError: the name is unknown.
+      InputError: The name is unknown.
     """
-    table = _kernels(elus_factor, elu_factor)
-    if name not in table:
-        raise errors.unknown("kernel initialiser", name, table)
-    return table[name]()
+    kernels = {
+        "elus": elus(elus_factor),
+        "he_constant": he_constant(),
+        "xavier_constant": xavier_constant(),
+        "he_uniform": he_uniform(),
+        "xavier_uniform": xavier_uniform(),
+        "elu": elu(elu_factor),
+    }
+    return errors.choose("kernel initializer", name, kernels)
 
 
 def score_initializer(name: str, *, elus_factor: float = 1.5) -> Initializer:
-    """The score initialiser of that name (`config.init.score`).
+    """Look up a score initializer by its name (`config.init.score`).
 
     Args:
-      name: `xavier_uniform`, `he_uniform` or `elus_uniform` (uniform with the variance of ELUS).
-      elus_factor: the factor of `elus_uniform`.
+      name: `xavier_uniform`, `he_uniform`, `elus_uniform` (uniform with the variance of ELUS) or `elu`
+        (within `±sqrt(4.5 / fan_in)`, whatever the factors of kernels).
+      elus_factor: The factor of `elus_uniform`.
 
     Raises:
-      InputError: the name is unknown.
+      InputError: The name is unknown.
     """
-    table = _scores(elus_factor)
-    if name not in table:
-        raise errors.unknown("score initialiser", name, table)
-    return table[name]()
+    scores = {
+        "xavier_uniform": xavier_uniform(),
+        "he_uniform": he_uniform(),
+        "elus_uniform": he_uniform(elus_factor),
+        "elu": elu(),
+    }
+    return errors.choose("score initializer", name, scores)

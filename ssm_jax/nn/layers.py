@@ -1,9 +1,9 @@
 """Flax NNX layers whose kernels are random and frozen and whose scores are trained.
 
-Three variable types tell apart what a layer holds, so that one
-`nnx.split(model, nnx.Param, Frozen, ...)` gives what is trained (`Score`), what is frozen (`Kernel`,
-`Threshold`) and the rest (statistics). The same layer with `Masking(rule=None)` is its dense
-baseline: the kernel becomes an ordinary `nnx.Param` and there are no scores.
+Variable types tell apart what a layer holds, so that `split` gives what is trained (`Score`), what is
+frozen (`Kernel`, or `Signs` and `Constant`) and the rest (`RuleState`, statistics). The same layer with
+`Masking(rule=None)` is its dense baseline: the kernel is an ordinary `nnx.Param` and there are no scores.
+`apply_masks` turns a masked network into the dense one that it amounts to.
 """
 
 from __future__ import annotations
@@ -31,12 +31,20 @@ class Kernel(Frozen):
     """A frozen random kernel, float32, shape `(..., I, O)`."""
 
 
-class Threshold(Frozen):
-    """The fixed threshold of a layer's scores, a float32 scalar."""
+class Signs(Frozen):
+    """The signs of a frozen kernel of signed constants, int8, shape `(..., I, O)`."""
+
+
+class Constant(Frozen):
+    """The size of every weight of a kernel of signed constants, a float32 scalar."""
 
 
 class Score(nnx.Param):
     """The trainable scores of a layer, float32, in the shape of its kernel."""
+
+
+class RuleState(nnx.Variable):
+    """What a layer's mask rule keeps beside the scores, for example a threshold."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,83 +52,128 @@ class Masking:
     """How a layer's kernel is drawn and masked; one object serves a whole network.
 
     Attributes:
-      rule: a name of `ssm_jax.masks.RULES`, or None for a dense layer whose kernel is trained.
-      threshold: share of the largest initial score below which a weight is hidden, in [0, 1].
-      kernel_init: initialiser of the kernel; the paper's ELUS by default.
-      score_init: initialiser of the scores.
-      dtype: compute dtype of the effective kernel and of the layer's output, float32 or bfloat16;
-        kernels and scores are always kept in float32.
+      rule: A mask rule, the name of one in `ssm_jax.masks.RULES`, or None for a dense layer whose kernel is
+        trained.
+      kernel_init: Initializer of the kernel; the paper's ELUS by default.
+      score_init: Initializer of the scores.
+      dtype: Compute dtype of the effective kernel and of the layer's output, float32 or bfloat16; kernels and
+        scores are always kept in float32.
 
     Raises:
-      InputError: the rule is unknown or the threshold lies outside [0, 1].
+      InputError: There is no rule of that name.
     """
 
-    rule: str | None = "signed"
-    threshold: float = 0.4
+    rule: masks.Rule | str | None = masks.Signed()
     kernel_init: initializers.Initializer = initializers.elus()
     score_init: initializers.Initializer = initializers.xavier_uniform()
     dtype: Any = jnp.float32
 
     def __post_init__(self) -> None:
-        if self.rule is not None:
-            masks.rule(self.rule)
-        if not 0.0 <= self.threshold <= 1.0:
-            raise errors.InputError(f"threshold {self.threshold} is not in [0, 1]")
+        if isinstance(self.rule, str):
+            object.__setattr__(self, "rule", masks.by_name(self.rule))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def _draw(
     masking: Masking, kernel_key: jax.Array, score_key: jax.Array, shape: tuple[int, ...]
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Kernel, scores and threshold; compiled once for all layers of a shape."""
+) -> tuple[jax.Array, jax.Array, masks.State]:
+    """Draw kernel (or signs), scores and the rule's state; compiled once for all layers of a shape."""
     scores = masking.score_init(score_key, shape, jnp.float32)
-    threshold = masks.fixed_threshold(scores, masking.threshold)
-    return masking.kernel_init(kernel_key, shape, jnp.float32), scores, threshold
+    if masking.rule is None:
+        return masking.kernel_init(kernel_key, shape, jnp.float32), scores, {}
+    assert not isinstance(masking.rule, str)
+    if isinstance(masking.kernel_init, initializers.SignedConstant):
+        kernel = masking.kernel_init.signs(kernel_key, shape)
+    else:
+        kernel = masking.kernel_init(kernel_key, shape, jnp.float32)
+    return kernel, scores, masking.rule.init(scores)
 
 
 class Masked(nnx.Module):
     """A frozen kernel under a mask of trainable scores: the common part of `Dense` and `Conv`.
 
     Args:
-      shape: of the kernel, `(..., I, O)`.
-      masking: how the kernel is drawn and masked.
-      rngs: streams `params` (kernel) and `scores`.
+      shape: The kernel's shape, `(..., I, O)`.
+      masking: How the kernel is drawn and masked.
+      rngs: The streams `params` (kernel) and `scores`.
 
     Raises:
-      InputError: the kernel has no weights, or 2^31 and more.
+      InputError: The kernel has no weights, or 2^31 and more.
     """
 
     def __init__(self, shape: Sequence[int], *, masking: Masking, rngs: nnx.Rngs) -> None:
         weights = math.prod(shape)
         if not 0 < weights < 2**31:  # they are counted in int32
-            raise errors.InputError(
-                f"a kernel of shape {tuple(shape)} has {weights:,} weights; allowed is 1 to 2,147,483,647"
-            )
+            raise errors.out_of_range(f"the number of weights of {tuple(shape)}", weights, "1 to 2147483647")
+        assert not isinstance(masking.rule, str)  # a name has become the rule
         self.rule = masking.rule
         self.dtype = masking.dtype
-        kernel, scores, threshold = _draw(masking, rngs.params(), rngs.scores(), tuple(shape))
-        self.kernel: nnx.Variable[jax.Array] = (nnx.Param if masking.rule is None else Kernel)(kernel)
+        kernel, scores, state = _draw(masking, rngs.params(), rngs.scores(), tuple(shape))
         if masking.rule is None:
+            self.kernel: nnx.Variable[jax.Array] = nnx.Param(kernel)
             return
+        if isinstance(masking.kernel_init, initializers.SignedConstant):
+            self.signs = Signs(kernel)
+            self.constant = Constant(masking.kernel_init.constant(shape))
+        else:
+            self.kernel = Kernel(kernel)
         self.scores = Score(scores)
-        self.threshold = Threshold(threshold)
+        self.rule_state = nnx.Dict({name: RuleState(value) for name, value in state.items()})
 
-    def mask(self) -> jax.Array:
-        """The mask, float32, in the kernel's shape: -1 (invert), 0 (hide) or 1 (keep).
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The kernel's shape, `(..., I, O)`."""
+        return tuple((self.signs if hasattr(self, "signs") else self.kernel).shape)
+
+    def random_kernel(self) -> jax.Array:
+        """The kernel without its mask, float32: as it was drawn, or of a dense layer as it is trained."""
+        if hasattr(self, "signs"):
+            return self.signs[...].astype(jnp.float32) * self.constant[...]
+        return self.kernel[...]
+
+    def mask(self, key: jax.Array | None = None) -> jax.Array:
+        """The mask in the kernel's shape, float32: of the signed rule -1 (invert), 0 (hide) or 1 (keep).
 
         A dense layer keeps everything.
+
+        Args:
+          key: A key of this layer and step, for rules that draw at random in training; None in evaluation.
         """
         if self.rule is None:
-            return jnp.ones_like(self.kernel[...])
-        return masks.rule(self.rule)(self.scores[...], self.threshold[...])
+            return jnp.ones(self.shape, jnp.float32)
+        return self.rule.mask(self.scores[...], self._state(), key)
 
-    def effective_kernel(self) -> jax.Array:
-        """The kernel that the layer applies, `kernel * mask`, in the compute dtype."""
+    def effective_kernel(self, key: jax.Array | None = None) -> jax.Array:
+        """The kernel that the layer applies, in the compute dtype.
+
+        Args:
+          key: See `mask`.
+        """
         with jax.named_scope("mask"):
-            kernel = self.kernel[...]
+            kernel = self.random_kernel()
             if self.rule is not None:
-                kernel = kernel * self.mask()
+                kernel = self.rule.kernel(kernel, self.mask(key), self._state())
             return kernel.astype(self.dtype)
+
+    def count(self) -> masks.Counts:
+        """How many weights the layer inverts, hides and keeps in evaluation."""
+        return masks.count(self.mask()) if self.rule is None else self.rule.count(self.mask())
+
+    def apply_mask(self, key: jax.Array | None = None) -> None:
+        """Become the dense layer that this one amounts to: its kernel is the effective one.
+
+        Args:
+          key: See `mask`.
+        """
+        kernel = self.effective_kernel(key)
+        for name in ("signs", "constant", "kernel", "scores", "rule_state"):
+            if hasattr(self, name):
+                delattr(self, name)
+        self.rule = None
+        self.kernel = nnx.Param(kernel)
+
+    def _state(self) -> masks.State:
+        return {name: value[...] for name, value in self.rule_state.items()}
 
 
 class Dense(Masked):
@@ -224,3 +277,17 @@ def masked_layers(model: nnx.Module) -> Iterator[tuple[str, Masked]]:
     for path, module in nnx.iter_graph(model):
         if isinstance(module, Masked):
             yield "/".join(str(part) for part in path), module
+
+
+def apply_masks(model: nnx.Module, key: jax.Array | None = None) -> None:
+    """Turn a masked network into the dense one that it amounts to.
+
+    Every layer of ours gets its effective kernel, in the compute dtype, as an `nnx.Param`; scores and random
+    kernels go. The network computes what it computed before.
+
+    Args:
+      model: Any NNX module; changed in place.
+      key: A key of the step, for rules that draw at random in training; None in evaluation.
+    """
+    for place, (_, layer) in enumerate(list(masked_layers(model))):
+        layer.apply_mask(None if key is None else jax.random.fold_in(key, place))

@@ -1,4 +1,4 @@
-"""The paper's networks: FCN, Conv2 to Conv8 and ResNet20, 56 and 110 (Section 4 and Table 1).
+"""The paper's networks: FCN, Conv2 to Conv8 and ResNet20, 56 and 110 (Koster et al., ICLR 2022).
 
 No layer has a bias, the activation is ELU, convolutions are SAME-padded. `build` makes a network by
 its name, masked or dense, for any image shape and number of classes.
@@ -32,10 +32,10 @@ class FullyConnected(nnx.Module):
 
     Args:
       image_shape: `(H, W, C)`.
-      classes: number of classes.
-      width: multiplies the hidden layers' units.
-      masking: how kernels are drawn and masked.
-      rngs: streams `params` and `scores`.
+      classes: The number of classes.
+      width: Factor of the hidden layers' units.
+      masking: How kernels are drawn and masked.
+      rngs: The streams `params` and `scores`.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class Convolutional(nnx.Module):
 
     Args:
       image_shape: `(H, W, C)`; an odd edge is dropped by the pool.
-      classes: number of classes.
-      width: multiplies filters and hidden units.
-      depth: number of convolutions, 2, 4, 6 or 8.
-      masking: how kernels are drawn and masked.
-      rngs: streams `params` and `scores`.
+      classes: The number of classes.
+      width: Factor of filters and hidden units.
+      depth: The number of convolutions, 2, 4, 6 or 8.
+      masking: How kernels are drawn and masked.
+      rngs: The streams `params` and `scores`.
 
     Raises:
-      InputError: the image is too small for that many pools.
+      InputError: The image is too small for that many pools.
     """
 
     def __init__(
@@ -94,9 +94,11 @@ class Convolutional(nnx.Module):
     def __call__(self, images: jax.Array) -> jax.Array:
         """Logits `[B, classes]` of images `[B, H, W, C]`."""
         for i, conv in enumerate(self.convs):
-            images = nnx.elu(conv(images))
+            images = conv(images)
             if i % 2:
                 images = max_pool(images, 2, 2)
+            # After the pool, where a quarter is left: ELU is monotone, so the maximum is the same.
+            images = nnx.elu(images)
         return _head(self.denses, images)
 
 
@@ -111,75 +113,57 @@ def _head(denses: Sequence[Dense], images: jax.Array) -> jax.Array:
     return denses[-1](hidden)
 
 
-class Affine(nnx.Module):
-    """Trained scale and offset per channel, without statistics.
-
-    What a batch normalisation amounts to whose moving statistics never update, as in the stem of the
-    ResNet20 that the paper's authors released.
-
-    Args:
-      features: C.
-    """
-
-    def __init__(self, features: int) -> None:
-        self.scale = nnx.Param(jnp.ones((features,)))
-        self.offset = nnx.Param(jnp.zeros((features,)))
-
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Apply to `[..., C]`."""
-        scale, offset = (
-            values[...].astype(inputs.dtype).reshape((1,) * (inputs.ndim - 1) + (-1,))
-            for values in (self.scale, self.offset)
-        )
-        return inputs * scale + offset
+Normalization = Callable[[int], Callable[[jax.Array], jax.Array]]
 
 
-Normalization = Callable[[int], nnx.Module | None]
-
-NORMALIZATIONS = ("none", "paper", "batch", "batch_affine")
-
-
-def _normalizations(name: str, stem_learns: bool, masking: Masking, rngs: nnx.Rngs) -> tuple[Any, Any]:
-    # Of the stem and of the blocks, each a function of the number of channels.
-    def batch(features: int) -> nnx.BatchNorm:
-        affine = name == "batch_affine"
-        return nnx.BatchNorm(
-            features,
-            momentum=0.9,
-            use_scale=affine,
-            use_bias=affine,
-            axis_name=BATCH_AXIS,
-            dtype=masking.dtype,
-            rngs=rngs,
-        )
-
-    def none(features: int) -> None:
-        return None
-
-    if name == "paper":
-        return (Affine if stem_learns else none), none
-    return (none, none) if name == "none" else (batch, batch)
+def _identity(inputs: jax.Array) -> jax.Array:
+    return inputs
 
 
-def _normalized(normalization: nnx.Module | None, inputs: jax.Array) -> jax.Array:
-    return inputs if normalization is None else normalization(inputs)
+def _none(features: int, **_: Any) -> Callable[[jax.Array], jax.Array]:
+    return _identity
+
+
+def _batch(features: int, *, affine: bool, dtype: Any, rngs: nnx.Rngs) -> nnx.BatchNorm:
+    return nnx.BatchNorm(
+        features,
+        momentum=0.99,  # the authors' constants
+        epsilon=1e-3,
+        use_scale=affine,
+        use_bias=affine,
+        axis_name=BATCH_AXIS,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+_affine = functools.partial(_batch, affine=True)
+_plain = functools.partial(_batch, affine=False)
+
+# Of the stem and of the blocks.
+NORMALIZATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "none": (_none, _none),
+    "paper": (_affine, _none),
+    "batch": (_plain, _plain),
+    "batch_affine": (_affine, _affine),
+}
 
 
 class Block(nnx.Module):
-    """A residual block of two convolutions.
+    """A residual block: `elu(f(x) + shortcut(x))`.
 
-    The first block of a stage has a 1x1 first convolution and a 1x1 projection shortcut, both with
-    the stage's stride; the others have two 3x3 convolutions and the identity shortcut. ELU follows
-    each of the two convolutions and the sum.
+    With a projection the first convolution and the shortcut are 1x1, both with the stride, and ELU
+    follows each of the two convolutions. Otherwise both convolutions are 3x3, the shortcut is the
+    identity, and there is no ELU between the second convolution and the sum.
 
     Args:
-      in_features: channels of the input.
-      features: channels of the output.
-      stride: of the first convolution and of the projection.
-      first: whether this is the first block of its stage.
-      normalization: makes the normalisation of that many channels.
-      masking: how kernels are drawn and masked.
-      rngs: streams `params` and `scores`.
+      in_features: Channels of the input.
+      features: Channels of the output; those of the input unless there is a projection.
+      stride: Stride of the first convolution and of the projection; 1 unless there is a projection.
+      projected: Whether the shortcut is a projection.
+      normalization: Makes the normalization of that many channels, which follows a convolution.
+      masking: How kernels are drawn and masked.
+      rngs: The streams `params` and `scores`.
     """
 
     def __init__(
@@ -187,26 +171,27 @@ class Block(nnx.Module):
         in_features: int,
         features: int,
         stride: int,
-        first: bool,
+        projected: bool,
         *,
         normalization: Normalization,
         masking: Masking,
         rngs: nnx.Rngs,
     ) -> None:
         conv = functools.partial(Conv, masking=masking, rngs=rngs)
-        self.conv1 = conv(in_features, features, 1 if first else 3, stride)
-        self.norm1 = nnx.data(normalization(features))
+        self.conv1 = conv(in_features, features, 1 if projected else 3, stride)
+        self.norm1 = normalization(features)
         self.conv2 = conv(features, features)
-        self.norm2 = nnx.data(normalization(features))
-        self.projection = nnx.data(conv(in_features, features, 1, stride) if first else None)
-        self.projection_norm = nnx.data(normalization(features) if first else None)
+        self.norm2 = normalization(features)
+        self.projection = nnx.data(conv(in_features, features, 1, stride) if projected else None)
+        self.projection_norm = normalization(features) if projected else _identity
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Apply to `[B, H, W, I]`."""
-        hidden = nnx.elu(_normalized(self.norm1, self.conv1(inputs)))
-        hidden = nnx.elu(_normalized(self.norm2, self.conv2(hidden)))
+        hidden = nnx.elu(self.norm1(self.conv1(inputs)))
+        hidden = self.norm2(self.conv2(hidden))
         if self.projection is not None:
-            inputs = _normalized(self.projection_norm, self.projection(inputs))
+            hidden = nnx.elu(hidden)
+            inputs = self.projection_norm(self.projection(inputs))
         return nnx.elu(hidden + inputs)
 
 
@@ -215,15 +200,17 @@ class ResNet(nnx.Module):
 
     Args:
       image_shape: `(H, W, C)`.
-      classes: number of classes.
-      width: multiplies the 16, 32 and 64 filters of the stages.
-      blocks: per stage, 3, 9 or 18.
-      normalization: one of `NORMALIZATIONS`. `paper`, as the authors released it: their batch
-        normalisations never update and so act as the identity, and only the stem of ResNet20 learns
-        scale and offset; `batch`: batch normalisation without scale and offset, so that scores stay
-        the only trained parameters; `batch_affine`: with both; `none`.
-      masking: how kernels are drawn and masked.
-      rngs: streams `params` and `scores`.
+      classes: The number of classes.
+      width: Factor of the 16, 32 and 64 filters of the stages.
+      blocks: Blocks per stage, 3, 9 or 18.
+      projections: Places in a stage of the blocks with a projection, the first (0) among them. In
+        stages 2 and 3 each of them halves the image.
+      normalization: A key of `NORMALIZATIONS`. `paper`, as the authors released their masked networks:
+        the stem of ResNet20 has batch normalization with scale and offset, nothing else is normalized;
+        `batch`: batch normalization everywhere without scale and offset, so that scores stay the only
+        trained parameters; `batch_affine`: with both; `none`.
+      masking: How kernels are drawn and masked.
+      rngs: The streams `params` and `scores`.
     """
 
     def __init__(
@@ -233,21 +220,25 @@ class ResNet(nnx.Module):
         width: float,
         *,
         blocks: int,
+        projections: Sequence[int] = (0,),
         normalization: str,
         masking: Masking,
         rngs: nnx.Rngs,
     ) -> None:
-        stem, inner = _normalizations(normalization, blocks == 3, masking, rngs)
+        stem, inner = NORMALIZATIONS[normalization]
+        if normalization == "paper" and blocks > 3:
+            stem = _none
+        norm = functools.partial(inner, dtype=masking.dtype, rngs=rngs)
         filters = _widened((16, 32, 64), width)
         self.stem = Conv(image_shape[-1], filters[0], masking=masking, rngs=rngs)
-        self.stem_norm = nnx.data(stem(filters[0]))
+        self.stem_norm = stem(filters[0], dtype=masking.dtype, rngs=rngs)
         self.blocks = nnx.List(
             Block(
                 filters[max(stage - (block == 0), 0)],
                 filters[stage],
-                2 if stage > 0 and block == 0 else 1,
-                block == 0,
-                normalization=inner,
+                2 if stage > 0 and block in projections else 1,
+                block in projections,
+                normalization=norm,
                 masking=masking,
                 rngs=rngs,
             )
@@ -258,7 +249,7 @@ class ResNet(nnx.Module):
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Logits `[B, classes]` of images `[B, H, W, C]`."""
-        hidden = nnx.elu(_normalized(self.stem_norm, self.stem(images)))
+        hidden = nnx.elu(self.stem_norm(self.stem(images)))
         # SAME padding: activations are finite, so the lowest finite value never wins a window.
         lowest = jnp.finfo(hidden.dtype).min
         hidden = max_pool(jnp.pad(hidden, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=lowest), 3, 1)
@@ -275,30 +266,30 @@ NETWORKS: dict[str, Callable[..., nnx.Module]] = {
     "conv8": functools.partial(Convolutional, depth=8),
     "resnet20": functools.partial(ResNet, blocks=3),
     "resnet56": functools.partial(ResNet, blocks=9),
-    "resnet110": functools.partial(ResNet, blocks=18),
+    # As the authors masked it; their dense baseline is the plain one.
+    "resnet110": functools.partial(ResNet, blocks=18, projections=(0, 9)),
+    "resnet110_plain": functools.partial(ResNet, blocks=18),
 }
 
 
 def check(name: str, width: float, normalization: str) -> None:
-    """Find out whether there is such a network, before there are images for it.
+    """Check that there is such a network, before there are images for it.
 
     Args:
-      name: a key of `NETWORKS`.
-      width: multiplies every hidden layer's filters or units, positive.
-      normalization: one of `NORMALIZATIONS`; `none` for a network that is no ResNet.
+      name: A key of `NETWORKS`.
+      width: Factor of every hidden layer's filters or units, positive.
+      normalization: A key of `NORMALIZATIONS`; `none` for a network that is no ResNet.
 
     Raises:
-      InputError: a name is unknown, the width is not positive, or the network has no normalisation.
+      InputError: A name is unknown, the width is not positive, or the network has no normalization.
     """
-    if name not in NETWORKS:
-        raise errors.unknown("network", name, NETWORKS)
-    if normalization not in NORMALIZATIONS:
-        raise errors.unknown("normalization", normalization, NORMALIZATIONS)
+    errors.choose("network", name, NETWORKS)
+    errors.choose("normalization", normalization, NORMALIZATIONS)
     if not width > 0:
-        raise errors.InputError(f"width {width} is not positive")
+        raise errors.out_of_range("width", width, "above 0")
     if normalization != "none" and not name.startswith("resnet"):
         raise errors.InputError(
-            f"{name} has no normalisation: model.normalization is {normalization!r}, allowed is 'none'"
+            f"{name} has no normalization: model.normalization is {normalization!r}, allowed is 'none'"
         )
 
 
@@ -315,25 +306,25 @@ def build(
     """Build a network of the paper by its name.
 
     Args:
-      name: a key of `NETWORKS`.
+      name: A key of `NETWORKS`.
       image_shape: `(H, W, C)`.
-      classes: number of classes.
-      width: multiplies every hidden layer's filters or units, positive.
-      normalization: of ResNets, see `ResNet`; `none` for the others.
-      masking: how kernels are drawn and masked; `Masking(rule=None)` builds the dense baseline.
-      rngs: streams `params` and `scores`; a stream `default` serves for both.
+      classes: The number of classes.
+      width: Factor of every hidden layer's filters or units, positive.
+      normalization: Normalization of a ResNet, see `ResNet`; `none` for the others.
+      masking: How kernels are drawn and masked; `Masking(rule=None)` builds the dense baseline.
+      rngs: The streams `params` and `scores`; a stream `default` serves for both.
 
     Returns:
       A module that maps images `[B, H, W, C]` to logits `[B, classes]`.
 
     Raises:
-      InputError: an unknown name, a width that is not positive, an image that is too small, or a
-        normalisation that the network does not have.
+      InputError: An unknown name, a width that is not positive, an image that is too small, or a
+        normalization that the network does not have.
 
     Examples:
       >>> from flax import nnx
       >>> network = build("fcn", (28, 28, 1), 10, rngs=nnx.Rngs(0))
-      >>> network.denses[0].kernel.shape
+      >>> network.denses[0].shape
       (784, 300)
     """
     check(name, width, normalization)

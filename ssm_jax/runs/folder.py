@@ -7,8 +7,8 @@ import dataclasses
 import fcntl
 import os
 import pathlib
-from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, ClassVar
 
 from ml_collections import ConfigDict
 
@@ -102,12 +102,12 @@ class RunFolder:
         """The file that holds the run's `Summary` once it is finished."""
         return self.path / "summary.json"
 
-    def checkpoints(self, group: range, which: Literal["latest", "best"]) -> pathlib.Path:
+    def checkpoints(self, group: Sequence[int], which: str) -> pathlib.Path:
         """Return the folder of a group's checkpoints.
 
         Args:
           group: The seeds of the group.
-          which: Which of its states.
+          which: Which of its states, `latest` or `best`.
         """
         return self.path / "checkpoints" / str(group[0]) / which
 

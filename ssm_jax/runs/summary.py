@@ -104,8 +104,8 @@ class Summary:
       hidden_layers: Networks in which a layer's mask hides every weight.
       test_accuracy: In %, of the last step.
       remaining_weights: Share in [0, 1], of the last step.
-      epochs: Epochs of training.
-      steps: Steps of training of one network.
+      epochs: Epochs of training, where no schedule ended it before.
+      steps: Steps of training of one network, the most of all groups.
       train_seconds: Seconds in training steps, of all networks.
       compile_seconds: Seconds in initializing, tracing and compiling.
       images_per_second: Training images per second of `train_seconds`.

@@ -7,39 +7,103 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
-import time
-from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from ml_collections import ConfigDict
 
 from ssm_jax import errors
 from ssm_jax.runs.checkpoint import Checkpoints
+from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.metrics import Metrics
 from ssm_jax.runs.progress import Progress
-from ssm_jax.training import hosts, preemption
+from ssm_jax.training import hosts, optimizer, preemption
+from ssm_jax.training.clock import Clock
 from ssm_jax.training.programs import Programs
-from ssm_jax.training.step import FAILURES, Data
+from ssm_jax.training.reports import Evaluation, Reports, evaluate
+from ssm_jax.training.step import FAILURES, Data, State
 
 PROFILED_STEPS = 10
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Networks that are trained at the same time, S of them, and what their training needs.
+
+    Attributes:
+      config: The run's config.
+      workdir: The run's folder; the group's checkpoints are in `checkpoints/<first seed>/`.
+      seeds: The networks' seeds.
+      programs: Programs for S networks.
+      data: The splits `train`, `test` and perhaps `validation`, on the devices.
+      sizes: The sizes of the evaluated splits, without their padding.
+      metrics: The run's metrics.
+      stop: The request to stop.
+      scan: Whether several steps may run in one call of a program.
+    """
+
+    config: ConfigDict
+    workdir: pathlib.Path
+    seeds: Sequence[int]
+    programs: Programs
+    data: dict[str, Data]
+    sizes: dict[str, int]
+    metrics: Metrics
+    stop: preemption.StopRequest
+    scan: bool
+
+    @property
+    def label(self) -> str:
+        """The group's name in messages."""
+        first, last = self.seeds[0], self.seeds[-1]
+        return f"seeds {first}-{last}" if len(self.seeds) > 1 else f"seed {first}"
+
+    @property
+    def total(self) -> int:
+        """Steps to take in all."""
+        return self.config.training.epochs * self.programs.task.steps_per_epoch
+
+    def evaluate(self, state: State, frozen: nnx.State, step: int) -> Evaluation:
+        """Evaluate the networks on every split but the training set."""
+        splits = {name: split for name, split in self.data.items() if name != "train"}
+        batches = 0 if self.scan else 1
+        return evaluate(self.programs, state, frozen, splits, self.sizes, step, batches)
+
+    def failures(self, state: State) -> list[dict[str, Any]]:
+        """Of every network that stopped on a non-finite number: `seed`, `step` and `metric`."""
+        failures = self.programs.layout.gather(state.failure)
+        return [
+            {"seed": seed, "step": int(step), "metric": FAILURES[metric]}
+            for seed, (step, metric) in zip(self.seeds, failures, strict=True)
+            if step >= 0
+        ]
+
+    def is_over(self, state: State, failed: Sequence[dict[str, Any]]) -> bool:
+        """Whether every network has failed or has been stopped by its schedule."""
+        stopped = optimizer.stopped(state.optimizer)
+        if not stopped.ndim:
+            return len(failed) == len(self.seeds)
+        final = self.programs.layout.gather(stopped)
+        lost = {failure["seed"] for failure in failed}
+        return all(seed in lost or end for seed, end in zip(self.seeds, final, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
 class Result:
     """What a trained group says of its networks, S of them.
 
     Attributes:
-      seeds: of the networks.
-      steps: taken; fewer than asked for where every network failed.
-      test_accuracy: in %, float `[S]`, of the last step.
-      remaining_weights: share in [0, 1], float `[S]`, of the last step.
-      counts: by the path of a masked layer, the numbers of -1, 0 and +1, int `[S, 3]`.
-      failed: of every network that stopped on a non-finite number: `seed`, `step` and `metric`.
-      train_seconds: in training steps, over all the processes that took part one after another.
-      compile_seconds: in tracing and compiling, likewise.
+      seeds: The networks' seeds.
+      steps: Steps taken; fewer than asked for where every network failed or stopped.
+      test_accuracy: In %, float `[S]`, of the last step.
+      remaining_weights: A share in [0, 1], float `[S]`, of the last step.
+      counts: By the path of a masked layer, the numbers of -1, 0 and +1, `[S, 3]`.
+      failed: Of every network that stopped on a non-finite number: `seed`, `step` and `metric`.
+      train_seconds: Time in training steps, over all the processes that took part one after another.
+      compile_seconds: Time in tracing and compiling, likewise.
     """
 
     seeds: list[int]
@@ -52,259 +116,186 @@ class Result:
     compile_seconds: float
 
 
-class Group:
-    """A group of networks and where its checkpoints lie; a context manager that closes them.
+def train_group(group: Group) -> Result:
+    """Train a group of networks to the end; continue from its latest checkpoint, if it has one.
 
     Args:
-      config: of the run.
-      workdir: of the run; the checkpoints are in `checkpoints/<first seed>/`.
-      seeds: of the networks, S of them.
-      programs: for S networks.
-      data: splits `train`, `test` and perhaps `validation`, on the devices.
-      sizes: of the evaluated splits, without their padding.
-      metrics: of the run.
-      asked: set when the process is asked to stop.
-      loops: whether several steps may run inside a loop of the program.
+      group: The networks and what their training needs.
+
+    Raises:
+      RunError: The only network of the run became non-finite, or a checkpoint can't be written.
+      Preempted: The process was asked to stop; the state is saved.
     """
+    config, programs, total = group.config, group.programs, group.total
+    with _checkpoints(group) as (latest, best):
+        # 1. The state to go on from, and how far it is.
+        clock = Clock(programs)
+        state, frozen, step, best_accuracy = _resume(group, latest, best, clock)
 
-    def __init__(
-        self,
-        *,
-        config: ConfigDict,
-        workdir: pathlib.Path,
-        seeds: Sequence[int],
-        programs: Programs,
-        data: dict[str, Data],
-        sizes: dict[str, int],
-        metrics: Metrics,
-        asked: preemption.StopRequest,
-        loops: bool,
-    ) -> None:
-        self._config = config
-        self._workdir = workdir
-        self._seeds = seeds
-        self._programs = programs
-        self._data = data
-        self._sizes = sizes
-        self._metrics = metrics
-        self._asked = asked
-        self._loops = loops
-        self._label = f"seeds {seeds[0]}-{seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
-        self._total = config.training.epochs * programs.task.steps_per_epoch
-        folder = workdir / "checkpoints" / str(seeds[0])
-        self._latest = Checkpoints(folder / "latest")
-        self._best = Checkpoints(folder / "best")
-        self._best_accuracy = -1.0
-        self._train_seconds = 0.0
-        self._reported = 0, 0.0  # step and training seconds of the last report
-        self._untold: Callable[[], None] | None = None  # what is still to be said of it
-        self._compile_seconds = -programs.compile_seconds  # what other groups compiled is theirs
-        self._primary = jax.process_index() == 0
-
-    def __enter__(self) -> Group:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # An error under way must not be hidden by one of a save.
-        with contextlib.suppress(errors.RunError) if error else contextlib.nullcontext():
-            self._latest.close()
-            self._best.close()
-
-    def train(self) -> Result:
-        """Train to the end.
-
-        Raises:
-          RunError: the only network of the run became non-finite, or a checkpoint can't be written.
-          Preempted: the process was asked to stop; the state is saved.
-        """
-        config, steps_per_epoch = self._config, self._programs.task.steps_per_epoch
-        step, total = self._begin(), self._total
-        begun = step
-        progress = Progress(config.training.epochs, self._label if config.seeds > 1 else "")
-        started = saved = time.monotonic()
-        compiled = self._programs.compile_seconds
-        self._reported = begun, self._train_seconds
-        order = None
-        for call, count in enumerate(self._calls(step)):
-            if order is None or step % steps_per_epoch == 0:
-                order = self._programs.order(self._state)
-            with self._profiled(call):
-                failed = self._steps(order, count)
-            step += count
-            epoch, rest = divmod(step, steps_per_epoch)
-            if len(failed) == len(self._seeds):
-                progress.done()
-                if config.seeds == 1:
-                    raise self._failure(failed[0])
+        # 2. Some steps at a time: take them, then report, save and stop where that is due.
+        progress = Progress(config.training.epochs, group.label if config.seeds > 1 else "")
+        reports = Reports(group.metrics, progress, group.seeds)
+        evaluation, failed = None, group.failures(state)
+        over = group.is_over(state, failed)
+        clock.begin(step)
+        for call, count in enumerate(_chunks(group, step)):
+            if over:
                 break
-            if not rest and (epoch % config.logging.epochs == 0 or step == total):
-                spent = time.monotonic() - started - (self._programs.compile_seconds - compiled)
-                left = spent * (total - step) / (step - begun)
-                self._report(progress, epoch, step, left)
-            due = time.monotonic() - saved >= config.checkpoint.seconds
-            stop, due = hosts.any_host(self._asked.is_set(), due)
-            if stop or due or step == total:
-                self._tell()
-                self._save(self._latest, step)
-                saved = time.monotonic()
-            if stop and step < total:
-                progress.done()
-                self._latest.wait()
-                by = self._asked.signum
+            with _profiled(group, call), clock.training():
+                state = programs.train(state, frozen, group.data["train"], count)
+                reports.write_pending()  # while the devices are at work
+                failed = group.failures(state)
+            step += count
+            epoch, rest = divmod(step, programs.task.steps_per_epoch)
+            if len(failed) == len(group.seeds):
+                if config.seeds == 1:
+                    reports.close()
+                    raise _failure(group, failed[0], latest)
+                break
+            over = group.is_over(state, failed) or step == total
+            if not rest and (epoch % config.logging.epochs == 0 or over):
+                evaluation = group.evaluate(state, frozen, step)
+                means = _report(group, reports, clock, state, evaluation, epoch, failed)
+                if config.checkpoint.best and means["validation_accuracy"] > best_accuracy:
+                    best_accuracy = means["validation_accuracy"]
+                    _save(group, best, state, frozen, step, clock, best_accuracy)
+            stop, due = hosts.any_host(group.stop.is_set(), clock.save_is_due(config.checkpoint.seconds))
+            if stop or due or over:
+                reports.write_pending()
+                _save(group, latest, state, frozen, step, clock, best_accuracy)
+                clock.saved()
+            if stop and not over:
+                reports.close()
+                latest.wait()
+                by = group.stop.signum
                 raise errors.Preempted(
-                    f"{self._label} stopped by {by.name} at step {step} of {total}, which is saved", by
+                    f"{group.label} stopped by {by.name} at step {step} of {total}, which is saved", by
                 )
-        progress.done()
-        return self._result(step)
+        reports.close()
 
-    def _begin(self) -> int:
-        """Take up the initial state or the latest checkpoint; returns its step."""
-        layout = self._programs.layout
-        self._state, self._frozen = self._programs.initialize(self._seeds)
-        step = self._latest.latest() or 0
-        if step:
-            tree, meta = self._latest.restore(layout.template(self._tree()))
-            self._state, self._frozen = (layout.place(tree[name]) for name in ("state", "frozen"))
-            self._train_seconds += meta["train_seconds"]
-            self._compile_seconds += meta["compile_seconds"]
-            if self._primary and step < self._total:
-                print(f"{self._label}: continuing from step {step}", flush=True)
-        if self._primary:
-            self._best.discard_after(step)
-        hosts.barrier("discarded")
-        if self._best.latest() is not None:
-            self._best_accuracy = self._best.meta()["validation_accuracy"]
-        if self._primary:
-            # Other groups' lines are theirs: those of earlier ones are final, later ones cut their own.
-            self._metrics.truncate(lambda line: line["seed"] not in self._seeds or line["step"] <= step)
-        return step
-
-    def _tree(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
-        return {"state": self._state, "frozen": self._frozen}
-
-    def _calls(self, step: int) -> Iterator[int]:
-        """Numbers of steps to take at a time, never past the end of an epoch."""
-        epoch = self._programs.task.steps_per_epoch
-        limit = self._config.training.steps_per_call or (epoch if self._loops else 1)
-        call = 0
-        while step < self._total:
-            count = min(limit, epoch - step % epoch)
-            if self._config.profile and call < 2:
-                count = min(count, PROFILED_STEPS)
-            yield count
-            step, call = step + count, call + 1
-
-    @contextlib.contextmanager
-    def _profiled(self, call: int) -> Iterator[None]:
-        # The first call compiles; the second shows what a step does.
-        if not (self._config.profile and self._primary and call == 1):
-            yield
-            return
-        with jax.profiler.trace(str(self._workdir / "profile"), create_perfetto_trace=True):
-            yield
-
-    def _steps(self, order: jax.Array, count: int) -> list[dict[str, Any]]:
-        """Take some steps and wait for them; returns the failed networks."""
-        compiled, start = self._programs.compile_seconds, time.monotonic()
-        self._state = self._programs.train(self._state, self._frozen, order, self._data["train"], count)
-        self._tell()  # while the devices are at work
-        failed = self._failed()
-        seconds = time.monotonic() - start
-        self._train_seconds += seconds - (self._programs.compile_seconds - compiled)
-        return failed
-
-    def _failed(self) -> list[dict[str, Any]]:
-        failures = self._programs.layout.gather(self._state.failure)
-        return [
-            {"seed": seed, "step": int(step), "metric": FAILURES[metric]}
-            for seed, (step, metric) in zip(self._seeds, failures, strict=True)
-            if step >= 0
-        ]
-
-    def _failure(self, failure: dict[str, Any]) -> errors.RunError:
-        """The error of a run whose only network failed."""
-        self._latest.wait()
-        saved = self._latest.latest()
-        kept = "no checkpoint had been saved" if saved is None else f"the checkpoint of step {saved} is kept"
-        return errors.RunError(
-            f"{failure['metric']} is not finite at step {failure['step']} (epoch "
-            f"{failure['step'] // self._programs.task.steps_per_epoch + 1}); {kept}"
-        )
-
-    def _evaluate(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Mean loss and accuracy in %, float `[S]` each, on a whole split."""
-        loss, correct = self._programs.evaluate(
-            self._state, self._frozen, self._data[split], 0 if self._loops else 1
-        )
-        return loss / self._sizes[split], 100 * correct / self._sizes[split]
-
-    def _remaining(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """The masks' counts per layer and the share of remaining weights, float `[S]`."""
-        counts = self._programs.mask_counts(self._state, self._frozen)
-        total = np.sum(list(counts.values()), 0)
-        return counts, 1 - total[:, 1] / total.sum(1)
-
-    def _report(self, progress: Progress, epoch: int, step: int, left: float) -> None:
-        """Evaluate, for the terminal, `metrics.jsonl`, TensorBoard (see `_tell`) and the best checkpoint."""
-        steps_per_epoch = self._programs.task.steps_per_epoch
-        totals = self._programs.layout.gather(self._state.totals)
-        values = {
-            "train_loss": totals["loss"].astype(np.float64) / steps_per_epoch,
-            "train_accuracy": 100 * totals["accuracy"].astype(np.float64) / steps_per_epoch,
-        }
-        for split in self._sizes:
-            if self._sizes[split]:
-                values[f"{split}_loss"], values[f"{split}_accuracy"] = self._evaluate(split)
-        values["remaining_weights"] = self._remaining()[1]
-        since, seconds = self._reported
-        self._reported = step, self._train_seconds
-        images = (step - since) * self._config.training.batch_size * len(self._seeds)
-        rate = images / (self._train_seconds - seconds)
-        failed = {failure["seed"] for failure in self._failed()}
-        alive = [i for i, seed in enumerate(self._seeds) if seed not in failed]
-        means = {name: float(np.mean(array[alive])) for name, array in values.items()}
-        now = time.time()
-
-        def tell() -> None:
-            self._metrics.write(
-                {"epoch": epoch, "step": step, "seed": self._seeds[i], "time": now}
-                | {name: float(array[i]) for name, array in values.items()}
-                for i in alive
-            )
-            progress.show(epoch, means | {"images_per_second": rate}, left)
-
-        self._untold = tell if self._primary else None
-        if self._config.checkpoint.best and means["validation_accuracy"] > self._best_accuracy:
-            self._best_accuracy = means["validation_accuracy"]
-            self._save(self._best, step)
-
-    def _tell(self) -> None:
-        """Write and print the last report, if that is still to be done."""
-        if self._untold is not None:
-            tell, self._untold = self._untold, None
-            tell()
-
-    def _save(self, checkpoints: Checkpoints, step: int) -> None:
-        meta = {
-            "seeds": list(self._seeds),
-            "train_seconds": self._train_seconds,
-            "compile_seconds": self._compile_seconds + self._programs.compile_seconds,
-            "validation_accuracy": self._best_accuracy,
-        }
-        checkpoints.save(step, self._programs.layout.gather(self._tree()), meta)
-
-    def _result(self, step: int) -> Result:
-        counts, remaining = self._remaining()
+        # 3. The result, of the last step.
+        if evaluation is None or evaluation.step != step:
+            evaluation = group.evaluate(state, frozen, step)
         return Result(
-            seeds=list(self._seeds),
+            seeds=list(group.seeds),
             steps=step,
-            test_accuracy=self._evaluate("test")[1],
-            remaining_weights=remaining,
-            counts=counts,
-            failed=self._failed(),
-            train_seconds=self._train_seconds,
-            compile_seconds=self._compile_seconds + self._programs.compile_seconds,
+            test_accuracy=evaluation.values["test_accuracy"],
+            remaining_weights=evaluation.values["remaining_weights"],
+            counts=evaluation.counts,
+            failed=failed,
+            train_seconds=clock.train_seconds,
+            compile_seconds=clock.compile_seconds,
         )
+
+
+@contextlib.contextmanager
+def _checkpoints(group: Group) -> Iterator[tuple[Checkpoints, Checkpoints]]:
+    """The group's latest checkpoint and its best, closed at the end."""
+    folder = RunFolder(group.workdir)
+    latest, best = (Checkpoints(folder.checkpoints(group.seeds, which)) for which in ("latest", "best"))
+    try:
+        yield latest, best
+    except BaseException:
+        # An error under way must not be hidden by one of a save.
+        for checkpoints in (latest, best):
+            with contextlib.suppress(errors.RunError):
+                checkpoints.close()
+        raise
+    latest.close()
+    best.close()
+
+
+def _resume(
+    group: Group, latest: Checkpoints, best: Checkpoints, clock: Clock
+) -> tuple[State, nnx.State, int, float]:
+    """The initial state or that of the latest checkpoint, the frozen kernels, the step, the best accuracy."""
+    layout, primary = group.programs.layout, jax.process_index() == 0
+    # Networks first: their shapes are the checkpoint's template.
+    state, frozen = group.programs.initialize(group.seeds)
+    step = latest.latest() or 0
+    if step:
+        tree, meta = latest.restore(layout.template({"state": state, "frozen": frozen}))
+        state, frozen = (layout.place(tree[name]) for name in ("state", "frozen"))
+        clock.load(meta)
+        if primary and step < group.total:
+            print(f"{group.label}: continuing from step {step}", flush=True)
+    # What was written after that step is written again: a better checkpoint, then lines of metrics.
+    if primary:
+        best.discard_after(step)
+    hosts.barrier("discarded")
+    best_accuracy = best.meta()["validation_accuracy"] if best.latest() is not None else -1.0
+    if primary:
+        # Other groups' lines are theirs: those of earlier ones are final, later ones truncate their own.
+        group.metrics.truncate(lambda line: line["seed"] not in group.seeds or line["step"] <= step)
+    return state, frozen, step, best_accuracy
+
+
+def _chunks(group: Group, step: int) -> Iterator[int]:
+    """Numbers of steps to take at a time, never past the end of an epoch."""
+    epoch = group.programs.task.steps_per_epoch
+    limit = group.config.training.steps_per_call or (epoch if group.scan else 1)
+    call = 0
+    while step < group.total:
+        count = min(limit, epoch - step % epoch)
+        if group.config.profile and call < 2:
+            count = min(count, PROFILED_STEPS)
+        yield count
+        step, call = step + count, call + 1
+
+
+@contextlib.contextmanager
+def _profiled(group: Group, call: int) -> Iterator[None]:
+    # The first call compiles; the second shows what a step does.
+    if not (group.config.profile and jax.process_index() == 0 and call == 1):
+        yield
+        return
+    with jax.profiler.trace(str(group.workdir / "profile"), create_perfetto_trace=True):
+        yield
+
+
+def _report(
+    group: Group,
+    reports: Reports,
+    clock: Clock,
+    state: State,
+    evaluation: Evaluation,
+    epoch: int,
+    failed: list[dict[str, Any]],
+) -> dict[str, float]:
+    """Take up the epoch's report; returns the means over the networks that have not failed."""
+    step, steps_per_epoch = evaluation.step, group.programs.task.steps_per_epoch
+    totals = group.programs.layout.gather(state.totals)
+    values = {
+        "train_loss": totals["loss"].astype(np.float64) / steps_per_epoch,
+        "train_accuracy": 100 * totals["accuracy"].astype(np.float64) / steps_per_epoch,
+    } | evaluation.values
+    lost = {failure["seed"] for failure in failed}
+    alive = [i for i, seed in enumerate(group.seeds) if seed not in lost]
+    images = group.config.training.batch_size * len(group.seeds)
+    rate, left = clock.rate(step) * images, clock.left(step, group.total)
+    reports.add(epoch, step, values, alive, images_per_second=rate, left=left)
+    return {name: float(np.mean(array[alive])) for name, array in values.items()}
+
+
+def _save(
+    group: Group,
+    checkpoints: Checkpoints,
+    state: State,
+    frozen: nnx.State,
+    step: int,
+    clock: Clock,
+    best_accuracy: float,
+) -> None:
+    meta = {"seeds": list(group.seeds), "validation_accuracy": best_accuracy} | clock.meta()
+    checkpoints.save(step, group.programs.layout.gather({"state": state, "frozen": frozen}), meta)
+
+
+def _failure(group: Group, failure: dict[str, Any], latest: Checkpoints) -> errors.RunError:
+    """The error of a run whose only network failed."""
+    latest.wait()
+    saved = latest.latest()
+    kept = "no checkpoint had been saved" if saved is None else f"the checkpoint of step {saved} is kept"
+    return errors.RunError(
+        f"{failure['metric']} is not finite at step {failure['step']} (epoch "
+        f"{failure['step'] // group.programs.task.steps_per_epoch + 1}); {kept}"
+    )

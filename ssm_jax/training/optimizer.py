@@ -1,4 +1,4 @@
-"""Optimisers and schedules, put together from optax pieces.
+"""Optimizers and schedules, put together from optax pieces.
 
 Weight decay is decoupled and *not* multiplied by the learning rate: a step takes
 `s <- s - f_t * (weight_decay * s + learning_rate * direction)`, where `f_t` is the schedule's factor.
@@ -7,18 +7,131 @@ This decay makes the sparsity: multiplied by the learning rate as well, it would
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from optax import contrib
 
 from ssm_jax import errors
 
-OPTIMIZERS = ("nesterov", "sgd", "adam")
-SCHEDULES = ("exponential", "cosine", "constant", "plateau")
+# The plateau rule's constants.
+FIRST_EPOCH = 11  # the first epoch that can be bad, counted from 1
+COOLDOWN = 10  # epochs after a reduction in which nothing counts
+MARGIN = 1e-4  # by how much a good epoch's loss is lower
+
+
+class PlateauState(NamedTuple):
+    """What the plateau rule remembers of one network.
+
+    Attributes:
+      steps: Steps taken, int32.
+      total: Sum of this epoch's losses so far, float32.
+      losses: Mean losses of the last `patience - 2` epochs, oldest first, float32 `[patience - 2]`;
+        infinite for epochs before the first.
+      bad: Number of bad epochs so far, int32.
+      cooldown: Number of epochs that still don't count, int32.
+      reductions: Number of reductions so far, int32.
+      stopped: Whether the last allowed reduction has happened, bool.
+    """
+
+    steps: jax.Array
+    total: jax.Array
+    losses: jax.Array
+    bad: jax.Array
+    cooldown: jax.Array
+    reductions: jax.Array
+    stopped: jax.Array
+
+
+def stopped(optimizer_state: Any) -> jax.Array:
+    """Tell whether a plateau schedule has made its last reduction: the network is final from then on.
+
+    Args:
+      optimizer_state: State of an optimizer that `make` returned, with any leading axes.
+
+    Returns:
+      A bool array of those axes; a single False for schedules that never stop.
+    """
+    leaves = jax.tree.leaves(optimizer_state, is_leaf=lambda leaf: isinstance(leaf, PlateauState))
+    found = [leaf.stopped for leaf in leaves if isinstance(leaf, PlateauState)]
+    return found[0] if found else jnp.zeros((), bool)
+
+
+def _plateau(
+    *, steps_per_epoch: int, factor: float, patience: int, times: int, **_: Any
+) -> optax.GradientTransformationExtraArgs:
+    def init(params: Any) -> PlateauState:
+        zero = jnp.zeros((), jnp.int32)
+        return PlateauState(
+            steps=zero,
+            total=jnp.zeros((), jnp.float32),
+            losses=jnp.full((patience - 2,), jnp.inf, jnp.float32),
+            bad=zero,
+            cooldown=zero,
+            reductions=zero,
+            stopped=jnp.zeros((), bool),
+        )
+
+    def after_epoch(state: PlateauState) -> PlateauState:
+        loss = state.total / steps_per_epoch
+        counts = (state.steps >= FIRST_EPOCH * steps_per_epoch) & (state.cooldown == 0)
+        is_bad = counts & ~(loss + MARGIN < state.losses.min())
+        bad = state.bad + is_bad.astype(jnp.int32)
+        reduces = is_bad & (bad > patience)
+        reductions = state.reductions + reduces.astype(jnp.int32)
+        return PlateauState(
+            steps=state.steps,
+            total=jnp.zeros_like(state.total),
+            losses=jnp.concatenate([state.losses[1:], loss[None]]),
+            bad=bad,
+            cooldown=jnp.where(reduces, COOLDOWN, jnp.maximum(state.cooldown - 1, 0)),
+            reductions=reductions,
+            stopped=reductions >= times,
+        )
+
+    def update(
+        updates: Any, state: PlateauState, params: Any = None, *, value: jax.typing.ArrayLike, **_: Any
+    ) -> tuple[Any, PlateauState]:
+        power = jnp.float32(factor) ** state.reductions.astype(jnp.float32)
+        scale = jnp.where(state.stopped, 0.0, power)
+        state = state._replace(steps=state.steps + 1, total=state.total + jnp.asarray(value, jnp.float32))
+        ends = state.steps % steps_per_epoch == 0
+        # A selection: at a branch a GPU would wait for the host, in every step.
+        state = jax.tree.map(lambda new, old: jnp.where(ends, new, old), after_epoch(state), state)
+        return jax.tree.map(lambda array: scale.astype(array.dtype) * array, updates), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _curve(curve: optax.Schedule) -> optax.GradientTransformationExtraArgs:
+    return optax.with_extra_args_support(optax.scale_by_schedule(curve))
+
+
+def _exponential(
+    *, steps_per_epoch: int, factor: float, epochs: float, staircase: bool = False, **_: Any
+) -> optax.GradientTransformationExtraArgs:
+    steps = max(1, round(epochs * steps_per_epoch))
+    return _curve(optax.exponential_decay(1.0, steps, factor, staircase=staircase))
+
+
+def _cosine(*, steps_per_epoch: int, total_epochs: int, **_: Any) -> optax.GradientTransformationExtraArgs:
+    return _curve(optax.cosine_decay_schedule(1.0, total_epochs * steps_per_epoch))
+
+
+def _constant(**_: Any) -> optax.GradientTransformationExtraArgs:
+    return _curve(optax.constant_schedule(1.0))
+
+
+SCHEDULES: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
+    "exponential": _exponential,
+    "staircase": functools.partial(_exponential, staircase=True),
+    "cosine": _cosine,
+    "constant": _constant,
+    "plateau": _plateau,
+}
 
 
 def schedule(
@@ -31,76 +144,63 @@ def schedule(
     patience: int = 15,
     times: int = 5,
 ) -> optax.GradientTransformationExtraArgs:
-    """What multiplies the whole update, learning rate and decay alike, as training goes on.
+    """Make the schedule: it multiplies the whole update, learning rate and decay alike.
+
+    `plateau` is the rule of the paper's authors. From the 11th epoch on, an epoch is bad unless its mean
+    train loss is more than 1e-4 below the lowest of the `patience - 2` epochs before it. Bad epochs are
+    counted and the count is never reset; every bad epoch beyond `patience` of them reduces the factor.
+    In the 10 epochs after a reduction nothing counts. The last allowed reduction ends the training: from
+    then on the factor is 0 and `stopped` says so. The rule's state is part of the optimizer's.
 
     Args:
-      name: `exponential`: `factor ** (epoch / epochs)`, continuous; `cosine`: from 1 to 0 over the
-        run; `constant`; `plateau`: multiplied by `factor` whenever the mean train loss of an epoch
-        has not improved (by 1e-4 of itself) for `patience` epochs, `times` times at most. The
-        plateau's state is part of the optimiser's and so is resumed.
-      steps_per_epoch: steps in an epoch.
-      total_epochs: epochs in the run.
-      factor: of `exponential` and `plateau`, in (0, 1).
-      epochs: of `exponential`, over how many epochs the factor applies once.
-      patience: of `plateau`, in epochs.
-      times: of `plateau`.
+      name: One of `SCHEDULES`. `exponential`: `factor ** (epoch / epochs)`, continuous; `staircase`: the
+        same with whole exponents only; `cosine`: from 1 to 0 over the run; `constant`; `plateau`.
+      steps_per_epoch: Steps in an epoch.
+      total_epochs: Epochs in the run.
+      factor: What a reduction multiplies by, in (0, 1).
+      epochs: Over how many epochs `exponential` and `staircase` apply the factor once, positive.
+      patience: How many bad epochs `plateau` bears, at least 3.
+      times: The reduction with which `plateau` ends, at least 1.
 
     Returns:
-      A gradient transformation; `plateau` takes the loss as `value`.
+      A gradient transformation; `plateau` takes the step's loss as `value`.
 
     Raises:
-      InputError: the name is unknown.
+      InputError: The name is unknown.
     """
-    if name == "plateau":
-        return _without_branches(
-            contrib.reduce_on_plateau(
-                factor=factor, patience=patience, accumulation_size=steps_per_epoch, min_scale=factor**times
-            )
-        )
-    curves: dict[str, Callable[[], optax.Schedule]] = {
-        "exponential": lambda: optax.exponential_decay(1.0, max(1, round(epochs * steps_per_epoch)), factor),
-        "cosine": lambda: optax.cosine_decay_schedule(1.0, total_epochs * steps_per_epoch),
-        "constant": lambda: optax.constant_schedule(1.0),
-    }
-    if name not in curves:
-        raise errors.unknown("schedule", name, SCHEDULES)
-    return optax.with_extra_args_support(optax.scale_by_schedule(curves[name]()))
+    return errors.choose("schedule", name, SCHEDULES)(
+        steps_per_epoch=steps_per_epoch,
+        total_epochs=total_epochs,
+        factor=factor,
+        epochs=epochs,
+        patience=patience,
+        times=times,
+    )
 
 
-def _without_branches(
-    scale: optax.GradientTransformationExtraArgs,
-) -> optax.GradientTransformationExtraArgs:
-    """The same schedule with its branches turned into selections, as `vmap` does.
-
-    At a branch a GPU waits for the host, in every step.
-
-    Args:
-      scale: multiplies all updates by the same number.
-    """
-
-    def update(
-        updates: Any, state: Any, params: Any = None, *, value: jax.Array, **_: Any
-    ) -> tuple[Any, Any]:
-        one, value = jnp.ones(1), jnp.asarray(value)[None]
-        factor, state = jax.vmap(lambda one, state, value: scale.update(one, state, value=value))(
-            one, jax.tree.map(lambda array: array[None], state), value
-        )
-        factor, state = jax.tree.map(lambda array: array[0], (factor, state))
-        return jax.tree.map(lambda array: factor * array, updates), state
-
-    return optax.GradientTransformationExtraArgs(scale.init, update)
-
-
-def is_decayed(params: Any) -> Any:
-    """Which parameters decay: scores and kernels, but not the scale or offset of a normalisation.
-
-    Args:
-      params: a pytree of arrays.
-
-    Returns:
-      A pytree of bools in the same structure.
-    """
+def _is_kernel(params: Any) -> Any:
     return jax.tree.map(lambda array: array.ndim >= 2, params)
+
+
+def clip_by_variable_norm(max_norm: float) -> optax.GradientTransformation:
+    """Clip every variable's gradient to an L2 norm of its own: `g * max_norm / max(|g|, max_norm)`.
+
+    Args:
+      max_norm: The largest norm, positive.
+    """
+
+    def clipped(gradient: jax.Array) -> jax.Array:
+        norm = jnp.sqrt(jnp.sum(jnp.square(gradient)))
+        return gradient * (max_norm / jnp.maximum(norm, max_norm))
+
+    return optax.stateless(lambda gradients, _: jax.tree.map(clipped, gradients))
+
+
+OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
+    "nesterov": lambda momentum: optax.trace(momentum, nesterov=True),
+    "sgd": lambda momentum: optax.trace(momentum),
+    "adam": lambda momentum: optax.scale_by_adam(b1=momentum),
+}
 
 
 def make(
@@ -109,34 +209,34 @@ def make(
     learning_rate: float,
     weight_decay: float,
     momentum: float,
+    decay_normalization: bool = True,
     schedule: optax.GradientTransformationExtraArgs,
+    clip: float = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimiser of the given name, with decoupled decay under the same schedule.
+    """Make the optimizer of the given name, with decoupled decay under the same schedule.
 
     Args:
-      name: `nesterov` (SGD with Nesterov momentum, the paper's), `sgd` (plain momentum) or `adam`.
-      learning_rate: at the start, positive.
-      weight_decay: share of every score that a step takes away at the start, in [0, 1).
-      momentum: in [0, 1); Adam's first one.
-      schedule: what `schedule` returned.
+      name: One of `OPTIMIZERS`: `nesterov` (SGD with Nesterov momentum, the paper's), `sgd` (plain
+        momentum) or `adam`.
+      learning_rate: Learning rate at the start, positive.
+      weight_decay: Share of every score that a step takes away at the start, in [0, 1).
+      momentum: Momentum in [0, 1); Adam's first one.
+      decay_normalization: Whether scales, offsets and biases decay too, as the paper's authors have it,
+        and not only scores and kernels.
+      schedule: What `schedule` returned.
+      clip: Largest L2 norm of a variable's gradient; 0 clips nothing.
 
     Returns:
       A gradient transformation whose `update` needs `params` and, for a plateau, `value`.
 
     Raises:
-      InputError: the name is unknown.
+      InputError: The name is unknown.
     """
-    directions: dict[str, Callable[[], optax.GradientTransformation]] = {
-        "nesterov": lambda: optax.trace(momentum, nesterov=True),
-        "sgd": lambda: optax.trace(momentum),
-        "adam": lambda: optax.scale_by_adam(b1=momentum),
-    }
-    if name not in directions:
-        raise errors.unknown("optimizer", name, OPTIMIZERS)
     return optax.chain(
-        directions[name](),
+        clip_by_variable_norm(clip) if clip else optax.identity(),
+        errors.choose("optimizer", name, OPTIMIZERS)(momentum),
         optax.scale(learning_rate),
-        optax.add_decayed_weights(weight_decay, mask=is_decayed),
+        optax.add_decayed_weights(weight_decay, mask=None if decay_normalization else _is_kernel),
         optax.scale(-1.0),
         schedule,
     )

@@ -25,6 +25,47 @@ def _repeated(body: Callable[[Any], Any], carry: Any, times: int) -> Any:
     return lax.scan(lambda carry, _: (body(carry), None), carry, length=times)[0]
 
 
+def take_steps(
+    task: Task,
+    graph: nnx.GraphDef[Any],
+    state: State,
+    frozen: nnx.State,
+    order: jax.Array,
+    data: Data,
+    steps: int,
+    shard: jax.Array | int = 0,
+    shards: int = 1,
+) -> State:
+    """Take some steps of one epoch of one network, on batches from a data set that lies on the device.
+
+    Args:
+      task: What is trained.
+      graph: The network's definition in training mode.
+      state: The state before the first step.
+      frozen: The frozen kernels.
+      order: The epoch's order, int32 `[steps of the epoch, B]`.
+      data: The training set, see `Task.batch`.
+      steps: The number of steps.
+      shard: The number of this device's part of each batch, from 0.
+      shards: The number of parts.
+
+    Returns:
+      The state after the last step.
+    """
+
+    def kernels_of(state: State) -> nnx.State:
+        return task.apply_masks(graph, state, frozen, training=True).params
+
+    def body(carry: tuple[State, nnx.State]) -> tuple[State, nnx.State]:
+        # Effective kernels go from step to step: the update of the scores makes the next ones.
+        state, kernels = carry
+        images, labels = task.batch(state, data, order, shard, shards)
+        state = task.train_step(graph, state, frozen, images, labels, kernels)
+        return state, kernels_of(state)
+
+    return _repeated(body, (state, kernels_of(state)), steps)[0]
+
+
 class Programs:
     """The compiled programs of a run, each for all of this host's devices and their seeds.
 
@@ -51,6 +92,7 @@ class Programs:
         self._training = task.graph(training=True)
         self._evaluation = task.graph(training=False)
         self._compiled: dict[tuple[str, int], Callable[..., Any]] = {}
+        self._epoch: tuple[tuple[bytes, int], jax.Array] | None = None  # whose order is at hand
 
     def _shard(self) -> jax.Array | int:
         return lax.axis_index(BATCH_AXIS) if self.layout.shards > 1 else 0
@@ -101,33 +143,34 @@ class Programs:
         state, frozen = jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
         return self.layout.place(state), self.layout.place(frozen)
 
-    def order(self, state: State) -> jax.Array:
-        """The order of every network's current epoch: int32 `[D, G, steps, B]`."""
-        return self._call("order", 1, lambda: self._spread(self.task.order), state.seed, state.step)
+    def _order(self, state: State) -> jax.Array:
+        """The order of every network's current epoch, int32 `[D, G, steps, B]`; made once an epoch."""
+        rows = [[s.data for s in array.addressable_shards] for array in (state.seed, state.step)]
+        seeds, steps = (np.concatenate(parts) for parts in jax.device_get(rows))
+        epoch = seeds.tobytes(), int(steps[0, 0]) // self.task.steps_per_epoch
+        if self._epoch is None or self._epoch[0] != epoch:
+            order = self._call("order", 1, lambda: self._spread(self.task.order), state.seed, state.step)
+            self._epoch = epoch, order
+        return self._epoch[1]
 
-    def train(self, state: State, frozen: nnx.State, order: jax.Array, data: Data, steps: int) -> State:
+    def train(self, state: State, frozen: nnx.State, data: Data, steps: int) -> State:
         """Take some steps of the current epoch.
 
         Args:
-          state: `[D, G, ...]`; its buffers are reused.
-          frozen: `[D, G, ...]`.
-          order: of the current epoch.
-          data: the training set, `images` and `labels`, replicated `[D, ...]`.
-          steps: how many steps, not past the end of the epoch.
+          state: The networks' state, `[D, G, ...]`; its buffers are reused.
+          frozen: Their frozen kernels, `[D, G, ...]`.
+          data: The training set, `images` and `labels`, replicated `[D, ...]`.
+          steps: The number of steps, not past the end of the epoch.
         """
 
         def run(state: State, frozen: nnx.State, order: jax.Array, data: Data) -> State:
-            def body(state: State) -> State:
-                return self.task.train_step(
-                    self._training, state, frozen, data, order, self._shard(), self.layout.shards
-                )
-
-            return _repeated(body, state, steps)
+            shard = self._shard(), self.layout.shards
+            return take_steps(self.task, self._training, state, frozen, order, data, steps, *shard)
 
         def make() -> Any:
             return self._spread(run, shared=1, donate=1)
 
-        return self._call("train", steps, make, state, frozen, order, data)
+        return self._call("train", steps, make, state, frozen, self._order(state), data)
 
     def evaluate(
         self, state: State, frozen: nnx.State, data: Data, batches_per_call: int
@@ -145,10 +188,10 @@ class Programs:
         """
 
         def run(state: State, frozen: nnx.State, sums: Any, data: Data, times: int) -> Any:
+            network = self.task.apply_masks(self._evaluation, state, frozen, training=False)
+
             def body(sums: Any) -> Any:
-                return self.task.evaluate_batch(
-                    self._evaluation, state, frozen, data, sums, self._shard(), self.layout.shards
-                )
+                return self.task.evaluate_batch(network, data, sums, self._shard(), self.layout.shards)
 
             return _repeated(body, sums, times)
 

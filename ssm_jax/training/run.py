@@ -30,7 +30,7 @@ from ssm_jax.training import hosts, preemption, setup
 from ssm_jax.training.cache import use_compilation_cache
 from ssm_jax.training.groups import convolves, seeds_per_group
 from ssm_jax.training.layout import Layout, pad_split, replicate
-from ssm_jax.training.loop import Group, Result
+from ssm_jax.training.loop import Group, Result, train_group
 from ssm_jax.training.programs import Programs
 from ssm_jax.training.shapes import check_logits, kernel_shapes
 from ssm_jax.training.step import Build, Data, Task
@@ -82,7 +82,7 @@ def train_and_evaluate(
 
     # 3. Load the data.
     data = datasets.load(config.data.name, config.data.dir, validation=config.data.validation)
-    steps = _check_size(config, data)
+    _check_size(config, data)
 
     # 4. Set up the task: the network, its optimizer, its batches.
     use_compilation_cache(config.compilation_cache)
@@ -112,7 +112,7 @@ def train_and_evaluate(
         results = _train_groups(record, folder, task, programs, data)
 
         # 7. Summarize.
-        summary = _summarize(record, results, shapes, steps)
+        summary = _summarize(record, results, shapes)
         if jax.process_index() == 0:
             folder.write_summary(summary)
     _say(f"\n{table(summary)}\n\n{_next_steps(folder, model)}")
@@ -150,8 +150,8 @@ def _finished(folder: RunFolder) -> Summary | None:
         return None
 
 
-def _check_size(config: ConfigDict, data: datasets.Dataset) -> int:
-    """Check the numbers that depend on the size of the data; returns the number of steps of a network."""
+def _check_size(config: ConfigDict, data: datasets.Dataset) -> None:
+    """Check the numbers that depend on the size of the data."""
     examples, batch_size = len(data.train_labels), config.training.batch_size
     if batch_size > examples:
         raise errors.out_of_range(
@@ -159,13 +159,12 @@ def _check_size(config: ConfigDict, data: datasets.Dataset) -> int:
             batch_size,
             f"at most {examples}, the number of training images of {data.name}",
         )
-    steps = config.training.epochs * steps_per_epoch(examples, batch_size)
+    steps = config.training.epochs * steps_per_epoch(examples, batch_size, config.data.passes)
     if steps * config.seeds > _MOST_STEPS:
         raise errors.InputError(
             f"config.training.epochs {config.training.epochs} and config.seeds {config.seeds} make "
             f"{steps * config.seeds:,} steps of {batch_size} images; allowed is at most {_MOST_STEPS:,}"
         )
-    return steps
 
 
 def _record(config: ConfigDict, model: Build | None, task: Task, data: datasets.Dataset, size: int) -> Record:
@@ -239,7 +238,7 @@ def _train_groups(
     on_devices, sizes = _place(data, task.batch_size)
     metrics = Metrics(folder.path)
     results = []
-    with preemption.stop_requests() as request:
+    with preemption.stop_requests() as stop:
         for seeds in record.groups():
             group = Group(
                 config=record.config,
@@ -249,11 +248,10 @@ def _train_groups(
                 data=on_devices,
                 sizes=sizes,
                 metrics=metrics,
-                asked=request,
-                loops=not convolves(task) or jax.default_backend() != "cpu",
+                stop=stop,
+                scan=not convolves(task) or jax.default_backend() != "cpu",
             )
-            with group:
-                results.append(group.train())
+            results.append(train_group(group))
     metrics.close()
     return results
 
@@ -270,9 +268,7 @@ def _place(data: datasets.Dataset, batch_size: int) -> tuple[dict[str, Data], di
     return placed, sizes
 
 
-def _summarize(
-    record: Record, results: Sequence[Result], shapes: dict[str, tuple[int, ...]], steps: int
-) -> Summary:
+def _summarize(record: Record, results: Sequence[Result], shapes: dict[str, tuple[int, ...]]) -> Summary:
     config = record.config
     failures = [Failure(**failure) for result in results for failure in result.failed]
     failed = {failure.seed for failure in failures}
@@ -308,7 +304,7 @@ def _summarize(
         test_accuracy=Statistics.of(r.test_accuracy[i] for r, i in good),
         remaining_weights=Statistics.of(r.remaining_weights[i] for r, i in good),
         epochs=config.training.epochs,
-        steps=steps,
+        steps=max(result.steps for result in results),
         train_seconds=seconds,
         compile_seconds=sum(result.compile_seconds for result in results),
         images_per_second=images / seconds,

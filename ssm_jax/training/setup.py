@@ -1,4 +1,4 @@
-"""From a config to what it describes: the network, the optimiser, the task."""
+"""From a config to what it describes: the network, the optimizer, the task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
-from ssm_jax import config as configuration
 from ssm_jax import errors, masks
 from ssm_jax.data.batches import steps_per_epoch
 from ssm_jax.nn import initializers, networks
@@ -19,18 +18,17 @@ from ssm_jax.training.step import Build, Task
 
 
 def check(config: ConfigDict, own_model: bool = False) -> None:
-    """Find out whether there is everything that a config names.
+    """Check that there is everything that a config names.
 
     Args:
       config: a whole config, which `config.validate` let pass.
       own_model: whether the network is the caller's own, so that `config.model` does not apply.
 
     Raises:
-      InputError: an unknown network, normalisation, mask rule, initialiser, optimiser or schedule; names
+      InputError: an unknown network, normalization, mask rule, initializer, optimizer or schedule; names
         the nearest.
     """
     names = {
-        "mask.rule": (config.mask.rule, (*masks.RULES, configuration.DENSE)),
         "optimizer.name": (config.optimizer.name, optimizer.OPTIMIZERS),
         "schedule.name": (config.schedule.name, optimizer.SCHEDULES),
     }
@@ -39,8 +37,7 @@ def check(config: ConfigDict, own_model: bool = False) -> None:
             raise errors.unknown(f"config.{name}", value, allowed)
     if not own_model:
         networks.check(config.model.name, config.model.width, config.model.normalization)
-    initializers.kernel_initializer(config.init.kernel)
-    initializers.score_initializer(config.init.score)
+    masking(config)
 
 
 def masking(config: ConfigDict) -> Masking:
@@ -51,8 +48,7 @@ def masking(config: ConfigDict) -> Masking:
     """
     init = config.init
     return Masking(
-        rule=None if config.mask.rule == configuration.DENSE else config.mask.rule,
-        threshold=config.mask.threshold,
+        rule=masks.by_name(config.mask.rule, config.mask),
         kernel_init=initializers.kernel_initializer(
             init.kernel, elus_factor=init.elus_factor, elu_factor=init.elu_factor
         ),
@@ -86,14 +82,14 @@ def network(config: ConfigDict, image_shape: Sequence[int], classes: int) -> Bui
 
 
 def task(config: ConfigDict, build: Build, examples: int) -> Task:
-    """The task of a config: its network, optimiser and batches.
+    """The task of a config: its network, optimizer and batches.
 
     Args:
       config: a whole config.
       build: makes the network; `network(config, ...)` or the caller's own.
       examples: N, the size of the training set.
     """
-    steps = steps_per_epoch(examples, config.training.batch_size)
+    steps = steps_per_epoch(examples, config.training.batch_size, config.data.passes)
     settings: dict[str, Any] = config.schedule.to_dict()
     schedule = optimizer.schedule(
         settings.pop("name"), steps_per_epoch=steps, total_epochs=config.training.epochs, **settings
@@ -106,10 +102,14 @@ def task(config: ConfigDict, build: Build, examples: int) -> Task:
             learning_rate=choice.learning_rate,
             weight_decay=choice.weight_decay,
             momentum=choice.momentum,
+            decay_normalization=choice.decay_normalization,
             schedule=schedule,
+            clip=choice.clip,
         ),
         examples=examples,
         batch_size=config.training.batch_size,
+        passes=config.data.passes,
+        shuffle=config.data.shuffle,
         augment=config.data.augment == "crop_flip",
         dtype=jnp.dtype(config.training.precision),
     )

@@ -27,7 +27,7 @@ def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
         raise
     except Exception as error:  # Whatever a network of the caller's own raises.
         raise errors.InputError(f"the network can't be built: {errors.one_line(error)}") from error
-    shapes = {path: tuple(layer.kernel.shape) for path, layer in masked_layers(model)}
+    shapes = {path: layer.shape for path, layer in masked_layers(model)}
     if not shapes:
         raise errors.InputError("the network holds no ssm_jax.Dense or ssm_jax.Conv: nothing can be masked")
     if jax.tree.leaves(nnx.state(model, nnx.RngState)):

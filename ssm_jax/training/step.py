@@ -20,14 +20,15 @@ from jax.typing import ArrayLike
 
 from ssm_jax import masks
 from ssm_jax.data import batches
-from ssm_jax.nn.layers import masked_layers, split
+from ssm_jax.nn.layers import Parts, apply_masks, masked_layers, split
 from ssm_jax.nn.networks import BATCH_AXIS
+from ssm_jax.training import optimizer
 
 Build = Callable[[nnx.Rngs], nnx.Module]
 Data = dict[str, jax.Array]
 
 # What a seed's key is folded with, per use.
-_PARAMS, _SCORES, _DEFAULT, _ORDER, _AUGMENT = range(5)
+_PARAMS, _SCORES, _DEFAULT, _ORDER, _AUGMENT, _MASKS = range(6)
 
 # Which metric was not finite, by its place in `State.failure[1]`.
 FAILURES = ("loss", "gradient norm")
@@ -67,6 +68,8 @@ class Task:
       optimizer: a gradient transformation; `ssm_jax.training.optimizer.make`.
       examples: N, the size of the training set.
       batch_size: B, over all devices.
+      passes: how often an epoch goes through the training set.
+      shuffle: whether every pass has an order of its own.
       augment: whether to crop and flip at random.
       dtype: compute dtype of the images.
     """
@@ -75,13 +78,15 @@ class Task:
     optimizer: optax.GradientTransformationExtraArgs
     examples: int
     batch_size: int
+    passes: int = 1
+    shuffle: bool = True
     augment: bool = False
     dtype: Any = jnp.float32
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in an epoch, `ceil(N / B)`."""
-        return batches.steps_per_epoch(self.examples, self.batch_size)
+        """Steps in an epoch, `passes * ceil(N / B)`."""
+        return batches.steps_per_epoch(self.examples, self.batch_size, self.passes)
 
     def network(self, seed: ArrayLike) -> nnx.Module:
         """The freshly initialised network of a seed."""
@@ -93,17 +98,17 @@ class Task:
         """The network with shapes in place of values."""
         return nnx.eval_shape(lambda: self.network(0))
 
-    def graph(self, training: bool) -> nnx.GraphDef:
+    def graph(self, training: bool) -> nnx.GraphDef[Any]:
         """The network's definition, in training or in evaluation mode, for `nnx.merge`."""
         model = self.abstract()
         model.train() if training else model.eval()
         return split(model).graph
 
     def initialize(self, seed: ArrayLike) -> tuple[State, nnx.State]:
-        """The state before the first step, and the frozen kernels and thresholds.
+        """Make the state before the first step, and the frozen kernels.
 
         Args:
-          seed: int32 scalar.
+          seed: The network's seed, an int32 scalar.
         """
         _, params, frozen, rest = split(self.network(seed))
         zero = jnp.zeros((), jnp.float32)
@@ -121,81 +126,114 @@ class Task:
     def order(self, seed: jax.Array, step: jax.Array) -> jax.Array:
         """The order of the epoch that holds this step: int32 `[steps, B]`, see `batches.epoch_order`."""
         key = jax.random.fold_in(jax.random.key(seed), _ORDER)
-        return batches.epoch_order(key, step // self.steps_per_epoch, self.examples, self.batch_size)
+        epoch = step // self.steps_per_epoch
+        return batches.epoch_order(
+            key, epoch, self.examples, self.batch_size, passes=self.passes, shuffle=self.shuffle
+        )
 
     def batch(
-        self, state: State, data: Data, order: jax.Array, shard: jax.Array | int, shards: int
+        self, state: State, data: Data, order: jax.Array, shard: jax.Array | int = 0, shards: int = 1
     ) -> tuple[jax.Array, jax.Array]:
-        """This device's part of the step's batch.
+        """Take this device's part of the step's batch from a data set that lies on the device.
 
         Args:
-          state: gives seed and step.
+          state: The network's state; gives seed and step.
           data: `images` uint8 `[N, H, W, C]` and `labels` int32 `[N]`.
-          order: int32 `[steps, B]`.
-          shard: which part, from 0.
-          shards: into how many parts the batch is divided.
+          order: The epoch's order, int32 `[steps, B]`.
+          shard: The number of the part, from 0.
+          shards: The number of parts of a batch.
 
         Returns:
-          Standardised images `[B / shards, H, W, C]` in the compute dtype and int32 labels.
+          Standardized images `[B / shards, H, W, C]` in the compute dtype and int32 labels.
         """
         size = self.batch_size // shards
         start = shard * size
-        row = lax.dynamic_index_in_dim(order, state.step % self.steps_per_epoch, keepdims=False)
-        indices = lax.dynamic_slice_in_dim(row, start, size)
-        images = data["images"][indices]
-        if self.augment:
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(state.seed), _AUGMENT), state.step)
-            images = batches.crop_flip(key, images, start + jnp.arange(size))
-        return batches.standardize(images).astype(self.dtype), data["labels"][indices]
+        with jax.named_scope("batch"):
+            row = lax.dynamic_index_in_dim(order, state.step % self.steps_per_epoch, keepdims=False)
+            indices = lax.dynamic_slice_in_dim(row, start, size)
+            images = batches.standardize(data["images"][indices])
+            if self.augment:
+                key = jax.random.fold_in(self._key(state, _AUGMENT), state.step)
+                images = batches.crop_flip(key, images, start + jnp.arange(size))
+            return images.astype(self.dtype), data["labels"][indices]
+
+    def apply_masks(
+        self, graph: nnx.GraphDef[Any], state: State, frozen: nnx.State, *, training: bool
+    ) -> Parts:
+        """Make the dense network that the masked one amounts to at this step.
+
+        Args:
+          graph: The network's definition, in training or in evaluation mode.
+          state: The network's state.
+          frozen: Its frozen kernels.
+          training: Whether a rule that draws at random does so, by a key of (seed, step) and the layer.
+
+        Returns:
+          Its parts; `params` holds effective kernels in the compute dtype in place of scores.
+        """
+        key = jax.random.fold_in(self._key(state, _MASKS), state.step) if training else None
+        model = _merged(graph, state.params, frozen, state.rest)
+        apply_masks(model, key)
+        return split(model)
+
+    def _key(self, state: State, use: int) -> jax.Array:
+        return jax.random.fold_in(jax.random.key(state.seed), use)
 
     def train_step(
         self,
-        graph: nnx.GraphDef,
+        graph: nnx.GraphDef[Any],
         state: State,
         frozen: nnx.State,
-        data: Data,
-        order: jax.Array,
-        shard: jax.Array | int = 0,
-        shards: int = 1,
+        images: jax.Array,
+        labels: jax.Array,
+        kernels: nnx.State | None = None,
     ) -> State:
-        """One step of training. The named axis `BATCH_AXIS` must be bound.
+        """Take one step of training. The named axis `BATCH_AXIS` must be bound.
 
         Args:
-          graph: of the network in training mode.
-          state: before the step.
-          frozen: frozen kernels and thresholds.
-          data: the whole training set, see `batch`.
-          order: of the epoch, int32 `[steps, B]`.
-          shard: this device's part of the batch.
-          shards: number of parts.
+          graph: The network's definition in training mode.
+          state: The state before the step.
+          frozen: Its frozen kernels.
+          images: This device's part of the batch, `[B / shards, H, W, C]` in the compute dtype.
+          labels: Its labels, int32 `[B / shards]`.
+          kernels: The `params` of `apply_masks` at this step, where the caller has them.
 
         Returns:
-          The state after the step. If the loss or the gradient is not finite, the network stays as
-          it was and `failure` says so.
+          The state after the step. If the loss or the gradient is not finite, the network stays as it was and
+          `failure` says so. A network whose schedule has stopped is final.
         """
-        with jax.named_scope("batch"):
-            images, labels = self.batch(state, data, order, shard, shards)
+        dense = self.apply_masks(graph, state, frozen, training=True)
 
-        def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-            model = _merged(graph, params, frozen, state.rest)
+        def loss_of(kernels: nnx.State) -> tuple[jax.Array, tuple[jax.Array, nnx.State]]:
+            model = _merged(dense.graph, kernels, dense.frozen, dense.rest)
             logits = model(images).astype(jnp.float32)
             loss = _losses(logits, labels).mean()
             return loss, (jnp.mean(logits.argmax(-1) == labels), split(model).rest)
 
-        (loss, (accuracy, rest)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        loss, accuracy, gradient = lax.pmean((loss, accuracy, gradient), BATCH_AXIS)
+        kernels = dense.params if kernels is None else kernels
+        (loss, (accuracy, rest)), gradient = jax.value_and_grad(loss_of, has_aux=True)(kernels)
+        # From the effective kernels to the scores: straight through the mask.
+        _, pull = jax.vjp(
+            lambda params: (
+                self.apply_masks(
+                    graph, dataclasses.replace(state, params=params), frozen, training=True
+                ).params
+            ),
+            state.params,
+        )
+        loss, accuracy, gradient = lax.pmean((loss, accuracy, *pull(gradient)), BATCH_AXIS)
         with jax.named_scope("optimizer"):
             updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params, value=loss)
             params = optax.apply_updates(state.params, updates)
 
         finite = jnp.isfinite(jnp.stack([loss, optax.tree.norm(gradient)]))
-        good = (state.failure[0] < 0) & finite.all()
+        good = self.is_active(state) & finite.all()
         first = state.step % self.steps_per_epoch == 0
         totals = {
             name: jnp.where(first, 0.0, state.totals[name]) + value
             for name, value in (("loss", loss), ("accuracy", accuracy))
         }
-        new = (params, rest, optimizer, totals)
+        new = (params, nnx.merge_state(state.rest, rest), optimizer, totals)
         old = (state.params, state.rest, state.optimizer, state.totals)
         params, rest, optimizer, totals = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
         failed = jnp.stack([state.step, jnp.argmin(finite).astype(jnp.int32)])
@@ -206,14 +244,16 @@ class Task:
             rest=rest,
             optimizer=optimizer,
             totals=totals,
-            failure=jnp.where((state.failure[0] < 0) & ~finite.all(), failed, state.failure),
+            failure=jnp.where(self.is_active(state) & ~finite.all(), failed, state.failure),
         )
+
+    def is_active(self, state: State) -> jax.Array:
+        """Whether training goes on for a network: it has neither failed nor been stopped by its schedule."""
+        return (state.failure[0] < 0) & ~optimizer.stopped(state.optimizer)
 
     def evaluate_batch(
         self,
-        graph: nnx.GraphDef,
-        state: State,
-        frozen: nnx.State,
+        network: Parts,
         data: Data,
         sums: dict[str, jax.Array],
         shard: jax.Array | int = 0,
@@ -222,20 +262,17 @@ class Task:
         """Add one batch to an evaluation. The named axis `BATCH_AXIS` must be bound.
 
         Args:
-          graph: of the network in evaluation mode.
-          state: of the network.
-          frozen: frozen kernels and thresholds.
-          data: `images` and `labels` of a split, padded to whole batches, the padding labelled -1.
-          sums: what `no_sums` returned, or this function before.
-          shard: this device's part of the batch.
-          shards: number of parts.
+          network: What `apply_masks` made of the network in evaluation mode.
+          data: `images` and `labels` of a split, padded to whole batches, the padding labeled -1.
+          sums: What `no_sums` returned, or this function before.
+          shard: The number of this device's part of the batch, from 0.
+          shards: The number of parts.
         """
         size = self.batch_size // shards
         start = sums["batch"] * self.batch_size + shard * size
         images = lax.dynamic_slice_in_dim(data["images"], start, size)
         labels = lax.dynamic_slice_in_dim(data["labels"], start, size)
-        model = _merged(graph, state.params, frozen, state.rest)
-        logits = model(batches.standardize(images).astype(self.dtype)).astype(jnp.float32)
+        logits = _merged(*network)(batches.standardize(images).astype(self.dtype)).astype(jnp.float32)
         real = labels >= 0
         local = {
             "loss": jnp.sum(jnp.where(real, _losses(logits, labels), 0.0)),
@@ -248,13 +285,15 @@ class Task:
             "correct": sums["correct"] + total["correct"],
         }
 
-    def mask_counts(self, graph: nnx.GraphDef, state: State, frozen: nnx.State) -> dict[str, masks.Counts]:
+    def mask_counts(
+        self, graph: nnx.GraphDef[Any], state: State, frozen: nnx.State
+    ) -> dict[str, masks.Counts]:
         """How many weights each masked layer inverts, hides and keeps, by the layer's path."""
         model = _merged(graph, state.params, frozen, state.rest)
-        return {path: masks.count(layer.mask()) for path, layer in masked_layers(model)}
+        return {path: layer.count() for path, layer in masked_layers(model)}
 
 
-def _merged(graph: nnx.GraphDef, *states: nnx.State) -> nnx.Module:
+def _merged(graph: nnx.GraphDef[Any], *states: nnx.State) -> nnx.Module:
     # A variable may only be updated at the trace level that made it: mapping makes new ones at this level.
     return nnx.merge(graph, *jax.tree.map(lambda array: array, states))
 

@@ -1,4 +1,4 @@
-"""The order of the examples, standardisation and augmentation, against their definitions."""
+"""The order of the examples, standardization and augmentation, against their definitions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ KEY = jax.random.key(7)
 )
 def test_steps_per_epoch(examples, batch_size, steps):
     assert batches.steps_per_epoch(examples, batch_size) == steps
+    assert batches.steps_per_epoch(examples, batch_size, passes=3) == 3 * steps
 
 
-order_of = jax.jit(batches.epoch_order, static_argnums=(2, 3))
+order_of = jax.jit(batches.epoch_order, static_argnums=(2, 3), static_argnames=("passes", "shuffle"))
 
 
 @pytest.mark.parametrize(("examples", "batch_size", "steps"), [(24, 8, 3), (21, 8, 3), (17, 8, 3), (3, 8, 1)])
@@ -43,6 +44,22 @@ def test_epochs_and_keys_differ_and_a_repetition_does_not():
     assert (first != order_of(jax.random.key(8), 0, 100, 10)).any()
     np.testing.assert_array_equal(first, order_of(KEY, 0, 100, 10))
     assert (np.ravel(first) != np.arange(100)).any()
+
+
+def test_every_pass_of_an_epoch_is_an_epoch_of_one_pass():
+    """Each with a permutation of its own, completed from its own start."""
+    found = np.asarray(order_of(KEY, 5, 21, 8, passes=2))
+    assert found.shape == (6, 8)
+    np.testing.assert_array_equal(found[:3], order_of(KEY, 10, 21, 8))
+    np.testing.assert_array_equal(found[3:], order_of(KEY, 11, 21, 8))
+    assert (found[:3] != found[3:]).any()
+
+
+def test_without_shuffling_every_pass_has_the_order_of_the_data():
+    for epoch in (0, 3):
+        found = np.asarray(order_of(KEY, epoch, 6, 4, passes=2, shuffle=False))
+        assert found.dtype == np.int32
+        np.testing.assert_array_equal(found, [[0, 1, 2, 3], [4, 5, 0, 1]] * 2)
 
 
 def standardized(images):

@@ -1,4 +1,4 @@
-"""Constants, bounds and randomness of the initialisers, as literals of a 3x3x64x128 kernel."""
+"""Constants, bounds and randomness of the initializers, as literals of a 3x3x64x128 kernel."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ UNIFORMS = {
     "elu by name": (initializers.kernel_initializer("elu", elus_factor=9.0), (3 * 1.5 / 576) ** 0.5),
     "elu 0.5 by name": (initializers.kernel_initializer("elu", elu_factor=0.5), (3 * 1.0 / 576) ** 0.5),
     "he by name": (initializers.kernel_initializer("he_uniform", elu_factor=9.0), (6 / 576) ** 0.5),
+    "xavier by name": (initializers.kernel_initializer("xavier_uniform", elu_factor=9.0), (6 / 1728) ** 0.5),
     "xavier scores": (initializers.score_initializer("xavier_uniform", elus_factor=9.0), (6 / 1728) ** 0.5),
     "he scores": (initializers.score_initializer("he_uniform", elus_factor=9.0), (6 / 576) ** 0.5),
+    "elu scores": (initializers.score_initializer("elu", elus_factor=9.0), (4.5 / 576) ** 0.5),
     "elus scores": (initializers.score_initializer("elus_uniform"), (3 * 3 / 576) ** 0.5),
     "elus 3 scores": (
         initializers.score_initializer("elus_uniform", elus_factor=3.0),
@@ -106,10 +108,10 @@ def test_dtype(init):
 
 
 def test_unknown_names():
-    with pytest.raises(errors.InputError, match=r"kernel initialiser 'elsu'.*did you mean 'elus?'\?"):
+    with pytest.raises(errors.InputError, match=r"kernel initializer 'elsu'.*did you mean 'elus?'\?"):
         initializers.kernel_initializer("elsu")
-    with pytest.raises(errors.InputError, match=r"score initialiser 'xavier'.*'xavier_uniform'\?"):
+    with pytest.raises(errors.InputError, match=r"score initializer 'xavier'.*'xavier_uniform'\?"):
         initializers.score_initializer("xavier")
     # A constant has no scores to rank, so it is not offered for them.
-    with pytest.raises(errors.InputError, match="allowed: xavier_uniform, he_uniform, elus_uniform"):
+    with pytest.raises(errors.InputError, match="allowed: xavier_uniform, he_uniform, elus_uniform, elu"):
         initializers.score_initializer("elus")

@@ -11,17 +11,21 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from ssm_jax import errors
+from ssm_jax import errors, masks
 from ssm_jax.nn import initializers
 from ssm_jax.nn.layers import (
+    Constant,
     Conv,
     Dense,
     Frozen,
     Kernel,
     Masking,
+    RuleState,
     Score,
-    Threshold,
+    Signs,
+    apply_masks,
     masked_layers,
+    split,
 )
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
@@ -53,7 +57,7 @@ def explicit(name: str, inputs, kernel):
 
 
 def ternary(layer) -> np.ndarray:
-    scores, threshold = np.asarray(layer.scores[...]), float(layer.threshold[...])
+    scores, threshold = np.asarray(layer.scores[...]), float(layer.rule_state["threshold"][...])
     return np.where(scores > threshold, 1.0, np.where(scores < -threshold, -1.0, 0.0)).astype("f")
 
 
@@ -63,8 +67,8 @@ def test_forward_is_that_of_kernel_times_mask(name):
     mask = ternary(layer)
     assert set(np.unique(mask)) == {-1, 0, 1}
     np.testing.assert_array_equal(layer.mask(), mask)
-    np.testing.assert_array_equal(layer.effective_kernel(), np.asarray(layer.kernel[...]) * mask)
-    expected = explicit(name, INPUTS[name], np.asarray(layer.kernel[...]) * mask)
+    np.testing.assert_array_equal(layer.effective_kernel(), np.asarray(layer.random_kernel()) * mask)
+    expected = explicit(name, INPUTS[name], np.asarray(layer.random_kernel()) * mask)
     np.testing.assert_allclose(layer(INPUTS[name]), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -72,7 +76,7 @@ def test_conv_against_numpy():
     """The definition, spelled out: SAME padding, stride 1, no flip of the kernel."""
     layer = Conv(2, 3, rngs=nnx.Rngs(1))
     images = np.random.default_rng(1).normal(size=(1, 4, 5, 2)).astype("f")
-    kernel = np.asarray(layer.kernel[...]) * ternary(layer)
+    kernel = np.asarray(layer.random_kernel()) * ternary(layer)
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     expected = np.zeros((1, 4, 5, 3), "f")
     for row in range(3):
@@ -84,7 +88,7 @@ def test_conv_against_numpy():
 @pytest.mark.parametrize(("size", "stride", "side"), [(3, 1, 7), (3, 2, 4), (1, 2, 4), (5, 3, 3)])
 def test_conv_shapes(size, stride, side):
     layer = nnx.eval_shape(lambda: Conv(2, 6, size, stride, rngs=nnx.Rngs(0)))
-    assert layer.kernel.shape == (size, size, 2, 6)
+    assert layer.shape == (size, size, 2, 6)
     assert nnx.eval_shape(lambda model: model(jnp.ones((3, 7, 7, 2))), layer).shape == (3, side, side, 6)
 
 
@@ -94,19 +98,32 @@ def test_dense_takes_any_leading_dimensions():
 
 @each_layer
 def test_threshold_is_the_share_of_the_largest_initial_score(name):
-    layer = layers(Masking(threshold=0.6))[name]
-    np.testing.assert_allclose(layer.threshold[...], 0.6 * np.abs(layer.scores[...]).max(), rtol=1e-6)
+    layer = layers(Masking(rule=masks.Signed(0.6)))[name]
+    threshold = layer.rule_state["threshold"][...]
+    np.testing.assert_allclose(threshold, 0.6 * np.abs(layer.scores[...]).max(), rtol=1e-6)
 
 
 @each_layer
 def test_one_split_tells_scores_frozen_and_the_rest_apart(name):
-    _, params, frozen, rest = nnx.split(layers()[name], nnx.Param, Frozen, ...)
+    _, params, frozen, rest = split(layers()[name])
     assert {path: type(leaf) for path, leaf in nnx.to_flat_state(params)} == {("scores",): Score}
     assert {path: type(leaf) for path, leaf in nnx.to_flat_state(frozen)} == {
-        ("kernel",): Kernel,
-        ("threshold",): Threshold,
+        ("signs",): Signs,
+        ("constant",): Constant,
     }
-    assert not jax.tree.leaves(rest)
+    assert {path: type(leaf) for path, leaf in nnx.to_flat_state(rest)} == {
+        ("rule_state", "threshold"): RuleState
+    }
+
+
+@each_layer
+def test_a_kernel_that_is_no_signed_constant_is_kept_in_float32(name):
+    layer = layers(Masking(kernel_init=initializers.he_uniform()))[name]
+    assert {path: type(leaf) for path, leaf in nnx.to_flat_state(split(layer).frozen)} == {
+        ("kernel",): Kernel
+    }
+    np.testing.assert_array_equal(layer.random_kernel(), layer.kernel[...])
+    assert len(np.unique(layer.random_kernel())) > 2
 
 
 @each_layer
@@ -116,22 +133,22 @@ def test_a_dense_baseline_has_only_a_trained_kernel(name):
     assert {path: type(leaf) for path, leaf in nnx.to_flat_state(params)} == {("kernel",): nnx.Param}
     assert not jax.tree.leaves((frozen, rest))
     assert (layer.mask() == 1).all()
-    expected = explicit(name, INPUTS[name], layer.kernel[...])
+    expected = explicit(name, INPUTS[name], layer.random_kernel())
     np.testing.assert_allclose(layer(INPUTS[name]), expected, rtol=1e-5, atol=1e-6)
 
 
 @each_layer
 def test_masked_and_dense_layers_of_a_seed_share_their_kernel(name):
     masked, dense, other = layers()[name], layers(DENSE)[name], layers(seed=1)[name]
-    np.testing.assert_array_equal(masked.kernel[...], dense.kernel[...])
-    assert (masked.kernel[...] != other.kernel[...]).any()
+    np.testing.assert_array_equal(masked.random_kernel(), dense.random_kernel())
+    assert (masked.random_kernel() != other.random_kernel()).any()
     assert (masked.scores[...] != other.scores[...]).any()
 
 
 def test_kernel_and_scores_come_from_streams_of_their_own():
     one = Dense(6, 5, rngs=nnx.Rngs(params=0, scores=1))
     other = Dense(6, 5, rngs=nnx.Rngs(params=0, scores=2))
-    np.testing.assert_array_equal(one.kernel[...], other.kernel[...])
+    np.testing.assert_array_equal(one.random_kernel(), other.random_kernel())
     assert (one.scores[...] != other.scores[...]).any()
 
 
@@ -140,7 +157,7 @@ def test_initialisers_of_the_masking_are_used(name):
     masking = Masking(kernel_init=initializers.he_constant(), score_init=initializers.he_uniform())
     layer = layers(masking)[name]
     fan_in = {"dense": 6, "conv": 27}[name]
-    np.testing.assert_allclose(np.abs(layer.kernel[...]), (2 / fan_in) ** 0.5, rtol=1e-6)
+    np.testing.assert_allclose(np.abs(layer.random_kernel()), (2 / fan_in) ** 0.5, rtol=1e-6)
     largest = np.abs(layer.scores[...]).max()
     assert 0.8 * (6 / fan_in) ** 0.5 < largest <= (6 / fan_in) ** 0.5
 
@@ -149,7 +166,8 @@ def test_initialisers_of_the_masking_are_used(name):
 @pytest.mark.parametrize("rule", ["signed", None])
 def test_bfloat16_computes_while_float32_is_kept(name, rule):
     layer = layers(Masking(rule=rule, dtype=jnp.bfloat16))[name]
-    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(layer))} == {jnp.dtype("float32")}
+    kept = {leaf.dtype for leaf in jax.tree.leaves(nnx.state(layer))}
+    assert kept - {jnp.dtype("int8")} == {jnp.dtype("float32")}  # signs
     assert layer.effective_kernel().dtype == jnp.bfloat16
     outputs = layer(INPUTS[name])
     assert outputs.dtype == jnp.bfloat16
@@ -171,29 +189,63 @@ def test_gradient_touches_only_scores_and_is_kernel_times_that_of_the_effective_
     (by_scores,) = jax.tree.leaves(gradient)
     assert by_scores.dtype == jnp.float32
     by_kernel = jax.grad(lambda kernel: jnp.sum(explicit(name, INPUTS[name], kernel) * weight))(
-        jnp.asarray(np.asarray(layer.kernel[...]) * ternary(layer))
+        jnp.asarray(np.asarray(layer.random_kernel()) * ternary(layer))
     )
     tolerance = 1e-5 if dtype == jnp.float32 else 0.05
-    expected = np.asarray(layer.kernel[...]) * by_kernel
+    expected = np.asarray(layer.random_kernel()) * by_kernel
     np.testing.assert_allclose(by_scores, expected, rtol=tolerance, atol=tolerance)
     hidden = ternary(layer) == 0
     assert np.abs(np.asarray(by_scores))[hidden].min() > 0  # the hidden ones can come back
 
 
-@pytest.mark.parametrize(("sides", "weights"), [((0, 10), "0"), ((2**16, 2**15), "2,147,483,648")])
+@pytest.mark.parametrize(("sides", "weights"), [((0, 10), "0"), ((2**16, 2**15), "2147483648")])
 def test_a_layer_of_no_or_too_many_weights_is_refused(sides, weights):
-    with pytest.raises(errors.InputError, match=f"has {weights} weights; allowed is 1 to 2,147,483,647"):
+    with pytest.raises(errors.InputError, match=f"is {weights}; allowed is 1 to 2147483647"):
         Dense(*sides, rngs=nnx.Rngs(0))
 
 
 def test_masking_refuses_what_is_not_allowed():
     with pytest.raises(errors.InputError, match=r"mask rule 'sign'.*'signed'\?"):
         Masking(rule="sign")
-    for threshold in (-0.1, 1.1, float("nan")):
-        with pytest.raises(errors.InputError, match=r"threshold .* is not in \[0, 1\]"):
-            Masking(threshold=threshold)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Masking().threshold = 0.5
+        Masking().rule = None
+
+
+def test_a_rules_name_stands_for_the_rule():
+    assert Masking(rule="binary").rule == masks.Binary()
+    assert Masking(rule="dense") == Masking(rule=None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Coin(masks.Rule):
+    """Keeps every weight with even chances in training and all of them in evaluation."""
+
+    def mask(self, scores, state, key=None):
+        kept = jnp.ones(scores.shape, bool) if key is None else jax.random.bernoulli(key, 0.5, scores.shape)
+        return masks.straight_through(lambda scores: kept.astype(scores.dtype))(scores)
+
+
+def test_rules_that_draw_at_random_do_so_in_training_by_the_layers_own_key():
+    def drawn(key):
+        model = nnx.List([Dense(8, 8, masking=Masking(rule=Coin()), rngs=nnx.Rngs(0)) for _ in range(2)])
+        apply_masks(model, key)
+        return [np.asarray(layer.kernel[...]) for layer in model]
+
+    whole, one, other = drawn(None), drawn(jax.random.key(1)), drawn(jax.random.key(2))
+    assert all((kernel != 0).all() for kernel in whole)
+    assert ((one[0] == 0) != (one[1] == 0)).any() and (one[0] != other[0]).any()
+    np.testing.assert_array_equal(one, drawn(jax.random.key(1)))
+
+
+@each_layer
+@pytest.mark.parametrize("masking", [SIGNED, DENSE, Masking(dtype=jnp.bfloat16)])
+def test_a_network_with_its_masks_applied_computes_what_it_computed_before(name, masking):
+    layer = layers(masking)[name]
+    before = layer(INPUTS[name])
+    apply_masks(layer)
+    assert {path for path, _ in nnx.to_flat_state(nnx.state(layer))} == {("kernel",)}
+    assert layer.kernel[...].dtype == masking.dtype and layer.rule is None
+    np.testing.assert_array_equal(layer(INPUTS[name]), before)
 
 
 class Own(nnx.Module):
@@ -229,10 +281,10 @@ def test_layers_inside_a_users_own_module():
         "head/bias",
     }
     assert (model.norm.mean[...] != 0).all()  # the statistics went on
-    _, params, frozen, rest = nnx.split(model, nnx.Param, Frozen, ...)
+    _, params, frozen, rest = split(model)
     assert len(jax.tree.leaves(params)) == 7
-    assert len(jax.tree.leaves(frozen)) == 4
-    assert len(jax.tree.leaves(rest)) == 2
+    assert len(jax.tree.leaves(frozen)) == 4  # signs and constants
+    assert len(jax.tree.leaves(rest)) == 4  # thresholds and statistics
 
 
 def test_masked_layers_by_path_in_order():

@@ -1,4 +1,4 @@
-"""Weight counts to the unit, shapes, forward passes against explicit ones, normalisations, errors."""
+"""Weight counts to the unit, shapes, forward passes against explicit ones, normalizations, errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flax import nnx
 
 from ssm_jax import errors
 from ssm_jax.nn.layers import Frozen, Masking, Score, masked_layers
-from ssm_jax.nn.networks import BATCH_AXIS, Affine, build
+from ssm_jax.nn.networks import BATCH_AXIS, build
 
 MNIST, CIFAR = (28, 28, 1), (32, 32, 3)
 
@@ -27,7 +27,7 @@ def shapes_of(name, image_shape=CIFAR, classes=10, dense=False, **options):
 
 
 def weights(network) -> int:
-    return sum(math.prod(layer.kernel.shape) for _, layer in masked_layers(network))
+    return sum(math.prod(layer.shape) for _, layer in masked_layers(network))
 
 
 def trained(network) -> dict[str, type]:
@@ -53,7 +53,8 @@ def logits_of(network, image_shape, batch=2):
         ("conv8", CIFAR, 10, 5_275_840),
         ("resnet20", CIFAR, 10, 248_624),
         ("resnet56", CIFAR, 100, 834_992),
-        ("resnet110", CIFAR, 100, 1_705_904),
+        ("resnet110", CIFAR, 100, 1_668_272),
+        ("resnet110_plain", CIFAR, 100, 1_705_904),
     ],
 )
 def test_weights_are_those_of_the_paper(name, image_shape, classes, count):
@@ -63,6 +64,21 @@ def test_weights_are_those_of_the_paper(name, image_shape, classes, count):
     params = jax.tree.leaves(nnx.state(network, nnx.Param))
     assert sum(math.prod(leaf.shape) for leaf in params) == count
     assert not not_scores(network)
+
+
+@pytest.mark.parametrize(
+    ("width", "count"),
+    [
+        (1.0, 248_624),
+        (1.5, 558_600),
+        (2.0, 992_352),
+        (2.5, 1_549_880),
+        (3.0, 2_231_184),
+        (3.5, 3_036_264),
+    ],
+)
+def test_weights_of_wider_resnet20s_are_those_of_the_paper(width, count):
+    assert weights(shapes_of("resnet20", width=width)) == count
 
 
 def test_the_dense_baseline_has_the_same_weights_and_no_scores():
@@ -112,7 +128,7 @@ def test_images_too_small_for_the_pools(name, given, least):
 
 
 def kernels(network) -> dict[str, tuple[int, ...]]:
-    return {path: tuple(layer.kernel.shape) for path, layer in masked_layers(network)}
+    return {path: layer.shape for path, layer in masked_layers(network)}
 
 
 def test_layers_of_the_fcn():
@@ -156,18 +172,27 @@ def test_width_multiplies_every_hidden_layer():
     assert min(map(min, kernels(shapes_of("fcn", MNIST, width=1e-9)).values())) == 1
 
 
-@pytest.mark.parametrize(("name", "blocks"), [("resnet20", 3), ("resnet56", 9), ("resnet110", 18)])
-def test_stages_of_resnets(name, blocks):
-    """Filters 16, 32, 64; the first block of a stage begins and is bypassed 1x1, with its stride."""
+@pytest.mark.parametrize(
+    ("name", "blocks", "projected"),
+    [
+        ("resnet20", 3, {0}),
+        ("resnet56", 9, {0}),
+        ("resnet110", 18, {0, 9}),
+        ("resnet110_plain", 18, {0}),
+    ],
+)
+def test_stages_of_resnets(name, blocks, projected):
+    """Filters 16, 32, 64; a block with a projection begins and is bypassed 1x1, with its stage's stride."""
     network = shapes_of(name)
-    layers = {path: (tuple(layer.kernel.shape), layer.stride) for path, layer in masked_layers(network)
+    layers = {path: (layer.shape, layer.stride) for path, layer in masked_layers(network)
               if path != "head"}  # fmt: skip
     expected = {"stem": ((3, 3, 3, 16), 1)}
     for stage, (before, filters, stride) in enumerate([(16, 16, 1), (16, 32, 2), (32, 64, 2)]):
         for block in range(blocks):
             path = f"blocks/{stage * blocks + block}"
-            if block == 0:
-                expected[f"{path}/conv1"] = expected[f"{path}/projection"] = ((1, 1, before, filters), stride)
+            if block in projected:
+                inputs = filters if block else before
+                expected[f"{path}/conv1"] = expected[f"{path}/projection"] = ((1, 1, inputs, filters), stride)
             else:
                 expected[f"{path}/conv1"] = ((3, 3, filters, filters), 1)
             expected[f"{path}/conv2"] = ((3, 3, filters, filters), 1)
@@ -182,9 +207,9 @@ def elu(x):
 def effective(layer) -> np.ndarray:
     """kernel * mask, by the definition."""
     if layer.rule is None:
-        return np.asarray(layer.kernel[...])
-    scores, threshold = np.asarray(layer.scores[...]), float(layer.threshold[...])
-    return np.asarray(layer.kernel[...]) * ((scores > threshold) * 1.0 - (scores < -threshold) * 1.0)
+        return np.asarray(layer.random_kernel())
+    scores, threshold = np.asarray(layer.scores[...]), float(layer.rule_state["threshold"][...])
+    return np.asarray(layer.random_kernel()) * ((scores > threshold) * 1.0 - (scores < -threshold) * 1.0)
 
 
 def convolution(images, layer):
@@ -223,6 +248,19 @@ def filled(network):
     return nnx.merge(graph, nnx.map_state(lambda path, leaf: leaf.replace(value(path, leaf)), state))
 
 
+def on_one_device(network, images):
+    """Outputs `[B, ...]` and the statistics afterwards, with the axis over which devices share a batch."""
+    graph, state = nnx.split(network)
+
+    def apply(images):
+        model = nnx.merge(graph, state, copy=True)
+        return model(images), nnx.state(model, nnx.BatchStat)
+
+    spread = jax.vmap(apply, in_axes=None, out_axes=None, axis_name=BATCH_AXIS, axis_size=1)
+    outputs, statistics = jax.jit(spread)(jnp.asarray(images))
+    return np.asarray(outputs), statistics
+
+
 def test_fcn_is_the_composition_of_its_layers():
     network, images = filled(shapes_of("fcn", (4, 3, 2), width=0.1)), images_of((4, 3, 2))
     hidden = images.reshape(3, -1)
@@ -250,17 +288,35 @@ def test_conv4_is_the_composition_of_its_layers():
     )
 
 
-def test_resnet20_is_the_composition_of_its_layers():
-    network, images = filled(shapes_of("resnet20", (6, 5, 2), width=0.125)), images_of((6, 5, 2))
-    hidden = elu(convolution(images, network.stem))
+def normalized(images, scale, offset):
+    """Batch normalization by the statistics of the batch."""
+    mean, var = images.mean((0, 1, 2)), images.var((0, 1, 2))
+    return (images - mean) / np.sqrt(var + 1e-3) * np.asarray(scale) + np.asarray(offset)
+
+
+@pytest.mark.parametrize("normalization", ["none", "paper", "batch_affine"])
+def test_resnet20_is_the_composition_of_its_layers(normalization):
+    network = filled(shapes_of("resnet20", (6, 5, 2), width=0.125, normalization=normalization))
+    images = images_of((6, 5, 2))
+
+    def norm(hidden, layer):
+        if normalization == "none" or (normalization == "paper" and layer is not network.stem_norm):
+            return hidden
+        return normalized(hidden, layer.scale[...], layer.bias[...])
+
+    hidden = elu(norm(convolution(images, network.stem), network.stem_norm))
     padded = np.pad(hidden, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
     hidden = np.max([padded[:, r : r + 6, c : c + 5] for r in range(3) for c in range(3)], 0)
     for i, block in enumerate(network.blocks):
-        inner = elu(convolution(elu(convolution(hidden, block.conv1)), block.conv2))
-        shortcut = convolution(hidden, block.projection) if i % 3 == 0 else hidden
-        hidden = elu(inner + shortcut)
+        inner = norm(convolution(hidden, block.conv1), block.norm1)
+        inner = norm(convolution(elu(inner), block.conv2), block.norm2)
+        if i % 3 == 0:
+            shortcut = norm(convolution(hidden, block.projection), block.projection_norm)
+            hidden = elu(elu(inner) + shortcut)
+        else:
+            hidden = elu(inner + hidden)
     expected = hidden.mean((1, 2)) @ effective(network.head)
-    np.testing.assert_allclose(nnx.jit(lambda m: m(images))(network), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(on_one_device(network, images)[0], expected, rtol=1e-3, atol=1e-4)
 
 
 def test_normalization_none_trains_only_scores():
@@ -269,21 +325,14 @@ def test_normalization_none_trains_only_scores():
     assert not jax.tree.leaves(nnx.state(network, nnx.BatchStat))
 
 
-def test_normalization_paper_is_the_identity_but_for_the_stem_of_resnet20():
+def test_normalization_paper_is_a_batch_norm_in_the_stem_of_resnet20_alone():
     network = shapes_of("resnet20", normalization="paper")
-    assert not_scores(network) == ["stem_norm/offset", "stem_norm/scale"]
+    assert not_scores(network) == ["stem_norm/bias", "stem_norm/scale"]
+    assert set(nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))) == {"stem_norm"}
     for deeper in ("resnet56", "resnet110"):
-        assert not not_scores(shapes_of(deeper, normalization="paper"))
-    for name in ("resnet20", "resnet56"):
-        assert not jax.tree.leaves(nnx.state(shapes_of(name, normalization="paper"), nnx.BatchStat))
-
-
-def test_affine_is_the_identity_at_first_and_scales_and_shifts_channels():
-    affine, images = Affine(2), images_of((3, 3, 2))
-    np.testing.assert_array_equal(affine(jnp.asarray(images)), images)
-    affine.scale[...], affine.offset[...] = jnp.array([2.0, 3.0]), jnp.array([0.5, -1.0])
-    np.testing.assert_allclose(affine(jnp.asarray(images)), images * [2, 3] + [0.5, -1], rtol=1e-6)
-    assert affine(jnp.asarray(images, jnp.bfloat16)).dtype == jnp.bfloat16
+        network = shapes_of(deeper, normalization="paper")
+        assert not not_scores(network)
+        assert not jax.tree.leaves(nnx.state(network, nnx.BatchStat))
 
 
 def test_normalization_batch_has_statistics_and_nothing_to_train():
@@ -300,31 +349,19 @@ def test_normalization_batch_affine_also_trains_scale_and_offset():
     assert len(jax.tree.leaves(nnx.state(network, nnx.BatchStat))) == 2 * (1 + 2 * 9 + 3)
 
 
-def test_batch_norm_normalises_the_batch_in_training_and_by_moving_statistics_in_evaluation():
+def test_batch_norm_normalizes_the_batch_in_training_and_by_moving_statistics_in_evaluation():
     norm = filled(shapes_of("resnet20", (4, 4, 1), width=0.125, normalization="batch")).stem_norm
     images = 5 + 3 * images_of((4, 4, 2), batch=16)
-
-    def apply(norm):
-        graph, state = nnx.split(norm)
-
-        def one(images):
-            model = nnx.merge(graph, state, copy=True)
-            return model(images), model.mean[...], model.var[...]
-
-        spread = jax.vmap(one, in_axes=None, out_axes=None, axis_name=BATCH_AXIS, axis_size=1)
-        return map(np.asarray, jax.jit(spread)(images))
-
     norm.train()
-    outputs, mean, var = apply(norm)
-    np.testing.assert_allclose(outputs.mean((0, 1, 2)), 0, atol=1e-5)
-    np.testing.assert_allclose(outputs.var((0, 1, 2)), 1, rtol=1e-3)
-    # Momentum 0.9 from mean 0 and variance 1.
-    np.testing.assert_allclose(mean, 0.1 * images.mean((0, 1, 2)), rtol=1e-4)
-    np.testing.assert_allclose(var, 0.9 + 0.1 * images.var((0, 1, 2)), rtol=1e-4)
+    outputs, statistics = on_one_device(norm, images)
+    np.testing.assert_allclose(outputs, normalized(images, 1, 0), rtol=1e-4, atol=1e-5)
+    # Momentum 0.99 from mean 0 and variance 1.
+    np.testing.assert_allclose(statistics["mean"][...], 0.01 * images.mean((0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(statistics["var"][...], 0.99 + 0.01 * images.var((0, 1, 2)), rtol=1e-4)
     norm.eval()
-    outputs, mean, var = apply(norm)
-    np.testing.assert_array_equal((mean, var), [[0, 0], [1, 1]])
-    np.testing.assert_allclose(outputs, images, rtol=1e-4)
+    outputs, statistics = on_one_device(norm, images)
+    np.testing.assert_array_equal((statistics["mean"][...], statistics["var"][...]), [[0, 0], [1, 1]])
+    np.testing.assert_allclose(outputs, images / 1.001**0.5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("normalization", ["none", "paper", "batch_affine"])
@@ -338,7 +375,8 @@ def test_bfloat16_logits_of_float32_variables(normalization):
     network.eval()
     outputs = nnx.eval_shape(lambda model: model(jnp.zeros((2, 8, 8, 3), jnp.bfloat16)), network)
     assert outputs.dtype == jnp.bfloat16
-    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(network))} == {jnp.dtype("float32")}
+    kept = {leaf.dtype for leaf in jax.tree.leaves(nnx.state(network))}
+    assert kept - {jnp.dtype("int8")} == {jnp.dtype("float32")}  # signs
 
 
 def test_unknown_names():
@@ -349,8 +387,8 @@ def test_unknown_names():
 
 
 def test_settings_that_contradict_the_network():
-    with pytest.raises(errors.InputError, match=r"conv2 has no normalisation.*'batch'"):
+    with pytest.raises(errors.InputError, match=r"conv2 has no normalization.*'batch'"):
         shapes_of("conv2", normalization="batch")
     for width in (0, -1.0, float("nan")):
-        with pytest.raises(errors.InputError, match=f"width {width} is not positive"):
+        with pytest.raises(errors.InputError, match=f"width is {width}; allowed is above 0"):
             shapes_of("fcn", width=width)

@@ -38,10 +38,8 @@ def examples(image_shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
 
 def train(programs: Programs, state, frozen, data, steps: int = STEPS):
     """Some steps, one a call; returns the state."""
-    for step in range(steps):
-        if step % programs.task.steps_per_epoch == 0:
-            order = programs.order(state)
-        state = programs.train(state, frozen, order, data, 1)
+    for _ in range(steps):
+        state = programs.train(state, frozen, data, 1)
     return state
 
 

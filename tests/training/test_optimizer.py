@@ -1,4 +1,4 @@
-"""Optimisers and schedules against recurrences written out in numpy."""
+"""Optimizers and schedules against recurrences written out in numpy."""
 
 from __future__ import annotations
 
@@ -143,56 +143,166 @@ def test_constant():
     assert factors(constant(), 30) == [1.0] * 30
 
 
-STEPS = 3  # in an epoch of the plateau's tests
+def test_staircase_applies_the_factor_once_in_so_many_whole_epochs():
+    schedule = optimizer.schedule("staircase", steps_per_epoch=4, total_epochs=9, factor=0.96, epochs=2.0)
+    expected = [0.96 ** (step // 8) for step in range(36)]
+    np.testing.assert_allclose(factors(schedule, 36), expected, rtol=1e-6)
 
 
-def plateau(factor=0.2, patience=2, times=2):
+STEPS = 4  # in an epoch of the plateau's tests
+
+
+def plateau(factor=0.25, patience=4, times=2):
     return optimizer.schedule(
         "plateau", steps_per_epoch=STEPS, total_epochs=9, factor=factor, patience=patience, times=times
     )
 
 
 def by_epoch(losses, **options) -> list[float]:
-    """The factor in the first step of each epoch, whose three steps have losses of the given mean."""
-    noisy = np.ravel([[loss - 0.5, loss, loss + 0.5] for loss in losses])
-    return factors(plateau(**options), len(noisy), noisy)[::STEPS]
+    """The factor of each epoch, whose steps have losses of the given mean."""
+    noisy = np.ravel([[loss - 0.5, loss, loss + 0.75, loss - 0.25] for loss in losses])
+    found = np.reshape(factors(plateau(**options), len(noisy), noisy), (-1, STEPS))
+    assert (found == found[:, :1]).all()  # it changes between epochs only
+    return found[:, 0].tolist()
 
 
-def test_plateau_multiplies_after_patience_epochs_without_improvement_and_only_so_often():
-    # Epoch 0 improves on nothing; 1 and 2 do not improve: reduced. 3 and 4 neither: reduced a second
-    # time, which is the last.
-    found = by_epoch([2.0] * 12)
-    np.testing.assert_allclose(found, [1, 1, 1, 0.2, 0.2, *[0.04] * 7], rtol=1e-5)
+def by_the_authors_rule(losses, factor, patience, times) -> list[float]:
+    """The factor of each epoch until training stops, word by word."""
+    found, current, bad, reductions, cooldown = [], 1.0, 0, 0, 0
+    for epoch, loss in enumerate(losses, start=1):
+        found.append(current)
+        if cooldown > 0:  # in which nothing counts
+            cooldown -= 1
+            continue
+        if epoch < 11:
+            continue
+        before = losses[: epoch - 1]
+        if loss + 1e-4 < min(before[-(patience - 2) :]):
+            continue
+        bad += 1
+        if bad > patience:
+            current *= factor
+            reductions += 1
+            cooldown = 10
+            if reductions == times:
+                break
+    return found
 
 
-def test_plateau_starts_to_count_again_after_an_improvement():
-    found = by_epoch([2.0, 2.0, 1.9, 1.9, 1.8, 1.8, 1.8, 1.8])
-    np.testing.assert_allclose(found, [1, 1, 1, 1, 1, 1, 1, 0.2], rtol=1e-5)
+def random_curves(count) -> np.ndarray:
+    """Mean losses of 200 epochs, `[count, 200]`: falling ever more slowly, constant, or rising; with noise.
+
+    In whole multiples of 2^-14 = 6.1e-5, so that sums are exact and one multiple is too little to be good.
+    """
+    rng = np.random.default_rng(0)
+    epochs = np.arange(200)
+    curves = []
+    for i in range(count):
+        noise = rng.choice([0.0, 1e-4, 1e-3, 1e-2, 0.1]) * rng.standard_normal(200)
+        falling = rng.uniform(0.2, 2.0) * np.exp(-epochs / rng.uniform(5, 200))
+        trend = (falling, np.zeros(200), epochs / rng.uniform(100, 10_000))[i % 4 % 3]
+        curves.append(np.round((1.0 + trend + noise) * 2**14) / 2**14)
+    return np.array(curves)
 
 
-def test_plateau_compares_with_the_best_epoch_not_with_the_one_before():
-    np.testing.assert_allclose(by_epoch([1.0, 5.0, 4.0, 3.0]), [1, 1, 1, 0.2], rtol=1e-5)
+@pytest.mark.parametrize(
+    ("factor", "patience", "times"), [(0.25, 15, 5), (0.5, 15, 7), (0.5, 10, 7), (0.25, 3, 2), (0.5, 40, 1)]
+)
+def test_plateau_is_the_authors_rule_for_every_network_of_its_own(factor, patience, times):
+    curves = random_curves(80)
+    schedule = plateau(factor, patience, times)
+    noise = 2**-5 * np.array([1, -2, 3, -2])
+
+    def steps(curve):
+        losses = (curve[:, None] + noise).ravel()
+
+        def step(state, loss):
+            factor, state = schedule.update(jnp.ones(()), state, value=loss)
+            return state, (factor, optimizer.stopped(state))
+
+        return jax.lax.scan(step, schedule.init(jnp.ones(())), losses)[1]
+
+    found, stops = jax.jit(jax.vmap(steps))(jnp.asarray(curves, jnp.float32))
+    ends = set()
+    for curve, factors, stopped in zip(curves.tolist(), found, stops, strict=True):
+        expected = by_the_authors_rule(curve, factor, patience, times)
+        ended = len(expected) < len(curve)
+        ends.add(len(expected))
+        expected += [0.0] * (len(curve) - len(expected))
+        np.testing.assert_allclose(factors, np.repeat(expected, STEPS), rtol=1e-5)
+        # It has stopped after the last step of the epoch of the last reduction.
+        first = int(np.argmax(stopped)) if stopped.any() else len(stopped)
+        assert first == (expected.index(0.0) * STEPS - 1 if ended else len(stopped))
+    assert len(ends) > 5  # so they stop at different times
 
 
-@pytest.mark.parametrize(("share", "last"), [(0.5e-4, 0.2), (2e-4, 1.0)])
-def test_plateau_wants_an_improvement_by_a_ten_thousandth(share, last):
-    found = by_epoch([2.0 * (1 - share) ** epoch for epoch in range(4)], patience=3)
-    # One improvement too small is none; so three of them end the patience.
-    assert factors(plateau(patience=1), 7, np.repeat([2.0, 2.0 * (1 - share), 1.0], STEPS)[:7])[
-        2 * STEPS
-    ] == pytest.approx(last)
-    assert found[:3] == [1, 1, 1]
+def test_plateau_by_hand():
+    # With patience 4 the fifth bad epoch is one too many. Epochs 11 to 15 are bad and reduce; 16 to 25 do not
+    # count; 26 reduces at once, which ends the training.
+    assert by_epoch([2.0] * 30) == [1.0] * 15 + [0.25] * 11 + [0.0] * 4
+    # Good epochs (12, 14 and the cooldown's) leave the count as it is.
+    assert by_epoch([2.0] * 11 + [1.9, 1.9, 1.8] + [1.8] * 6) == [1.0] * 17 + [0.25] * 3
+    # So does a reduction: the first bad epoch after the cooldown (epoch 28) reduces, the good ones do not.
+    falling = [1.9, 1.8]
+    assert by_epoch([2.0] * 25 + falling + [1.8] * 2, times=3) == [1.0] * 15 + [0.25] * 13 + [0.0625]
 
 
-def test_plateau_scales_the_decay_too():
+def test_plateau_compares_with_the_lowest_of_the_last_patience_less_two_epochs():
+    # Patience 4: two epochs back. The low loss of epoch 8 is forgotten when epoch 11 comes.
+    losses = [2.0] * 7 + [0.5] + [2.0] * 2 + [1.9 - 0.1 * epoch for epoch in range(10)]
+    assert by_epoch(losses) == [1.0] * 20
+    # Patience 6: four epochs back, so that 11 and 12 are bad; 13 to 15 and the last of four more are needed.
+    losses = losses[:12] + [1.8] * 6
+    assert by_epoch(losses, patience=6) == [1.0] * 17 + [0.25]
+
+
+@pytest.mark.parametrize(("improvement", "last"), [(0.9e-4, 0.25), (1.1e-4, 1.0)])
+def test_plateau_wants_an_improvement_by_a_ten_thousandth(improvement, last):
+    found = by_epoch([2.0 - improvement * epoch for epoch in range(16)])
+    assert found == [1.0] * 15 + [last]
+
+
+def test_plateau_scales_the_decay_too_until_nothing_moves():
     made = optimizer.make("nesterov", learning_rate=0.1, weight_decay=0.5, momentum=0.9, schedule=plateau())
-    found = updates_of(made, np.zeros(15), np.full(15, 2.0))
-    np.testing.assert_allclose(found[::STEPS], [0.5, 0.5, 0.5, 0.1, 0.1], rtol=1e-5)
+    found = updates_of(made, np.zeros(30 * STEPS), np.full(30 * STEPS, 2.0))
+    assert found[::STEPS] == [0.5] * 15 + [0.125] * 11 + [0.0] * 4
 
 
-def test_the_state_of_a_plateau_is_in_that_of_the_optimiser():
+def test_a_network_that_has_stopped_is_final_while_another_goes_on():
+    made = optimizer.make("nesterov", learning_rate=0.1, weight_decay=0.01, momentum=0.9, schedule=plateau())
+    params = jnp.ones((2, 3, 3))
+    state = jax.vmap(made.init)(params)
+    assert optimizer.stopped(state).tolist() == [False, False]
+
+    def step(carry, gradient):
+        params, state = carry
+        epoch = state[-1].steps[0] // STEPS
+        losses = jnp.stack([2.0, 2.0 - 0.01 * epoch])
+        updates, state = jax.vmap(lambda g, s, p, v: made.update(g, s, p, value=v))(
+            gradient, state, params, losses
+        )
+        params = optax.apply_updates(params, updates)
+        return (params, state), params
+
+    gradients = jax.random.normal(jax.random.key(0), (30 * STEPS, 2, 3, 3))
+    (_, state), found = jax.lax.scan(step, (params, state), gradients)
+    assert optimizer.stopped(state).tolist() == [True, False]
+    end = 26 * STEPS
+    assert (found[end - 1 :, 0] == found[-1, 0]).all()
+    assert (found[end - 2, 0] != found[-1, 0]).any()
+    assert (found[end:, 1] != found[end - 1 : -1, 1]).any((1, 2)).all()
+
+
+@pytest.mark.parametrize("name", sorted(set(optimizer.SCHEDULES) - {"plateau"}))
+def test_only_a_plateau_stops(name):
+    schedule = optimizer.schedule(name, steps_per_epoch=1, total_epochs=1)
+    made = optimizer.make("sgd", learning_rate=1.0, weight_decay=0.0, momentum=0.0, schedule=schedule)
+    assert not optimizer.stopped(made.init(jnp.ones((1, 1))))
+
+
+def test_the_state_of_a_plateau_is_in_that_of_the_optimizer():
     """Interrupted after every single step and continued from a copy, nothing changes."""
-    losses = np.repeat([2.0] * 6, STEPS)
+    losses = np.repeat([2.0] * 17, STEPS)
     made = optimizer.make("sgd", learning_rate=1.0, weight_decay=0.0, momentum=0.0, schedule=plateau())
     params, gradient = jnp.ones((1, 1)), jnp.ones((1, 1))
     update_of = jax.jit(made.update)
@@ -213,22 +323,44 @@ def test_a_plateau_does_not_branch():
     assert "select_n" in str(program)
 
 
-def test_scale_and_offset_of_normalisations_do_not_decay():
-    made = optimizer.make("nesterov", learning_rate=0.1, weight_decay=0.5, momentum=0.9, schedule=constant())
+def test_clip_holds_the_gradient_of_every_variable_to_a_norm_of_its_own():
+    made = optimizer.make(
+        "sgd", learning_rate=2.0, weight_decay=0.0, momentum=0.0, schedule=constant(), clip=0.5
+    )
+    gradients = {
+        "large": jnp.array([[3.0, 0.0], [0.0, 4.0]]),  # of norm 5
+        "small": jnp.array([[0.3, -0.1]]),
+        "zero": jnp.zeros((2, 1)),
+    }
+    updates, _ = made.update(gradients, made.init(gradients), gradients, value=1.0)
+    np.testing.assert_allclose(updates["large"], [[-0.6, 0.0], [0.0, -0.8]], rtol=1e-6)
+    np.testing.assert_array_equal(updates["small"], -2 * gradients["small"])
+    np.testing.assert_array_equal(updates["zero"], gradients["zero"])
+
+
+@pytest.mark.parametrize(("decay_normalization", "of_vectors"), [(True, -0.5), (False, 0.0)])
+def test_scales_offsets_and_biases_decay_unless_told_otherwise(decay_normalization, of_vectors):
+    made = optimizer.make(
+        "nesterov",
+        learning_rate=0.1,
+        weight_decay=0.5,
+        momentum=0.9,
+        decay_normalization=decay_normalization,
+        schedule=constant(),
+    )
     params = {
         "scores": jnp.ones((3, 3, 2, 4)),
         "head": jnp.ones((2, 4)),
         "scale": jnp.ones(4),
         "scalar": jnp.ones(()),
     }
-    assert optimizer.is_decayed(params) == {"scores": True, "head": True, "scale": False, "scalar": False}
     zeros = jax.tree.map(jnp.zeros_like, params)
     updates, _ = made.update(zeros, made.init(params), params, value=1.0)
     assert {name: float(update.ravel()[0]) for name, update in updates.items()} == {
         "scores": -0.5,
         "head": -0.5,
-        "scale": 0.0,
-        "scalar": 0.0,
+        "scale": of_vectors,
+        "scalar": of_vectors,
     }
 
 

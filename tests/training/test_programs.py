@@ -152,8 +152,8 @@ def test_one_networks_failure_leaves_its_neighbours_alone(programs, data):
     together = programs("seeds", 12)
     state, frozen = together.initialize(range(12))
 
-    def poison(array):
-        return np.where(np.arange(12).reshape(-1, *[1] * (array.ndim - 1)) == 3, np.nan, array).astype("f")
+    def poison(array):  # the signed constants
+        return array if array.ndim > 1 else np.where(np.arange(12) == 3, np.nan, array).astype("f")
 
     frozen = together.layout.place(jax.tree.map(poison, together.layout.gather(frozen)))
     ended = together.layout.gather(train(together, state, frozen, data, 4))
@@ -180,7 +180,7 @@ def test_twenty_steps_do_not_depend_on_the_number_of_devices(elsewhere):
 def test_all_devices_hold_the_same_network(programs, data):
     sharing = programs("data", 1)
     state, frozen = sharing.initialize([0])
-    state = sharing.train(state, frozen, sharing.order(state), data, 1)
+    state = sharing.train(state, frozen, data, 1)
     for leaf in jax.tree.leaves(state):
         rows = np.asarray(leaf)
         np.testing.assert_array_equal(rows, np.broadcast_to(rows[:1], rows.shape))
@@ -195,8 +195,7 @@ def test_a_scan_of_some_steps_equals_single_steps(programs, data, task):
     sharing = programs("data", 1)
     one_by_one = trained(sharing, [0], data, steps=task.steps_per_epoch)
     state, frozen = sharing.initialize([0])
-    order = sharing.order(state)
-    state = sharing.train(state, frozen, order, data, task.steps_per_epoch)
+    state = sharing.train(state, frozen, data, task.steps_per_epoch)
     close(sharing.layout.gather(state), one_by_one, rtol=1e-5, atol=1e-6)
 
 
@@ -205,29 +204,27 @@ def test_train_is_traced_and_compiled_once(monkeypatch, data, task):
     monkeypatch.setattr(Task, "train_step", chex.assert_max_traces(Task.train_step, n=1))
     programs = Programs(task, Layout("seeds", 1))
     state, frozen = programs.initialize([0])
-    state = programs.train(state, frozen, programs.order(state), data, 1)
+    state = programs.train(state, frozen, data, 1)
     seconds = programs.compile_seconds
     for _ in range(2 * task.steps_per_epoch):
-        state = programs.train(state, frozen, programs.order(state), data, 1)
+        state = programs.train(state, frozen, data, 1)
     assert programs.compile_seconds == seconds > 0
     state, frozen = programs.initialize([1])
     seconds = programs.compile_seconds
-    programs.train(state, frozen, programs.order(state), data, 1)
+    programs.train(state, frozen, data, 1)
     assert programs.compile_seconds == seconds  # nor do other networks need another program
 
 
 def test_nothing_moves_between_host_and_devices_in_a_step(programs, data):
     sharing = programs("data", 1)
     state, frozen = sharing.initialize([0])
-    order = sharing.order(state)
-    state = sharing.train(state, frozen, order, data, 1)
-    with jax.transfer_guard("disallow"):
+    state = sharing.train(state, frozen, data, 1)
+    with jax.transfer_guard("disallow"):  # but for the seed and the step, which are asked for explicitly
         for _ in range(2):
-            order = sharing.order(state)
-            state = sharing.train(state, frozen, order, data, 1)
+            state = sharing.train(state, frozen, data, 1)
         jax.block_until_ready(state)
         with pytest.raises(Exception, match=r"[Dd]isallowed"):  # the guard does stand
-            sharing.train(state, frozen, np.asarray(jax.device_get(order)), data, 1)
+            sharing.train(state, frozen, jax.tree.map(np.asarray, data), 1)
 
 
 @pytest.mark.parametrize("mode", ["data", "seeds"])
@@ -261,11 +258,13 @@ def test_evaluation_covers_a_split_exactly(programs, task, mode, size):
 
 def networks_of(programs, state, frozen):
     """Of each network, its layers' scores, and their kernels and thresholds."""
-    params, frozen = programs.layout.gather((state.params, frozen))
+    params, frozen, rest = programs.layout.gather((state.params, frozen, state.rest))
     for i in range(programs.layout.count):
         layers = [frozen["denses"][layer] for layer in range(3)]
+        kernels = [layer["signs"][...][i] * layer["constant"][...][i] for layer in layers]
         scores = [params["denses"][layer]["scores"][...][i] for layer in range(3)]
-        yield scores, [(layer["kernel"][...][i], layer["threshold"][...][i]) for layer in layers]
+        thresholds = [rest["denses"][layer]["rule_state"]["threshold"][...][i] for layer in range(3)]
+        yield scores, list(zip(kernels, thresholds, strict=True))
 
 
 def test_mask_counts(programs):
@@ -281,14 +280,22 @@ def test_mask_counts(programs):
             assert found[i].tolist() == [np.sum(signs == sign) for sign in (-1, 0, 1)]
 
 
-def test_an_epoch_visits_every_example(programs, task):
-    made = programs("seeds", 12)
-    state, _ = made.initialize(range(12))
-    orders = made.layout.gather(made.order(state))
-    assert orders.shape == (12, task.steps_per_epoch, task.batch_size)
-    for order in orders.reshape(12, -1):
+def test_an_epoch_visits_every_example_in_an_order_of_the_networks_own(programs, task, data, monkeypatch):
+    """Also the first epoch of the networks that come after others in the same program."""
+    made = Programs(task, Layout("seeds", 12))
+    seen = []
+    call = made._call
+    monkeypatch.setattr(made, "_call", lambda *arguments: seen.append(arguments) or call(*arguments))
+    for seeds in (range(12), range(12, 24)):
+        state, frozen = made.initialize(seeds)
+        made.train(made.train(state, frozen, data, 1), frozen, data, 1)
+    orders = [made.layout.gather(arguments[5]) for arguments in seen if arguments[0] == "train"]
+    np.testing.assert_array_equal(orders[0], orders[1])
+    orders = np.concatenate([orders[0], orders[2]])
+    assert orders.shape == (24, task.steps_per_epoch, task.batch_size)
+    for order in orders.reshape(24, -1):
         np.testing.assert_array_equal(np.sort(order[:EXAMPLES]), np.arange(EXAMPLES))
-    assert len({order.tobytes() for order in orders}) == 12
+    assert len({order.tobytes() for order in orders}) == 24
 
 
 def test_dense_baselines_are_spread_alike(data):

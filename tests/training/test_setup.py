@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from ssm_jax import config as configuration
-from ssm_jax import errors
+from ssm_jax import errors, masks
 from ssm_jax.nn import networks
 from ssm_jax.training import setup
 
@@ -28,17 +28,21 @@ def drawn(init):
     return init(jax.random.key(0), (50, 20), jnp.float32)
 
 
+RESNETS = ("resnet20", "resnet56", "resnet110", "resnet110_plain")
 NAMES = {
     "model__name": (
-        ("fcn", "conv2", "conv4", "conv6", "conv8", "resnet20", "resnet56", "resnet110"),
+        ("fcn", "conv2", "conv4", "conv6", "conv8", *RESNETS),
         "resnet11",
     ),
     "model__normalization": (("none", "paper", "batch", "batch_affine"), "bacth"),
     "mask__rule": (("signed", "dense"), "signd"),
-    "init__kernel": (("elus", "he_constant", "xavier_constant", "he_uniform", "elu"), "he_const"),
-    "init__score": (("xavier_uniform", "he_uniform", "elus_uniform"), "xavier"),
+    "init__kernel": (
+        ("elus", "he_constant", "xavier_constant", "he_uniform", "xavier_uniform", "elu"),
+        "he_const",
+    ),
+    "init__score": (("xavier_uniform", "he_uniform", "elus_uniform", "elu"), "xavier"),
     "optimizer__name": (("nesterov", "sgd", "adam"), "adan"),
-    "schedule__name": (("exponential", "cosine", "constant", "plateau"), "cosin"),
+    "schedule__name": (("exponential", "staircase", "cosine", "constant", "plateau"), "cosin"),
 }
 
 
@@ -74,7 +78,7 @@ def test_masking_takes_every_setting():
             training__precision="bfloat16",
         )
     )
-    assert (masking.rule, masking.threshold, masking.dtype) == ("signed", 0.7, jnp.bfloat16)
+    assert (masking.rule, masking.dtype) == (masks.Signed(0.7), jnp.bfloat16)
     np.testing.assert_allclose(np.abs(drawn(masking.kernel_init)), (6 / 50) ** 0.5, rtol=1e-6)
     largest = np.abs(drawn(masking.score_init)).max()
     assert 0.99 * (18 / 50) ** 0.5 < largest <= (18 / 50) ** 0.5 * (1 + 1e-6)
@@ -97,8 +101,8 @@ def test_network_takes_name_width_and_normalization():
     config = changed(model__name="resnet20", model__width=0.5, model__normalization="batch")
     network = nnx.eval_shape(lambda: setup.network(config, [8, 8, 2], 7)(nnx.Rngs(0)))
     assert isinstance(network, networks.ResNet)
-    assert network.stem.kernel.shape == (3, 3, 2, 8)
-    assert network.head.kernel.shape == (32, 7)
+    assert network.stem.shape == (3, 3, 2, 8)
+    assert network.head.shape == (32, 7)
     assert jax.tree.leaves(nnx.state(network, nnx.BatchStat))
 
 
@@ -106,7 +110,37 @@ def test_task():
     task = task_of(changed(training__batch_size=8, data__augment="crop_flip", training__precision="bfloat16"))
     assert (task.examples, task.batch_size, task.augment, task.dtype) == (20, 8, True, jnp.bfloat16)
     assert task.steps_per_epoch == 3
-    assert not task_of(changed()).augment
+    default = task_of(changed())
+    assert (default.augment, default.passes, default.shuffle) == (False, 1, True)
+
+
+def test_schedules_count_epochs_of_several_passes():
+    """20 examples in batches of 8, twice: six steps an epoch, in which the factor applies once."""
+    task = task_of(
+        changed(
+            training__batch_size=8,
+            data__passes=2,
+            data__shuffle=False,
+            schedule__factor=0.5,
+            schedule__epochs=1.0,
+            optimizer__weight_decay=0.5,
+        )
+    )
+    assert (task.steps_per_epoch, task.passes, task.shuffle) == (6, 2, False)
+    assert task.order(jnp.int32(0), jnp.int32(7)).shape == (6, 8)
+    one, zero = jnp.ones((1, 1)), jnp.zeros((1, 1))
+    state = task.optimizer.init(one)
+    for _ in range(7):
+        update, state = task.optimizer.update(zero, state, one, value=jnp.float32(2))
+    np.testing.assert_allclose(update, -0.5 * 0.5, rtol=1e-6)
+
+
+def test_the_decay_of_normalizations_can_be_turned_off():
+    for decayed in (True, False):
+        config = changed(optimizer__weight_decay=0.5, optimizer__decay_normalization=decayed)
+        optimizer, scale = task_of(config).optimizer, jnp.ones(4)
+        update, _ = optimizer.update(jnp.zeros(4), optimizer.init(scale), scale, value=jnp.float32(2))
+        np.testing.assert_allclose(update, -0.5 if decayed else 0.0)
 
 
 @pytest.mark.parametrize(
@@ -119,17 +153,22 @@ def test_task():
             [1, (1 + 0.75**0.5) / 2, 0.75],  # cos of 0, 30 and 60 degrees
         ),
         (
+            {"schedule__name": "staircase", "schedule__factor": 0.5, "schedule__epochs": 2.0},
+            [1] * 6 + [0.5] * 6 + [0.25],
+        ),
+        (
             {
                 "schedule__name": "plateau",
                 "schedule__factor": 0.3,
-                "schedule__patience": 1,
-                "schedule__times": 1,
+                "schedule__patience": 4,
+                "schedule__times": 2,
             },
-            [1, 1, 1, 1, 1, 0.3, 0.3, 0.3, 0.3],
+            # Bad are epochs 11 to 15, which is one too many, and after the cooldown 26, the end.
+            [1] * 3 * 15 + [0.3] * 3 * 11 + [0] * 3,
         ),
     ],
 )
-def test_the_tasks_optimiser_follows_the_config(settings, factors):
+def test_the_tasks_optimizer_follows_the_config(settings, factors):
     """20 examples in batches of 8: three steps an epoch. A score of 1 without gradient loses its decay."""
     config = changed(training__batch_size=8, optimizer__weight_decay=0.5, **settings)
     optimizer = task_of(config).optimizer
@@ -141,9 +180,15 @@ def test_the_tasks_optimiser_follows_the_config(settings, factors):
     np.testing.assert_allclose(found, 0.5 * np.array(factors), rtol=1e-5)
 
 
-def test_the_tasks_learning_rate_and_momentum():
-    config = changed(optimizer__learning_rate=0.3, optimizer__momentum=0.6, optimizer__weight_decay=0.0)
+@pytest.mark.parametrize(("clip", "gradient"), [(0.0, 1.0), (0.25, 0.25)])
+def test_the_tasks_learning_rate_momentum_and_clip(clip, gradient):
+    config = changed(
+        optimizer__learning_rate=0.3,
+        optimizer__momentum=0.6,
+        optimizer__weight_decay=0.0,
+        optimizer__clip=clip,
+    )
     optimizer = task_of(config).optimizer
     one = jnp.ones((1, 1))
     update, _ = optimizer.update(one, optimizer.init(one), one, value=1.0)
-    np.testing.assert_allclose(update, -0.3 * 1.6, rtol=1e-6)
+    np.testing.assert_allclose(update, -0.3 * 1.6 * gradient, rtol=1e-6)

@@ -75,11 +75,8 @@ def test_training_takes_no_more_memory_than_expected_and_not_much_less(name, pre
     )
     state, frozen = jax.eval_shape(task.initialize, jnp.int32(0))
     graph = task.graph(training=True)
-    data = {
-        "images": jax.ShapeDtypeStruct((examples, *shape), jnp.uint8),
-        "labels": jax.ShapeDtypeStruct((examples,), jnp.int32),
-    }
-    order = jax.ShapeDtypeStruct((2, batch), jnp.int32)
+    images = jax.ShapeDtypeStruct((batch, *shape), task.dtype)
+    labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
     step = jax.vmap(
         functools.partial(task.train_step, graph),
         in_axes=None,
@@ -87,6 +84,6 @@ def test_training_takes_no_more_memory_than_expected_and_not_much_less(name, pre
         axis_name=networks.BATCH_AXIS,
         axis_size=1,
     )
-    plan = jax.jit(step, donate_argnums=0).lower(state, frozen, data, order).compile().memory_analysis()
+    plan = jax.jit(step, donate_argnums=0).lower(state, frozen, images, labels).compile().memory_analysis()
     needed = plan.argument_size_in_bytes + plan.temp_size_in_bytes
     assert needed < training_bytes(task, shape) < 5 * needed

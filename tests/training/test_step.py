@@ -64,7 +64,9 @@ class Spike(nnx.Module):
         self.head = Dense(16, CLASSES, rngs=rngs)
 
     def __call__(self, images):
-        return self.head(images.reshape(len(images), -1)) + jnp.sqrt(jnp.sum(0 * self.head.scores[...]))
+        return self.head(images.reshape(len(images), -1)) + jnp.sqrt(
+            jnp.sum(0 * self.head.effective_kernel())
+        )
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +85,14 @@ class Trainer:
         self.step = alone(functools.partial(task.train_step, graph))
         self.initialize = jax.jit(task.initialize)
         self.order = jax.jit(task.order)
+        self.batch = jax.jit(task.batch)
 
     def run(self, state, frozen, steps):
         states = [state]
         for _ in range(steps):
             order = self.order(states[-1].seed, states[-1].step)
-            states.append(self.step(states[-1], frozen, self.data, order))
+            images, labels = self.batch(states[-1], self.data, order)
+            states.append(self.step(states[-1], frozen, images, labels))
         return states
 
 
@@ -107,6 +111,16 @@ def trained(trainer, begun):
     return trainer.run(*begun, steps=5)
 
 
+def drawn(layer):
+    """The random kernel in the frozen part of a layer."""
+    return np.asarray(np.asarray(layer["signs"][...]) * np.asarray(layer["constant"][...]), np.float32)
+
+
+def evaluated(task, state, frozen):
+    """The parts of the network that an evaluation sees."""
+    return task.apply_masks(task.graph(training=False), state, frozen, training=False)
+
+
 def equal(one, other):
     assert jax.tree.structure(one) == jax.tree.structure(other)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
@@ -121,8 +135,8 @@ def by_hand(begun, data, order, steps):
     """The scores, mean losses and accuracies of some steps, from the definitions."""
     state, frozen = begun
     layers = range(3)
-    kernels = [np.asarray(frozen["denses"][i]["kernel"][...]) for i in layers]
-    thresholds = [float(frozen["denses"][i]["threshold"][...]) for i in layers]
+    kernels = [drawn(frozen["denses"][i]) for i in layers]
+    thresholds = [float(state.rest["denses"][i]["rule_state"]["threshold"][...]) for i in layers]
     scores = [np.asarray(state.params["denses"][i]["scores"][...], np.float64) for i in layers]
     velocity = [np.zeros_like(s) for s in scores]
     images = np.asarray(data["images"], np.float32).reshape(EXAMPLES, -1)
@@ -171,8 +185,14 @@ def test_steps_are_those_of_the_definition(trainer, begun, trained, data):
         assert state.step == step + 1
         assert state.failure.tolist() == [-1, 0]
     # It was more than nothing: the first layer's mask has changed.
-    before = np.abs(begun[0].params["denses"][0]["scores"][...]) > begun[1]["denses"][0]["threshold"][...]
-    after = np.abs(trained[-1].params["denses"][0]["scores"][...]) > begun[1]["denses"][0]["threshold"][...]
+    before = (
+        np.abs(begun[0].params["denses"][0]["scores"][...])
+        > begun[0].rest["denses"][0]["rule_state"]["threshold"][...]
+    )
+    after = (
+        np.abs(trained[-1].params["denses"][0]["scores"][...])
+        > begun[0].rest["denses"][0]["rule_state"]["threshold"][...]
+    )
     assert (before != after).any()
 
 
@@ -185,7 +205,7 @@ def test_the_initial_state(trainer, begun):
     for path, layer in masked_layers(network):
         _, i = path.split("/")
         # Compiled and not, a uniform number may differ in its last bit; a sign may not.
-        np.testing.assert_array_equal(frozen["denses"][int(i)]["kernel"][...], layer.kernel[...])
+        np.testing.assert_array_equal(drawn(frozen["denses"][int(i)]), layer.random_kernel())
         found = state.params["denses"][int(i)]["scores"][...]
         np.testing.assert_allclose(found, layer.scores[...], rtol=1e-6)
 
@@ -196,13 +216,13 @@ def test_the_seed_decides_everything(trainer, begun, trained):
     assert (trainer.order(other.seed, other.step) != trainer.order(begun[0].seed, begun[0].step)).any()
     for one, two in [(other.params, begun[0].params), (frozen, begun[1])]:
         for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
-            assert (a != b).any()
+            assert (a != b).any() or not a.ndim  # a signed constant is that of every seed
 
 
 def test_masked_network_and_dense_baseline_of_a_seed_share_their_kernels(trainer, begun):
     dense = make_task(functools.partial(fcn, masking=Masking(rule=None))).network(5)
     for i, layer in enumerate(dense.denses):
-        np.testing.assert_array_equal(layer.kernel[...], begun[1]["denses"][i]["kernel"][...])
+        np.testing.assert_array_equal(layer.random_kernel(), drawn(begun[1]["denses"][i]))
 
 
 def test_the_order_is_that_of_the_epoch(trainer):
@@ -228,6 +248,9 @@ def test_the_shards_of_a_batch_are_its_parts(data, begun, augment):
     np.testing.assert_array_equal(whole_labels, data["labels"][order[0]])
     plain = batches.standardize(data["images"][order[0]])
     assert np.allclose(whole_images, plain, atol=1e-5) != augment
+    # What is cropped and flipped is the standardized image with zeros around it.
+    for image, original in zip(whole_images, plain, strict=True):
+        assert np.abs(np.ravel(image)[:, None] - np.append(original, 0)).min(1).max() < 1e-5
 
 
 def test_augmentation_changes_with_the_step_and_the_seed(data, begun):
@@ -247,8 +270,8 @@ def test_augmentation_changes_with_the_step_and_the_seed(data, begun):
 
 
 def poisoned(frozen):
-    """Kernels of NaN."""
-    return jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan) if leaf.ndim else leaf, frozen)
+    """Signed constants of NaN."""
+    return jax.tree.map(lambda leaf: leaf if leaf.ndim else jnp.full_like(leaf, jnp.nan), frozen)
 
 
 def changed_by_training(state):
@@ -283,14 +306,13 @@ def test_statistics_and_other_parameters_of_ones_own_network_are_trained(data):
     state, frozen = own.initialize(jnp.int32(0))
     assert set(state.params) == {"conv", "hidden", "head"}
     assert "kernel" not in state.params["conv"]
-    assert set(state.rest) == {"norm"}
+    assert set(state.rest) == {"conv", "norm", "head"}  # statistics and thresholds
     states = own.run(state, frozen, steps=3)
     assert states[-1].failure[0] == -1
-    for part in ("params", "rest"):
-        for old, new in zip(
-            jax.tree.leaves(getattr(state, part)), jax.tree.leaves(getattr(states[-1], part)), strict=True
-        ):
+    for part in (lambda state: state.params, lambda state: state.rest["norm"]):
+        for old, new in zip(jax.tree.leaves(part(state)), jax.tree.leaves(part(states[-1])), strict=True):
             assert (old != new).any()
+    equal(state.rest["conv"], states[-1].rest["conv"])  # a fixed threshold
     # One step: 0.9 of the initial mean 0 and 0.1 of that of the batch, for layers as initialised.
     order = own.order(state.seed, state.step)
     images, _ = own.task.batch(state, data, order, 0, 1)
@@ -303,11 +325,12 @@ def test_evaluation_leaves_statistics_alone_and_uses_them(data):
     """Two images alone give the same logits as among others."""
     task = make_task(Own)
     state, frozen = jax.jit(task.initialize)(jnp.int32(0))
-    evaluate = alone(functools.partial(task.evaluate_batch, task.graph(training=False)))
+    network = evaluated(task, state, frozen)
+    evaluate = alone(functools.partial(task.evaluate_batch, network))
     split = {"images": data["images"][:BATCH], "labels": data["labels"][:BATCH]}
     alone_labels = jnp.where(jnp.arange(BATCH) < 2, split["labels"], -1)
     both = [
-        evaluate(state, frozen, {"images": images, "labels": alone_labels}, no_sums())
+        evaluate({"images": images, "labels": alone_labels}, no_sums())
         for images in (split["images"], split["images"].at[2:].set(0))
     ]
     np.testing.assert_allclose(both[0]["loss"], both[1]["loss"], rtol=1e-6)
@@ -316,14 +339,14 @@ def test_evaluation_leaves_statistics_alone_and_uses_them(data):
 def test_evaluate_batch_adds_up_real_examples_only(trainer, begun, data):
     state, frozen = begun
     task = trainer.task
-    evaluate = alone(functools.partial(task.evaluate_batch, task.graph(training=False)))
+    evaluate = alone(functools.partial(task.evaluate_batch, evaluated(task, state, frozen)))
     split = {
         "images": jnp.pad(data["images"][:13], ((0, 3), (0, 0), (0, 0), (0, 0))),
         "labels": jnp.pad(data["labels"][:13], (0, 3), constant_values=-1),
     }
     sums = no_sums()
     for _ in range(2):
-        sums = evaluate(state, frozen, split, sums)
+        sums = evaluate(split, sums)
     graph = task.graph(training=False)
     logits = nnx.merge(graph, state.params, frozen, state.rest)(batches.standardize(data["images"][:13]))
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, data["labels"][:13])
@@ -340,7 +363,7 @@ def test_mask_counts(trainer, begun):
     assert list(counts) == ["denses/0", "denses/1", "denses/2"]
     for i in range(3):
         scores = np.asarray(state.params["denses"][i]["scores"][...])
-        threshold = np.asarray(frozen["denses"][i]["threshold"][...])
+        threshold = np.asarray(state.rest["denses"][i]["rule_state"]["threshold"][...])
         inverted, kept = np.sum(scores < -threshold), np.sum(scores > threshold)
         assert tuple(counts[f"denses/{i}"]) == (inverted, scores.size - inverted - kept, kept)
         assert inverted + kept > 0
@@ -353,7 +376,7 @@ def test_bfloat16_computes_and_float32_is_kept(data):
     assert task.batch(state, data, low.order(state.seed, state.step), 0, 1)[0].dtype == jnp.bfloat16
     (_, after) = low.run(state, frozen, steps=1)
     assert after.failure[0] == -1
-    kinds = {leaf.dtype for leaf in jax.tree.leaves((after.params, frozen, after.totals))}
+    kinds = {leaf.dtype for leaf in jax.tree.leaves((after.params, after.rest, after.totals))}
     assert kinds == {jnp.dtype("float32")}
 
 
@@ -363,3 +386,19 @@ def test_the_graph_is_in_the_mode_asked_for():
         graph = task.graph(training=training)
         model = nnx.merge(graph, *nnx.split(task.abstract(), nnx.Param, Frozen, ...)[1:])
         assert model.norm.use_running_average is not training
+
+
+def test_a_network_whose_schedule_has_stopped_is_final(data):
+    """Parameters, statistics, optimizer and totals stay bit for bit; the steps are counted."""
+    steps = batches.steps_per_epoch(EXAMPLES, BATCH)
+    schedule = optimizer.schedule(
+        "plateau", steps_per_epoch=steps, total_epochs=20, factor=0.5, patience=3, times=1
+    )
+    made = optimizer.make("nesterov", learning_rate=1e-9, weight_decay=0.0, momentum=0.9, schedule=schedule)
+    trainer = Trainer(Task(build=Own, optimizer=made, examples=EXAMPLES, batch_size=BATCH), data)
+    states = trainer.run(*trainer.initialize(jnp.int32(0)), steps=40 * steps)
+    active = [bool(trainer.task.is_active(state)) for state in states]
+    assert True in active and not active[-1] and active == sorted(active, reverse=True)
+    stopped = active.index(False)
+    equal(changed_by_training(states[-1]), changed_by_training(states[stopped]))
+    assert int(states[-1].step) == 40 * steps

@@ -1,0 +1,27 @@
+"""Variants that several configs share: `configs/<network>.py:<variant>` says what it adds to them.
+
+Not a config itself. Variants can be combined, `configs/resnet56.py:cifar10,batch_norm`; where two of them
+set the same field, the later one holds.
+"""
+
+from typing import Any
+
+from ssm_jax import config as base
+
+# The dense baseline: no mask, the kernel is trained.
+DENSE: dict[str, Any] = {"mask.rule": base.DENSE, "init.kernel": "elu"}
+
+# Batch normalization with scale and offset after every convolution. Dense ResNets have it too.
+BATCH_NORM: dict[str, Any] = {"model.normalization": "batch_affine"}
+DENSE_RESNET = DENSE | BATCH_NORM
+
+# The authors' extreme pruning, in three settings: learning rate 0.01 and weight decay 5e-4 ...
+EXTREME: dict[str, Any] = {
+    "mask.threshold": 0.6,
+    "optimizer.learning_rate": 0.01,
+    "optimizer.weight_decay": 5e-4,
+}
+# ... 0.008 and 5e-4 ...
+EXTREME_008_5E4 = EXTREME | {"optimizer.learning_rate": 0.008}
+# ... and 0.008 and 3e-4.
+EXTREME_008_3E4 = EXTREME_008_5E4 | {"optimizer.weight_decay": 3e-4}

@@ -1,0 +1,113 @@
+"""Rules with one threshold per layer, fixed once after initialization.
+
+The threshold is the share p of the largest initial score of the layer, `p * max|scores|` (Koster et al., ICLR
+2022).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from ssm_jax import errors
+from ssm_jax.masks.rule import Rule, State, straight_through
+
+
+@straight_through
+def ternary(scores: jax.Array, threshold: jax.Array) -> jax.Array:
+    """Select by sign and size: `+1` above the threshold, `-1` below minus the threshold, else `0`.
+
+    Args:
+      scores: Floating point, any shape.
+      threshold: A non-negative scalar in the units of the scores.
+
+    Returns:
+      The mask, in the scores' shape and dtype.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> print(ternary(jnp.array([0.5, 0.1, -0.1, -0.5]), jnp.float32(0.1)))
+      [ 1.  0.  0. -1.]
+    """
+    # Two comparisons and a subtraction fuse into one pass over the scores, whatever their number.
+    return (scores > threshold).astype(scores.dtype) - (scores < -threshold).astype(scores.dtype)
+
+
+@straight_through
+def above(scores: jax.Array, threshold: jax.Array) -> jax.Array:
+    """Select by size: `1` above the threshold, else `0`.
+
+    Args:
+      scores: Floating point, any shape.
+      threshold: A scalar in the units of the scores.
+
+    Returns:
+      The mask, in the scores' shape and dtype.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> print(above(jnp.array([0.5, 0.1, -0.5]), jnp.float32(0.1)))
+      [1. 0. 0.]
+    """
+    return (scores > threshold).astype(scores.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold(Rule):
+    """The common part of rules with a fixed threshold.
+
+    Attributes:
+      threshold: The share p of the largest initial score, in [0, 1]: 0.4 for the paper's main rows, 0.6 for
+        extreme pruning.
+
+    Raises:
+      InputError: The threshold is outside [0, 1].
+    """
+
+    threshold: float = 0.4
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.threshold <= 1.0:
+            raise errors.out_of_range("threshold", self.threshold, "0 to 1")
+
+    def init(self, scores: jax.Array) -> State:
+        """Fix the threshold: `{"threshold": p * max|scores|}`, a float scalar."""
+        return {"threshold": self.threshold * jnp.max(jnp.abs(scores))}
+
+
+@dataclasses.dataclass(frozen=True)
+class Signed(Threshold):
+    """The signed supermask: keep (+1), hide (0) or invert (-1) every weight.
+
+    Koster et al., "Signing the Supermask: Keep, Hide, Invert" (ICLR 2022).
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> rule = Signed(threshold=0.5)
+      >>> scores = jnp.array([0.8, 0.3, -0.6])
+      >>> print(rule.mask(scores, rule.init(scores)))
+      [ 1.  0. -1.]
+    """
+
+    def mask(self, scores: jax.Array, state: State, key: jax.Array | None = None) -> jax.Array:
+        """Compare both signs of the scores with the threshold; the same in training and evaluation."""
+        return ternary(scores, state["threshold"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Binary(Threshold):
+    """The supermask without inversion: keep (1) or hide (0) every weight, an ablation of the paper.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> rule = Binary(threshold=0.5)
+      >>> scores = jnp.array([0.8, 0.3, -0.6])
+      >>> print(rule.mask(scores, rule.init(scores)))
+      [1. 0. 0.]
+    """
+
+    def mask(self, scores: jax.Array, state: State, key: jax.Array | None = None) -> jax.Array:
+        """Compare the scores with the threshold; the same in training and evaluation."""
+        return above(scores, state["threshold"])

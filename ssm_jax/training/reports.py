@@ -1,0 +1,123 @@
+"""What a group's evaluations find, and the report of them that is written while the next steps run."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from flax import nnx
+
+from ssm_jax.runs.metrics import Metrics
+from ssm_jax.runs.progress import Progress
+from ssm_jax.training.programs import Programs
+from ssm_jax.training.step import Data, State
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation finds of S networks.
+
+    Attributes:
+      step: Steps taken.
+      values: By name, float `[S]`: `<split>_loss`, `<split>_accuracy` in % and `remaining_weights`, a share.
+      counts: By the path of a masked layer, the numbers of -1, 0 and +1, `[S, 3]`.
+    """
+
+    step: int
+    values: dict[str, np.ndarray]
+    counts: dict[str, np.ndarray]
+
+
+def evaluate(
+    programs: Programs,
+    state: State,
+    frozen: nnx.State,
+    splits: dict[str, Data],
+    sizes: dict[str, int],
+    step: int,
+    batches_per_call: int,
+) -> Evaluation:
+    """Evaluate S networks on whole splits, and count their masks.
+
+    Args:
+      programs: The networks' programs.
+      state: Their state, `[D, G, ...]`.
+      frozen: Their frozen kernels, `[D, G, ...]`.
+      splits: By name, the splits to evaluate on, padded and on the devices.
+      sizes: By name, the splits' sizes without padding.
+      step: The steps taken.
+      batches_per_call: See `Programs.evaluate`.
+    """
+    values = {}
+    for name, split in splits.items():
+        loss, correct = programs.evaluate(state, frozen, split, batches_per_call)
+        values[f"{name}_loss"], values[f"{name}_accuracy"] = loss / sizes[name], 100 * correct / sizes[name]
+    counts = programs.mask_counts(state, frozen)
+    total = np.sum(list(counts.values()), 0)
+    values["remaining_weights"] = 1 - total[:, 1] / total.sum(1)
+    return Evaluation(step, values, counts)
+
+
+class Reports:
+    """The epochs' reports: metrics, TensorBoard and the progress line, on the first host alone.
+
+    Writing takes time in which the devices would be idle; a report waits until the next steps run.
+
+    Args:
+      metrics: The run's metrics.
+      progress: The group's progress line.
+      seeds: The group's seeds, S of them.
+    """
+
+    def __init__(self, metrics: Metrics, progress: Progress, seeds: Sequence[int]) -> None:
+        self._metrics = metrics
+        self._progress = progress
+        self._seeds = seeds
+        self._pending: Callable[[], None] | None = None
+
+    def add(
+        self,
+        epoch: int,
+        step: int,
+        values: dict[str, np.ndarray],
+        alive: Sequence[int],
+        *,
+        images_per_second: float,
+        left: float,
+    ) -> None:
+        """Take up a report, to be written by `write_pending`.
+
+        Args:
+          epoch: The epochs done.
+          step: The steps taken.
+          values: By name, float `[S]`.
+          alive: The places of the networks that have not failed.
+          images_per_second: The rate of training, of all networks together.
+          left: Seconds to go.
+        """
+        now = time.time()
+        means = {name: float(np.mean(array[list(alive)])) for name, array in values.items()}
+
+        def write() -> None:
+            self._metrics.write(
+                {"epoch": epoch, "step": step, "seed": self._seeds[i], "time": now}
+                | {name: float(array[i]) for name, array in values.items()}
+                for i in alive
+            )
+            self._progress.show(epoch, means | {"images_per_second": images_per_second}, left)
+
+        if jax.process_index() == 0:
+            self._pending = write
+
+    def write_pending(self) -> None:
+        """Write and print the last report, if that is still to be done."""
+        if self._pending is not None:
+            write, self._pending = self._pending, None
+            write()
+
+    def close(self) -> None:
+        """End the progress line."""
+        self._progress.done()

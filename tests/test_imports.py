@@ -1,0 +1,90 @@
+"""The tree's reading order: imports go one way, from configs and data to training and the command line."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import pathlib
+
+import pytest
+
+# A module may import what stands in its own layer or in an earlier one; layers side by side share a line.
+LAYERS = [
+    {"version", "errors", "files"},
+    {"config"},
+    {"data", "masks"},
+    {"nn", "runs"},
+    {"training"},
+    {"trained"},
+    {"cli"},
+]
+ROOT = pathlib.Path(importlib.util.find_spec("ssm_jax").origin).parent
+
+
+def modules() -> dict[str, pathlib.Path]:
+    """Every module of the package by its dotted name below it; a package by its own."""
+    found = {}
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name: str) -> set[str]:
+    """The modules of the package that a module imports, also inside its functions."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names] + [str(node.module)]
+        else:
+            continue
+        for imported in names:
+            inside = imported.removeprefix("ssm_jax.")
+            if imported.startswith("ssm_jax.") and inside in MODULES:
+                found.add(inside)
+    return found - {name}
+
+
+def layer(name: str) -> int:
+    """The place of a module's layer."""
+    return next(i for i, names in enumerate(LAYERS) if name.partition(".")[0] in names)
+
+
+INNER = sorted(name for name in MODULES if name)
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_imports_go_one_way(name):
+    assert {other for other in imports(name) if layer(other) > layer(name)} == set()
+
+
+def test_no_module_reaches_itself():
+    reached = {name: imports(name) for name in INNER}
+    for _ in INNER:
+        reached = {
+            name: others.union(*(reached[other] for other in others)) for name, others in reached.items()
+        }
+    circles = {name for name, others in reached.items() if name in others}
+    assert circles == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "forbidden"),
+    [("masks", {"nn", "runs"}), ("runs", {"masks", "nn"}), ("data", {"masks"}), ("nn", {"data", "runs"})],
+)
+def test_neighbors_do_not_know_each_other(name, forbidden):
+    for module in INNER:
+        if module.partition(".")[0] == name:
+            assert {other.partition(".")[0] for other in imports(module)} & forbidden == set()
+
+
+def test_the_package_knows_no_config_file():
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert not str(node.module).startswith("configs"), name
