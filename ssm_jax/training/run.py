@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import math
 import os
-import platform
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from ssm_jax import config as configuration
@@ -25,16 +22,16 @@ from ssm_jax.data import datasets
 from ssm_jax.data.batches import steps_per_epoch
 from ssm_jax.runs.folder import Record, RunFolder
 from ssm_jax.runs.metrics import Metrics
-from ssm_jax.runs.summary import Failure, Hidden, Layer, Statistics, Summary, table
+from ssm_jax.runs.summary import Summary, table
 from ssm_jax.training import hosts, preemption, setup
 from ssm_jax.training.cache import use_compilation_cache
 from ssm_jax.training.groups import convolves, seeds_per_group
 from ssm_jax.training.layout import Layout, pad_split, replicate
 from ssm_jax.training.loop import Group, Result, train_group
 from ssm_jax.training.programs import Programs
+from ssm_jax.training.results import summarize
 from ssm_jax.training.shapes import check_logits, kernel_shapes
 from ssm_jax.training.step import Build, Data, Task
-from ssm_jax.version import __version__
 
 # Steps are counted in int32.
 _MOST_STEPS = 2**31 - 1
@@ -112,7 +109,7 @@ def train_and_evaluate(
         results = _train_groups(record, folder, task, programs, data)
 
         # 7. Summarize.
-        summary = _summarize(record, results, shapes)
+        summary = summarize(record, results, shapes)
         if jax.process_index() == 0:
             folder.write_summary(summary)
     _say(f"\n{table(summary)}\n\n{_next_steps(folder, model)}")
@@ -268,64 +265,9 @@ def _place(data: datasets.Dataset, batch_size: int) -> tuple[dict[str, Data], di
     return placed, sizes
 
 
-def _summarize(record: Record, results: Sequence[Result], shapes: dict[str, tuple[int, ...]]) -> Summary:
-    config = record.config
-    failures = [Failure(**failure) for result in results for failure in result.failed]
-    failed = {failure.seed for failure in failures}
-    if len(failed) == config.seeds:
-        raise errors.RunError(
-            f"every seed failed; the first: {failures[0].metric} is not finite at step {failures[0].step}"
-        )
-    good = [(result, i) for result in results for i, seed in enumerate(result.seeds) if seed not in failed]
-    layers = []
-    for name, shape in shapes.items():
-        shares = np.mean([result.counts[name][i] for result, i in good], 0) / math.prod(shape)
-        inverted, hidden, kept = map(float, shares)
-        layers.append(
-            Layer(
-                name=name, shape=shape, weights=math.prod(shape), inverted=inverted, hidden=hidden, kept=kept
-            )
-        )
-    hidden_layers = []
-    for result, i in good:
-        names = tuple(name for name, shape in shapes.items() if result.counts[name][i][1] == math.prod(shape))
-        if names:
-            hidden_layers.append(Hidden(seed=result.seeds[i], layers=names))
-    seconds = sum(result.train_seconds for result in results)
-    images = sum(r.steps * len(r.seeds) for r in results) * config.training.batch_size
-    return Summary(
-        network=record.network,
-        dataset=record.dataset,
-        method=config.mask.rule,
-        weights=sum(layer.weights for layer in layers),
-        seeds=tuple(result.seeds[i] for result, i in good),
-        failed_seeds=tuple(failures),
-        hidden_layers=tuple(hidden_layers),
-        test_accuracy=Statistics.of(r.test_accuracy[i] for r, i in good),
-        remaining_weights=Statistics.of(r.remaining_weights[i] for r, i in good),
-        epochs=config.training.epochs,
-        steps=max(result.steps for result in results),
-        train_seconds=seconds,
-        compile_seconds=sum(result.compile_seconds for result in results),
-        images_per_second=images / seconds,
-        device=jax.devices()[0].device_kind,
-        device_count=jax.device_count(),
-        versions=versions(),
-        layers=tuple(layers),
-        config=config,
-    )
-
-
 def _next_steps(folder: RunFolder, model: Build | None) -> str:
     own = "" if model is None else ", model=..."
     return (
         f"use it:  ssm_jax.restore({str(folder.path)!r}{own}).model\n"
         f"curves:  pip install tensorboard && tensorboard --logdir {shlex.quote(str(folder.path))}"
     )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide a result."""
-    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
-    installed = {package: importlib.metadata.version(package) for package in packages}
-    return {"python": platform.python_version(), "ssm_jax": __version__} | installed
