@@ -1,5 +1,10 @@
 """Signed supermasks in JAX: random networks whose frozen weights are kept, hidden or inverted."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ssm_jax.config import default as default_config
 from ssm_jax.data.batches import standardize
 from ssm_jax.errors import InputError, Preempted, RunError
@@ -7,9 +12,12 @@ from ssm_jax.masks import Binary, Rule, Signed
 from ssm_jax.nn.layers import Conv, Dense, Frozen, Masking, Score, apply_masks, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS, build
 from ssm_jax.nn.pooling import max_pool
-from ssm_jax.trained import Trained, restore
-from ssm_jax.training.run import train_and_evaluate
 from ssm_jax.version import __version__
+
+if TYPE_CHECKING:
+    from ssm_jax.runs.summary import Summary
+    from ssm_jax.trained import Trained, restore
+    from ssm_jax.training.run import train_and_evaluate
 
 __all__ = [
     "BATCH_AXIS",
@@ -24,6 +32,7 @@ __all__ = [
     "RunError",
     "Score",
     "Signed",
+    "Summary",
     "Trained",
     "__version__",
     "apply_masks",
@@ -35,3 +44,21 @@ __all__ = [
     "standardize",
     "train_and_evaluate",
 ]
+
+# What needs Orbax, optax or TensorBoard's writer is imported when it is first used.
+_ON_FIRST_USE = {
+    "Summary": "ssm_jax.runs.summary",
+    "Trained": "ssm_jax.trained",
+    "restore": "ssm_jax.trained",
+    "train_and_evaluate": "ssm_jax.training.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_ON_FIRST_USE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ON_FIRST_USE})

@@ -7,6 +7,7 @@ fields. `validate` is called before anything slow starts.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -105,6 +106,32 @@ def default() -> ConfigDict:
     return config.lock()
 
 
+def override(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
+    """Change fields of a config.
+
+    Args:
+      config: The config, which is changed in place.
+      values: The new values by dotted field name.
+
+    Returns:
+      The same config.
+
+    Raises:
+      InputError: A field is unknown or a value is of another type; names the nearest field.
+
+    Examples:
+      >>> override(default(), {"training.epochs": 3}).training.epochs
+      3
+    """
+    known = dict(fields(config))
+    for name, value in values.items():
+        if name not in known:
+            raise errors.unknown("config field", name, known)
+        _check_type(name, value, known[name])
+    config.update_from_flattened_dict(values)
+    return config
+
+
 def with_variant(config: ConfigDict, names: str | None, variants: Variants) -> ConfigDict:
     """Apply variants' overrides to a config.
 
@@ -116,7 +143,7 @@ def with_variant(config: ConfigDict, names: str | None, variants: Variants) -> C
       variants: The config's variants.
 
     Returns:
-      The same config, changed in place.
+      The same config.
 
     Raises:
       InputError: A variant is unknown.
@@ -124,7 +151,7 @@ def with_variant(config: ConfigDict, names: str | None, variants: Variants) -> C
     for name in names.split(",") if names else ():
         if not variants:
             raise errors.InputError(f"unknown variant {name!r}: this config has none")
-        config.update_from_flattened_dict(errors.choose("variant", name, variants))
+        override(config, errors.choose("variant", name, variants))
     return config
 
 
@@ -183,6 +210,14 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
 }
 
 
+def _check_type(name: str, value: object, default: object) -> None:
+    kind = type(default)
+    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    # An integer beyond 2**53 is not every time a float.
+    if not fits and not (kind is float and type(value) is int and abs(value) <= 2**53):
+        raise errors.InputError(f"config.{name} is {reprlib.repr(value)}; it must be of type {kind.__name__}")
+
+
 def _check_fields(config: ConfigDict) -> None:
     allowed = dict(fields(default()))
     given = dict(fields(config))
@@ -192,10 +227,7 @@ def _check_fields(config: ConfigDict) -> None:
     for name, value in allowed.items():
         if name not in given:
             raise errors.InputError(f"config field {name!r} is missing (default: {value!r})")
-        kind = type(value)
-        fits = isinstance(given[name], kind) and (kind is bool or not isinstance(given[name], bool))
-        if not fits and not (kind is float and type(given[name]) is int):
-            raise errors.InputError(f"config.{name} is {given[name]!r}; it must be of type {kind.__name__}")
+        _check_type(name, given[name], value)
 
 
 def validate(config: ConfigDict) -> None:
@@ -231,24 +263,52 @@ def validate(config: ConfigDict) -> None:
         raise errors.InputError(f"config.seed {config.seed} + config.seeds {config.seeds} exceeds 2147483648")
 
 
-def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """The fields that change the result and in which two configs differ.
+def differences(requested: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
+    """Compare the fields of two configs that change the result.
 
     Args:
-      ours: dotted names to values, as `dict(fields(config))` gives them.
-      theirs: likewise.
+      requested: The values of one config by dotted name, as `dict(fields(config))` gives them.
+      stored: Those of the other.
 
     Returns:
-      Lines such as `optimizer.learning_rate: 0.05 here, 0.1 there`.
+      Lines such as `optimizer.learning_rate: 0.05 requested, 0.1 stored`.
     """
-    names = sorted({*ours, *theirs} - set(NEUTRAL))
+    names = sorted({*requested, *stored} - set(NEUTRAL))
     return [
-        f"{name}: {ours.get(name)!r} here, {theirs.get(name)!r} there"
+        f"{name}: {requested.get(name)!r} requested, {stored.get(name)!r} stored"
         for name in names
-        if ours.get(name) != theirs.get(name)
+        if requested.get(name) != stored.get(name)
     ]
 
 
-def from_dict(values: Mapping[str, Any]) -> ConfigDict:
-    """The config whose `to_dict()` gave these values."""
-    return ConfigDict(values).lock()
+def from_dict(values: object) -> ConfigDict:
+    """Rebuild a config from its `to_dict()`.
+
+    A field that is younger than the values is not among them and gets its default, which therefore has to
+    be what runs did before there was such a field.
+
+    Args:
+      values: A nested dictionary, such as JSON gives it.
+
+    Returns:
+      A whole, valid config.
+
+    Raises:
+      InputError: Values that are no config: an unknown field, a value of another type or out of range.
+    """
+    config = default()
+    override(config, dict(_flattened(values, config)))
+    validate(config)
+    return config
+
+
+def _flattened(values: object, sections: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(values, Mapping):
+        name = f"config.{prefix}".removesuffix(".")
+        raise errors.InputError(f"{name} is {reprlib.repr(values)}; it must hold fields by name")
+    for name, value in values.items():
+        inner = sections.get(name)
+        if isinstance(inner, ConfigDict):
+            yield from _flattened(value, inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -96,7 +97,7 @@ def out_of_range(name: str, given: object, allowed: str) -> InputError:
       >>> print(out_of_range("config.mask.threshold", 2.0, "0 to 1"))
       config.mask.threshold is 2.0; allowed is 0 to 1
     """
-    return InputError(f"{name} is {given!r}; allowed is {allowed}")
+    return InputError(f"{name} is {reprlib.repr(given)}; allowed is {allowed}")
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

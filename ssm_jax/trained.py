@@ -1,23 +1,22 @@
-"""Giving back what a run has trained: the network, its masks and its config."""
+"""The network, masks and config that a run has left in its folder."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import pathlib
 
 import jax
 import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from ssm_jax import config as configuration
 from ssm_jax import errors
 from ssm_jax.nn.layers import masked_layers
 from ssm_jax.runs.checkpoint import Checkpoints
-from ssm_jax.runs.folder import read_json
+from ssm_jax.runs.folder import Record, RunFolder
 from ssm_jax.training import setup
-from ssm_jax.training.step import Build
+from ssm_jax.training.shapes import kernel_shapes
+from ssm_jax.training.step import Build, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +24,12 @@ class Trained:
     """A network as a run left it.
 
     Attributes:
-      model: the network in evaluation mode; it takes standardised float images, see
+      model: The network in evaluation mode; it takes standardized float images, see
         `ssm_jax.data.batches.standardize`.
-      masks: by the path of a masked layer, int8 in the kernel's shape: -1 (invert), 0 (hide), 1 (keep).
-      config: of the run.
-      seed: of the network.
-      step: steps taken.
+      masks: By the path of a masked layer, int8 in the kernel's shape: -1 (invert), 0 (hide), 1 (keep).
+      config: The run's config.
+      seed: The network's seed.
+      step: Number of steps taken.
     """
 
     model: nnx.Module
@@ -47,49 +46,53 @@ def restore(
     best: bool = False,
     model: Build | None = None,
 ) -> Trained:
-    """The network that a run has trained, from its checkpoint.
+    """Restore a network that a run has trained, from its checkpoint.
 
     Args:
-      workdir: of the run, finished or not.
-      seed: which network of a run of several; the first by default.
-      best: the state with the best validation accuracy (`config.checkpoint.best`) instead of the latest;
-        of networks that are trained at the same time, with the best mean.
-      model: the function that built the network, if it was the caller's own.
+      workdir: The run's folder; the run may be finished or not.
+      seed: The network's seed, in a run of several; the first by default.
+      best: Whether to take the state with the best validation accuracy (`config.checkpoint.best`) instead
+        of the latest; of networks that are trained at the same time, the one with the best mean.
+      model: The function that built the network, if it was the caller's own.
 
     Raises:
-      InputError: there is no such run, seed or checkpoint, or it can't be read.
+      InputError: There is no such run, seed or checkpoint, or it can't be read.
     """
-    workdir = pathlib.Path(workdir).expanduser()
-    stored = read_json(workdir / "run.json")
-    if stored is None:
-        raise errors.InputError(f"{workdir} holds no run: it has no run.json")
-    if stored["model"] is not None and model is None:
-        raise errors.InputError(f"the run in {workdir} trained a model of its own: pass the same `model`")
-    if stored["model"] is None and model is not None:
-        raise errors.InputError(f"the run in {workdir} trained {stored['network']}: leave `model` out")
-    config = configuration.from_dict(stored["config"])
-    seed = config.seed if seed is None else seed
-    place = seed - config.seed
-    if not 0 <= place < config.seeds:
-        last = config.seed + config.seeds - 1
-        raise errors.InputError(f"the run in {workdir} has no seed {seed}: it has {config.seed} to {last}")
-    first = config.seed + place - place % stored["seeds_per_group"]
-    checkpoints = Checkpoints(workdir / "checkpoints" / str(first) / ("best" if best else "latest"), True)
+    folder = RunFolder(workdir)
+    record = folder.read_record()
+    if record is None:
+        raise errors.InputError(f"{folder.path} holds no run: it has no run.json")
+    if record.model is not None and model is None:
+        raise errors.InputError(f"the run in {folder.path} trained a model of its own: pass the same `model`")
+    if record.model is None and model is not None:
+        raise errors.InputError(f"the run in {folder.path} trained {record.network}: leave `model` out")
+    seed = record.config.seed if seed is None else seed
+    group = record.group(seed)
+    checkpoints = Checkpoints(folder.checkpoints(group, "best" if best else "latest"), read_only=True)
     step = checkpoints.latest()
     if step is None:
         raise errors.InputError(f"there is no checkpoint in {checkpoints.directory} yet")
-
-    build = model or setup.network(config, stored["image_shape"], stored["classes"])
-    task = setup.task(config, build, stored["examples"])
-    seeds = range(first, min(first + stored["seeds_per_group"], config.seed + config.seeds))
+    try:
+        task = _task(record, model)
+    except errors.InputError as error:
+        raise errors.InputError(f"cannot use {folder.record_path}: {error}") from error
     one = dict(zip(("state", "frozen"), jax.eval_shape(task.initialize, np.int32(seed)), strict=True))
-    template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(seeds), *leaf.shape), leaf.dtype), one)
+    template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(group), *leaf.shape), leaf.dtype), one)
     try:
         tree, _ = checkpoints.restore(template)
     finally:
         checkpoints.close()
-    index = seeds.index(seed)
+    index = group.index(seed)
     state, frozen = (jax.tree.map(lambda leaf: leaf[index], tree[name]) for name in ("state", "frozen"))
     network = nnx.merge(task.graph(training=False), *jax.device_put((state.params, frozen, state.rest)))
     masks = {path: np.asarray(layer.mask(), np.int8) for path, layer in masked_layers(network)}
-    return Trained(network, masks, config, seed, step)
+    return Trained(network, masks, record.config, seed, step)
+
+
+def _task(record: Record, model: Build | None) -> Task:
+    """Set up what the run trained, and check that it can be."""
+    setup.check(record.config, own_model=model is not None)
+    build = model or setup.network(record.config, record.image_shape, record.classes)
+    task = setup.task(record.config, build, record.examples)
+    kernel_shapes(task)
+    return task

@@ -173,8 +173,8 @@ def test_fields_are_dotted_and_in_order():
 
 
 def test_differences_ignores_what_does_not_change_a_result():
-    ours = dict(configuration.fields(configuration.default()))
-    assert configuration.differences(ours, dict(ours)) == []
+    requested = dict(configuration.fields(configuration.default()))
+    assert configuration.differences(requested, dict(requested)) == []
     neutral = {
         "parallel": "seeds",
         "profile": True,
@@ -184,21 +184,41 @@ def test_differences_ignores_what_does_not_change_a_result():
         "logging.epochs": 5,
         "checkpoint.seconds": 1.0,
     }
-    assert configuration.differences(ours, ours | neutral) == []
-    assert set(neutral) <= set(ours)
+    assert configuration.differences(requested, requested | neutral) == []
+    assert set(neutral) <= set(requested)
 
 
 def test_differences_names_every_other_field():
-    ours = dict(configuration.fields(configuration.default()))
-    neutral = {name for name in ours if not configuration.differences(ours, ours | {name: "changed"})}
+    requested = dict(configuration.fields(configuration.default()))
+    neutral = {
+        name for name in requested if not configuration.differences(requested, requested | {name: "changed"})
+    }
     assert neutral == set(configuration.NEUTRAL)
-    theirs = ours | {"optimizer.learning_rate": 0.1, "seed": 3}
-    assert configuration.differences(ours, theirs) == [
-        "optimizer.learning_rate: 0.05 here, 0.1 there",
-        "seed: 0 here, 3 there",
+    stored = requested | {"optimizer.learning_rate": 0.1, "seed": 3}
+    assert configuration.differences(requested, stored) == [
+        "optimizer.learning_rate: 0.05 requested, 0.1 stored",
+        "seed: 0 requested, 3 stored",
     ]
-    theirs.pop("model.width")  # a run of an older version
-    assert "model.width: 1.0 here, None there" in configuration.differences(ours, theirs)
+
+
+def test_overriding_changes_fields_by_their_dotted_names():
+    config = configuration.override(configuration.default(), {"model.width": 2, "data.name": "digits"})
+    assert config.model.width == 2.0 and config.data.name == "digits" and config.is_locked
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model.widht": 2.0}, "did you mean 'model.width'"),
+        ({"model": 2.0}, "unknown config field 'model'"),
+        ({"model.width": "2"}, "config.model.width is '2'; it must be of type float"),
+        ({"model.width": 10**400}, "it must be of type float"),
+    ],
+)
+def test_overriding_what_is_not_there_or_with_another_type(values, message):
+    with pytest.raises(errors.InputError, match=message) as caught:
+        configuration.override(configuration.default(), values)
+    assert len(str(caught.value)) < 200
 
 
 def test_a_config_comes_back_from_its_json():
@@ -207,3 +227,37 @@ def test_a_config_comes_back_from_its_json():
     assert again == config
     assert again.is_locked
     configuration.validate(again)
+
+
+def test_fields_that_a_stored_config_lacks_get_their_defaults():
+    values = changed(model__width=2.5).to_dict()
+    del values["mask"]["threshold"], values["schedule"], values["profile"]
+    assert configuration.from_dict(values) == changed(model__width=2.5)
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], "config is []; it must hold fields by name"),
+        (None, "config is None"),
+        ({"training": 3}, "config.training is 3; it must hold fields by name"),
+        ({"training": {"epochs": "3"}}, "config.training.epochs is '3'; it must be of type int"),
+        ({"training": {"epochs": -3}}, "config.training.epochs is -3; allowed is at least 1"),
+        ({"training": {"epoch": 3}}, "did you mean 'training.epochs'"),
+        ({"optimizer": {"momentum": math.nan}}, "config.optimizer.momentum is nan"),
+        ({"seed": nested(5000)}, "config.seed is [[["),
+        ({"seed": {"x": 1}}, "config.seed is {'x': 1}; it must be of type int"),
+    ],
+)
+def test_what_is_no_config_is_refused_in_one_line(values, message):
+    with pytest.raises(errors.InputError) as caught:
+        configuration.from_dict(values)
+    text = str(caught.value)
+    assert message in text and "\n" not in text and len(text) < 300

@@ -7,6 +7,8 @@ import re
 import pytest
 
 from benchmarks.compiled import report
+from ssm_jax.runs import schema
+from ssm_jax.runs.summary import Summary
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -23,22 +25,21 @@ PAPER = {
 
 
 def row(path):
-    summary = json.loads(path.read_text())
-    seeds = len(summary["seeds"])
-    accuracy, remaining = summary["test_accuracy"], summary["remaining_weights"]
+    summary = schema.read(Summary, path)
+    seeds = len(summary.seeds)
 
     def spread(numbers, factor):
-        deviation = f" ± {factor * numbers['std']:.2f}" if seeds > 1 else ""
-        return f"{factor * numbers['mean']:.2f}{deviation}"
+        deviation = f" ± {factor * numbers.std:.2f}" if seeds > 1 else ""
+        return f"{factor * numbers.mean:.2f}{deviation}"
 
     cells = [
         f"`{path.stem}`",
-        summary["network"],
-        summary["dataset"],
-        str(summary["epochs"]),
+        summary.network,
+        summary.dataset,
+        str(summary.epochs),
         str(seeds),
-        spread(accuracy, 1),
-        spread(remaining, 100),
+        spread(summary.test_accuracy, 1),
+        spread(summary.remaining_weights, 100),
         PAPER.get(path.stem, ""),
     ]
     return f"| {' | '.join(cells)} |"

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +29,7 @@ def test_the_restored_network_has_the_accuracy_of_the_summary(run, place):
     data = datasets.load("digits")
     logits = trained.model(batches.standardize(jnp.asarray(data.test_images)))
     accuracy = 100 * np.mean(logits.argmax(-1) == data.test_labels)
-    assert summary["test_accuracy"]["values"][place] == pytest.approx(accuracy)
+    assert summary.test_accuracy.values[place] == pytest.approx(accuracy)
 
 
 def test_masks_are_the_scores_beyond_the_threshold(run):
@@ -55,7 +56,7 @@ def test_what_is_not_there_is_named(run, tmp_path):
 
 
 def test_a_run_that_has_just_begun_has_no_checkpoint_yet(run, tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps(json.loads((run[0] / "run.json").read_text())))
+    shutil.copy(run[0] / "run.json", tmp_path)
     with pytest.raises(ssm_jax.InputError, match=r"no checkpoint in .* yet"):
         ssm_jax.restore(tmp_path)
 
@@ -67,3 +68,41 @@ def test_restoring_leaves_a_save_under_way_alone_and_says_nothing(run, caplog):
     ssm_jax.restore(run[0])
     assert saving.is_dir() and not caplog.records
     saving.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": 9}, r"is of another network than run\.json: .*\[2, 10, 10\], not \[2, 10, 9\]"),
+        (
+            {"image_shape": [8, 9, 1]},
+            r"is of another network than run\.json: .*\[2, 64, 30\], not \[2, 72, 30\]",
+        ),
+        ({"seeds_per_group": 1}, r"is of another network than run\.json"),
+        ({"seeds_per_group": 3}, r"run\.json: seeds_per_group is 3; allowed is 1 to 2"),
+        ({"image_shape": [2**16] * 3, "classes": 2**31 - 1}, r"run\.json"),
+        ({"config": {"model": {"name": "conv9"}}}, r"run\.json: unknown network 'conv9'"),
+    ],
+)
+def test_a_record_that_contradicts_the_checkpoint(run, tmp_path, change, message):
+    shutil.copytree(run[0], tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    values = json.loads(path.read_text())
+    for section, fields in change.pop("config", {}).items():
+        values["config"][section] |= fields
+    path.write_text(json.dumps(values | change))
+    with pytest.raises(ssm_jax.InputError, match=message) as caught:
+        ssm_jax.restore(tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_knew_fewer_settings_is_restored(run, tmp_path):
+    shutil.copytree(run[0], tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    values = json.loads(path.read_text())
+    del values["config"]["schedule"], values["config"]["mask"]["threshold"]
+    path.write_text(json.dumps(values))
+    expected, trained = ssm_jax.restore(run[0]), ssm_jax.restore(tmp_path / "run")
+    assert trained.config == expected.config
+    for name, mask in expected.masks.items():
+        np.testing.assert_array_equal(trained.masks[name], mask)

@@ -16,13 +16,13 @@ import logging
 import os
 import pathlib
 import re
-import secrets
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from ssm_jax import files
 from ssm_jax.errors import InputError, RunError, one_line
 
 __all__ = ["Dataset", "cache_home", "load"]
@@ -40,9 +40,9 @@ class Dataset:
     """A dataset for image classification.
 
     Attributes:
-      name: the dataset, for example `mnist`, or the stem of a user's file.
-      version: the version of a TFDS dataset, or a digest of a user's file.
-      classes: number of classes; every label is in [0, classes).
+      name: Name of the dataset, for example `mnist`, or the stem of a user's file.
+      version: Version of a TFDS dataset, or digest of a user's file.
+      classes: Number of classes; every label is in [0, classes).
       train_images: uint8 [N, H, W, C].
       train_labels: int32 [N].
       validation_images: uint8 [N, H, W, C]; N is 0 when nothing is held out.
@@ -69,30 +69,30 @@ class Dataset:
 
 
 def cache_home() -> pathlib.Path:
-    """Where this package caches: `ssm_jax` in the environment's XDG_CACHE_HOME, or in ~/.cache."""
+    """Return where this package caches: `ssm_jax` in the environment's XDG_CACHE_HOME, or in ~/.cache."""
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ssm_jax"
 
 
 def load(name: str, data_dir: str = "", *, validation: float = 0.0, cache_dir: str | None = None) -> Dataset:
-    """Loads a dataset into memory.
+    """Load a dataset into memory.
 
     Args:
-      name: `digits`; or a file `*.npz` that holds train_images, train_labels, test_images and
+      name: The dataset: `digits`; or a file `*.npz` that holds train_images, train_labels, test_images and
         test_labels (images uint8 [N, H, W] or [N, H, W, C], integer labels [N]), relative to the working
         directory or else to `data_dir`; or a TFDS name such as `mnist`, `name/config`, `name:1.2.3`.
-      data_dir: where TFDS datasets lie prepared, or are downloaded to. By default the environment's
-        TFDS_DATA_DIR, or ~/tensorflow_datasets.
-      validation: share of the training set, in [0, 1), that a fixed permutation holds out.
-      cache_dir: where decoded TFDS datasets are kept. By default ssm_jax/datasets in the environment's
-        XDG_CACHE_HOME, or in ~/.cache.
+      data_dir: The folder where TFDS datasets lie prepared, or are downloaded to. By default the
+        environment's TFDS_DATA_DIR, or ~/tensorflow_datasets.
+      validation: Share of the training set, in [0, 1), that a fixed permutation holds out.
+      cache_dir: The folder where decoded TFDS datasets are kept. By default ssm_jax/datasets in the
+        environment's XDG_CACHE_HOME, or in ~/.cache.
 
     Returns:
       The dataset; the same arguments give the same arrays in the same order.
 
     Raises:
-      InputError: the dataset is unknown, damaged, cannot be fetched, or is no classification of images of
+      InputError: The dataset is unknown, damaged, cannot be fetched, or is no classification of images of
         one size; or `validation` is out of range.
-      RunError: the disk is full.
+      RunError: The disk is full.
     """
     if not 0 <= validation < 1:
         raise InputError(f"validation must be a share in [0, 1), not {validation!r}")
@@ -152,7 +152,7 @@ def _digits() -> Dataset:
 def _check(
     source: str, given: Mapping[str, np.ndarray], classes: int | None
 ) -> tuple[dict[str, np.ndarray], int]:
-    """Brings the four arrays into the form of `Dataset`, or says in one line why that cannot be."""
+    """Bring the four arrays into the form of `Dataset`, or say in one line why that cannot be."""
     missing = [key for key in _ARRAYS if key not in given]
     if missing:
         needed, held = ", ".join(_ARRAYS), ", ".join(sorted(given)) or "nothing"
@@ -185,12 +185,20 @@ def _check(
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    files.check_regular(path)
     # Of anything else numpy would say that it holds pickles.
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise OSError("it is no .npz archive")
     with np.load(path, allow_pickle=False) as opened:
-        return {key: opened[key] for key in opened.files}
+        for key in opened.files:
+            if opened.files.count(key) > 1:
+                raise ValueError(f"it holds {key} twice")
+        arrays = {key: opened[key] for key in opened.files}
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy gives the bytes of anything else
+            raise ValueError(f"its member {key} is no array")
+    return arrays
 
 
 def _npz(name: str, root: pathlib.Path) -> Dataset:
@@ -263,12 +271,12 @@ def _needing_tfds() -> Iterator[None]:
 def _find_prepared(
     root: pathlib.Path, name: str, config: str | None, version: str | None
 ) -> pathlib.Path | None:
-    """The directory TFDS would read, found by its path alone: importing TFDS takes seconds."""
+    """Find the directory that TFDS would read by its path alone: importing TFDS takes seconds."""
     if config is None:
         try:
-            metadata = json.loads((root / name / ".config" / "metadata.json").read_text())
+            metadata = json.loads(files.read_whole(root / name / ".config" / "metadata.json"))
             config = str(metadata["default_config_name"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             pass  # A dataset without configs, as most are.
     parent = root / name / config if config else root / name
     if version:
@@ -280,16 +288,10 @@ def _find_prepared(
 
 
 def _write_cache(path: pathlib.Path, arrays: Mapping[str, np.ndarray], classes: int) -> None:
-    """Writes the cache file whole or not at all: several processes may do so at once."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    """Write the cache file; where that cannot be, the dataset is decoded again the next time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                np.savez(file, classes=np.int64(classes), **arrays)  # type: ignore[arg-type]
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        files.write_whole(path, lambda file: np.savez(file, classes=np.int64(classes), **arrays))  # type: ignore[arg-type]
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise RunError(f"no space for the dataset cache {path}: {one_line(error)}") from error

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from ssm_jax import files
+from ssm_jax.data import crc
 from ssm_jax.errors import InputError, one_line
 
 _CHUNK = 1024
@@ -24,7 +26,7 @@ _CHUNK = 1024
 
 @contextlib.contextmanager
 def calm() -> Iterator[None]:
-    """Silences TFDS's progress bars, prints and advice."""
+    """Silence TFDS's progress bars, prints and advice."""
     tfds.disable_progress_bar()
     absl = logging.getLogger("absl")
     level = absl.level
@@ -38,10 +40,10 @@ def calm() -> Iterator[None]:
 
 @calm()
 def decode(directory: pathlib.Path) -> tuple[dict[str, np.ndarray], int]:
-    """Decodes a prepared dataset in array_record or tfrecord form.
+    """Decode a prepared dataset in array_record or tfrecord form.
 
     Args:
-      directory: the prepared dataset, `<data_dir>/<name>[/<config>]/<version>`.
+      directory: The prepared dataset, `<data_dir>/<name>[/<config>]/<version>`.
 
     Returns:
       The arrays train_images, test_images (uint8 [N, H, W, C]) and train_labels, test_labels (int64 [N])
@@ -49,7 +51,7 @@ def decode(directory: pathlib.Path) -> tuple[dict[str, np.ndarray], int]:
       `test`.
 
     Raises:
-      InputError: the dataset is damaged, or is no classification of uint8 images of one size.
+      InputError: The dataset is damaged, or is no classification of uint8 images of one size.
     """
     try:
         prepared = tfds.builder_from_directory(directory)
@@ -126,21 +128,31 @@ def _examples(prepared: Any, split: str) -> Iterator[dict[str, Any]]:
             records = list(_records(pathlib.Path(path)))
             if len(records) != length:
                 raise ValueError(f"{path} holds {len(records)} of {length} records")
-            yield from map(prepared.info.features.deserialize_example_np, records)
+            yield from (prepared.info.features.deserialize_example_np(bytes(record)) for record in records)
     else:
         allowed = "allowed: array_record, tfrecord"
         raise InputError(f"{prepared.data_path} is in the form {file_format!r} ({allowed})")
 
 
-def _records(path: pathlib.Path) -> Iterator[bytes]:
-    """The records of a tfrecord file: length (8 bytes), its crc (4), payload, the payload's crc (4).
-
-    The checksums are not verified: they are CRC-32C, which Python lacks and which is slow to do in it.
+def _records(path: pathlib.Path) -> Iterator[memoryview]:
+    """Yield the records of a tfrecord file, verified: length (8 bytes), its checksum (4), payload, its
+    checksum (4).
     """
-    data = memoryview(path.read_bytes())
+    data = memoryview(files.read_whole(path))
+    number = 0
     while data:
+        number += 1
         length = struct.unpack_from("<Q", data)[0] if len(data) >= 12 else len(data)
+        if len(data) >= 12 and not _intact(data[:8], data[8:12]):
+            raise ValueError(f"{path}, the length of record {number} does not fit its checksum")
         if len(data) < 16 + length:
             raise ValueError(f"{path} ends within a record")
-        yield bytes(data[12 : 12 + length])
+        payload, checksum = data[12 : 12 + length], data[12 + length : 16 + length]
+        if not _intact(payload, checksum):
+            raise ValueError(f"{path}, record {number} does not fit its checksum")
+        yield payload
         data = data[16 + length :]
+
+
+def _intact(payload: memoryview, checksum: memoryview) -> bool:
+    return crc.masked(crc.crc32c(payload)) == int.from_bytes(checksum, "little")

@@ -41,11 +41,11 @@ _SILENCE_SECONDS = 30.0
 
 @calm()
 def builder(name: str, data_dir: pathlib.Path) -> Any:
-    """The TFDS builder of a dataset, one that needs no TensorFlow where there is one.
+    """Make the TFDS builder of a dataset, one that needs no TensorFlow where there is one.
 
     Args:
-      name: `name`, `name/config`, `name:1.2.3` or `name/config:1.2.3`.
-      data_dir: the directory of all prepared datasets.
+      name: The dataset as `name`, `name/config`, `name:1.2.3` or `name/config:1.2.3`.
+      data_dir: The directory of all prepared datasets.
 
     Returns:
       A `tfds.core.DatasetBuilder` that writes array_record.
@@ -138,17 +138,17 @@ _GENERATORS: dict[str, Callable[[Any, Any], Any]] = {
 
 @calm()
 def prepare(builder: Any, name: str, data_dir: pathlib.Path) -> None:
-    """Downloads and prepares a dataset as a standard TFDS directory of array_record files.
+    """Download and prepare a dataset as a standard TFDS directory of array_record files.
 
     Archives in `<data_dir>/downloads/manual` are taken from there; TFDS verifies their checksums.
 
     Args:
-      builder: what the function `builder` returned.
-      name: the name in messages.
-      data_dir: the directory of all prepared datasets.
+      builder: The builder that the function `builder` made.
+      name: The name in messages.
+      data_dir: The directory of all prepared datasets.
 
     Raises:
-      InputError: the dataset cannot be fetched or made; no part of it stays behind. Without a network
+      InputError: The dataset cannot be fetched or made; no part of it stays behind. Without a network
         this takes less than 5 s.
     """
     _log.info("preparing %s in %s", name, builder.data_path)
@@ -175,7 +175,7 @@ def prepare(builder: Any, name: str, data_dir: pathlib.Path) -> None:
 
 
 def _sweep(data_dir: pathlib.Path, builder: Any) -> None:
-    """Removes what a failed preparation leaves: directories that are empty or name a default config only."""
+    """Remove what a failed preparation leaves: directories that are empty or name a default config only."""
     downloads, home = data_dir / "downloads", data_dir / builder.name
     own = downloads / builder.name
     inner = (*own.glob("*.tmp.*"), own, downloads / "extracted", *home.glob("*"))
@@ -188,7 +188,7 @@ def _sweep(data_dir: pathlib.Path, builder: Any) -> None:
 
 @contextlib.contextmanager
 def _network() -> Iterator[None]:
-    """Gives TFDS's downloads a time limit and no second try: a user without a network is told at once."""
+    """Give TFDS's downloads a time limit and no second try: a user without a network is told at once."""
     opening, retries = downloader._open_url, downloader.MAX_RETRIES
     lock, asked = threading.Lock(), dict[str, str]()
 
@@ -213,7 +213,7 @@ def _network() -> Iterator[None]:
 
 
 def _probe(url: str) -> str:
-    """Says why the host of a URL does not answer; the empty string if it does, with an HTTP error even.
+    """Say why the host of a URL does not answer; the empty string if it does, with an HTTP error even.
 
     A thread asks and is left behind when it hangs, because name resolution knows no timeout.
     """

@@ -20,7 +20,7 @@ from ssm_jax.runs.constants import pack, packed_template, unpack
 
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:
-    """The leaves of a pytree by their path, for example `params/denses/0/scores`."""
+    """Name the leaves of a pytree by their path, for example `params/denses/0/scores`."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {_name(path): leaf for path, leaf in leaves}
 
@@ -32,25 +32,23 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 def unflatten(template: Any, leaves: dict[str, Any]) -> Any:
-    """The inverse of `flatten`, in the structure of a template."""
+    """Invert `flatten`, in the structure of a template."""
     paths, structure = jax.tree_util.tree_flatten_with_path(template)
     return jax.tree_util.tree_unflatten(structure, [leaves[_name(path)] for path, _ in paths])
 
 
 def _brief(error: Exception) -> str:
-    """The first line of an error of Orbax or TensorStore, which can be very long."""
-    text = str(error).strip().partition("\n")[0] or type(error).__name__
-    if "RESOURCE_EXHAUSTED" in text or "No space left" in text:
+    if "RESOURCE_EXHAUSTED" in str(error) or "No space left" in str(error):
         return "no space left on the device"
-    return text[:200]
+    return errors.one_line(error)
 
 
 class Checkpoints:
     """The checkpoints of one group of networks: the latest step only, replaced when a newer is safe.
 
     Args:
-      directory: where they lie; made at the first save.
-      read_only: whether nothing there may change, not even what a crashed save has left behind; a run
+      directory: The group's folder; made at the first save.
+      read_only: Whether nothing there may change, not even what a crashed save has left behind; a run
         may be going on.
     """
 
@@ -71,19 +69,19 @@ class Checkpoints:
         return self._manager
 
     def latest(self) -> int | None:
-        """The newest complete step, or None."""
+        """Return the newest complete step, or None."""
         return self._open().latest_step() if self.directory.is_dir() else None
 
     def save(self, step: int, tree: Any, meta: dict[str, Any]) -> None:
         """Save in the background; a save under way is waited for first.
 
         Args:
-          step: steps taken; one that is saved already is left as it is.
-          tree: pytree of numpy arrays `[S, ...]`.
+          step: Number of steps taken; one that is saved already is left as it is.
+          tree: Pytree of numpy arrays `[S, ...]`.
           meta: JSON values beside the arrays.
 
         Raises:
-          RunError: nothing can be written, for example because the disk is full.
+          RunError: Nothing can be written, for example because the disk is full.
         """
         try:
             manager = self._open()
@@ -104,7 +102,7 @@ class Checkpoints:
         """Wait until what was saved is safe.
 
         Raises:
-          RunError: it could not be written.
+          RunError: It could not be written.
         """
         if self._manager is not None:
             try:
@@ -117,10 +115,10 @@ class Checkpoints:
         return errors.RunError(f"cannot save a checkpoint in {self.directory}: {_brief(error)}")
 
     def meta(self) -> dict[str, Any]:
-        """The JSON values of the newest step.
+        """Read the JSON values of the newest step.
 
         Raises:
-          InputError: they cannot be read.
+          InputError: They cannot be read.
         """
         return self._read(meta=ocp.args.JsonRestore())["meta"]
 
@@ -130,32 +128,43 @@ class Checkpoints:
             return self._open().restore(step, args=ocp.args.Composite(**items))
         except Exception as error:  # Orbax and TensorStore raise many types for a damaged file.
             raise errors.InputError(
-                f"cannot read the checkpoint {self.directory / str(step)} ({_brief(error)}): if it is corrupt"
-                f" or of another network, delete {self.directory} to begin again"
+                f"cannot read the checkpoint {self.directory / str(step)} ({_brief(error)}): if it is "
+                f"corrupt or of another network, delete {self.directory} to begin again"
             ) from error
 
     def restore(self, template: Any) -> tuple[Any, dict[str, Any]]:
-        """The newest step.
+        """Read the newest step.
 
         Args:
-          template: pytree of arrays or shapes `[S, ...]`.
+          template: Pytree of arrays or shapes `[S, ...]`.
 
         Returns:
           The tree, with numpy arrays, and the JSON values.
 
         Raises:
-          InputError: the checkpoint is corrupt or of another network.
+          InputError: The checkpoint is corrupt or of another network.
         """
         meta = self.meta()
         names = meta["signed_constants"]
-        blank = packed_template(flatten(template), names)
-        packed = self._read(arrays=ocp.args.StandardRestore(blank))["arrays"]
-        return unflatten(template, unpack(dict(packed), names)), meta
+        wanted = flatten(template)
+        packed = self._read(arrays=ocp.args.StandardRestore(packed_template(wanted, names)))["arrays"]
+        leaves = unpack(dict(packed), names)
+        for name, leaf in wanted.items():  # Orbax gives whatever shape there is.
+            if leaves[name].shape != leaf.shape:
+                found, given = (list(array.shape) for array in (leaves[name], leaf))
+                raise errors.InputError(
+                    f"the checkpoint {self.directory / str(self.latest())} is of another network than "
+                    f"run.json: {name} is {found}, not {given}"
+                )
+        return unflatten(template, leaves), meta
 
-    def forget_after(self, step: int) -> None:
+    def discard_after(self, step: int) -> None:
         """Delete everything if something is newer than a step, because training goes on from there.
 
         One host does so, before any of them opens the directory.
+
+        Args:
+          step: The step from which training goes on.
         """
         steps = (int(path.name) for path in self.directory.glob("*") if path.name.isdigit())
         if max(steps, default=0) > step:
@@ -163,7 +172,7 @@ class Checkpoints:
             shutil.rmtree(self.directory)
 
     def close(self) -> None:
-        """Wait for what is under way and let go of the directory."""
+        """Wait for what is under way and release the directory."""
         if self._manager is not None:
             self.wait()
             self._manager.close()

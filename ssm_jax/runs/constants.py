@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 
-def pack(leaves: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+def pack(leaves: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
     """Store signed constants as their signs, without loss.
 
     Args:
-      leaves: arrays `[S, ...]` by name.
+      leaves: Arrays `[S, ...]` by name.
 
     Returns:
       The arrays, where `name` of a signed constant has become `name/sign` (int8) and `name/constant`
@@ -31,8 +32,16 @@ def pack(leaves: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str
     return packed, names
 
 
-def unpack(packed: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
-    """The inverse of `pack`."""
+def unpack(packed: Mapping[str, np.ndarray], names: Collection[str]) -> dict[str, np.ndarray]:
+    """Invert `pack`.
+
+    Args:
+      packed: The arrays that `pack` returned.
+      names: The names of the signed constants.
+
+    Returns:
+      Arrays `[S, ...]` by name.
+    """
     leaves = dict(packed)
     for name in names:
         sign, constant = leaves.pop(f"{name}/sign"), leaves.pop(f"{name}/constant")
@@ -40,12 +49,25 @@ def unpack(packed: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndar
     return leaves
 
 
-def packed_template(leaves: dict[str, Any], names: list[str]) -> dict[str, np.ndarray]:
+def packed_template(leaves: Mapping[str, Any], names: Collection[str]) -> dict[str, np.ndarray]:
+    """Make arrays of the types that `pack` would give; they take no memory, whatever their shape.
+
+    Args:
+      leaves: Arrays or shapes `[S, ...]` by name.
+      names: The names of the signed constants.
+
+    Returns:
+      Read-only arrays by name.
+    """
+
+    def blank(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        return np.broadcast_to(np.zeros((), dtype), shape)
+
     template = {}
     for name, leaf in leaves.items():
         if name in names:
-            template[f"{name}/sign"] = np.zeros(leaf.shape, np.int8)
-            template[f"{name}/constant"] = np.zeros(leaf.shape[:1], leaf.dtype)
+            template[f"{name}/sign"] = blank(leaf.shape, np.int8)
+            template[f"{name}/constant"] = blank(leaf.shape[:1], leaf.dtype)
         else:
-            template[name] = np.zeros(leaf.shape, leaf.dtype)
+            template[name] = blank(leaf.shape, leaf.dtype)
     return template

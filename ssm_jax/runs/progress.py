@@ -8,7 +8,7 @@ from typing import Any
 
 
 def duration(seconds: float) -> str:
-    """Seconds as `m:ss` or `h:mm:ss`.
+    """Format seconds as `m:ss` or `h:mm:ss`.
 
     Examples:
       >>> duration(83), duration(3683)
@@ -23,9 +23,9 @@ class Progress:
     """One line per epoch: updated in place on a terminal, plain lines in a log.
 
     Args:
-      epochs: in all.
-      label: put before every line, for example `seeds 0-9`; may be empty.
-      stream: a text stream; None is the process's standard output at the time.
+      epochs: Number of epochs in all.
+      label: Text before every line, for example `seeds 0-9`; may be empty.
+      stream: A text stream; None is the process's standard output at the time.
     """
 
     def __init__(self, epochs: int, label: str = "", stream: Any = None) -> None:
@@ -39,10 +39,10 @@ class Progress:
         """Report an epoch.
 
         Args:
-          epoch: epochs done.
-          values: means over seeds: `train_loss`, accuracies in %, `remaining_weights` as a share,
+          epoch: Number of epochs done.
+          values: Means over seeds: `train_loss`, accuracies in %, `remaining_weights` as a share,
             `images_per_second`.
-          left: seconds to go.
+          left: Seconds to go.
         """
         parts = [
             f"epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}",

@@ -1,48 +1,166 @@
-"""What a finished run says: `summary.json` and the closing table."""
+"""What a finished run has found: `summary.json` and the closing table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from ssm_jax import errors
 from ssm_jax.config import DENSE
+from ssm_jax.runs.schema import Count, Natural, NotNegative, Share, Size
 
 
-def statistics(values: Iterable[float]) -> dict[str, Any]:
-    """Mean, standard deviation (n - 1; 0 for one value) and the values themselves.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """A number over the seeds of a run.
 
-    Examples:
-      >>> statistics([1.0, 3.0])
-      {'mean': 2.0, 'std': 1.4142135623730951, 'values': [1.0, 3.0]}
+    Attributes:
+      mean: Mean.
+      std: Standard deviation (n - 1); 0 for one value.
+      values: One number per seed, in the order of the seeds.
     """
-    values = [float(value) for value in values]
-    return {
-        "mean": float(np.mean(values)) if values else None,
-        "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
-        "values": values,
-    }
+
+    mean: NotNegative
+    std: NotNegative
+    values: tuple[NotNegative, ...]
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Statistics:
+        """Compute the statistics of one or more numbers.
+
+        Examples:
+          >>> Statistics.of([1.0, 3.0])
+          Statistics(mean=2.0, std=1.4142135623730951, values=(1.0, 3.0))
+        """
+        values = tuple(map(float, values))
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        return cls(mean=float(np.mean(values)), std=std, values=values)
 
 
-def table(summary: dict[str, Any]) -> str:
-    """The closing table: the shares of -1, 0 and +1 per masked layer, then the run's main numbers.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A network that stopped on a number that is not finite.
+
+    Attributes:
+      seed: The network.
+      step: The step.
+      metric: What was not finite.
+    """
+
+    seed: Natural
+    step: Natural
+    metric: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hidden:
+    """A network in which a layer's mask hides every weight, so that nothing passes the layer.
+
+    Attributes:
+      seed: The network.
+      layers: Paths of these layers.
+    """
+
+    seed: Natural
+    layers: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A masked layer; its shares are means over seeds.
+
+    Attributes:
+      name: Path of the layer.
+      shape: Shape of its kernel.
+      weights: Size of its kernel.
+      inverted: Share of -1 in the mask.
+      hidden: Share of 0.
+      kept: Share of +1.
+    """
+
+    name: str
+    shape: tuple[Count, ...]
+    weights: Size
+    inverted: Share
+    hidden: Share
+    kept: Share
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a finished run has found.
+
+    Attributes:
+      network: Name of the network.
+      dataset: Name of the dataset.
+      method: Name of the mask rule.
+      weights: Number of weights of the masked layers.
+      seeds: Seeds of the networks that were trained to the end, in the order of all values.
+      failed_seeds: Networks that stopped on a number that is not finite.
+      hidden_layers: Networks in which a layer's mask hides every weight.
+      test_accuracy: In %, of the last step.
+      remaining_weights: Share in [0, 1], of the last step.
+      epochs: Epochs of training.
+      steps: Steps of training of one network.
+      train_seconds: Seconds in training steps, of all networks.
+      compile_seconds: Seconds in initializing, tracing and compiling.
+      images_per_second: Training images per second of `train_seconds`.
+      device: Kind of device.
+      device_count: Number of devices.
+      versions: Versions of Python and of the packages that decide a result.
+      layers: The masked layers, in the order of the network.
+      config: The run's config.
+    """
+
+    format: ClassVar[int] = 1
+    network: str
+    dataset: str
+    method: str
+    weights: Size
+    seeds: tuple[Natural, ...]
+    failed_seeds: tuple[Failure, ...]
+    hidden_layers: tuple[Hidden, ...]
+    test_accuracy: Statistics
+    remaining_weights: Statistics
+    epochs: Count
+    steps: Count
+    train_seconds: NotNegative
+    compile_seconds: NotNegative
+    images_per_second: NotNegative
+    device: str
+    device_count: Count
+    versions: dict[str, str]
+    layers: tuple[Layer, ...]
+    config: ConfigDict
+
+    def __post_init__(self) -> None:
+        for name in ("test_accuracy", "remaining_weights"):
+            count = len(getattr(self, name).values)
+            if not count or count != len(self.seeds):
+                raise errors.InputError(f"{name} is of {count} networks, and seeds names {len(self.seeds)}")
+
+
+def table(summary: Summary) -> str:
+    """Lay out the closing table: the shares of -1, 0 and +1 per masked layer, then the main numbers.
 
     Args:
-      summary: the content of `summary.json`.
+      summary: The run's summary.
     """
     # A dense baseline has no mask.
-    columns = {} if summary["method"] == DENSE else {"-1 %": "inverted", "0 %": "hidden", "+1 %": "kept"}
+    columns = {} if summary.method == DENSE else {"-1 %": "inverted", "0 %": "hidden", "+1 %": "kept"}
     rows: list[tuple[str, ...]] = [("layer", "kernel", "weights", *columns)]
-    for layer in summary["layers"]:
-        shares = (f"{100 * layer[name]:.2f}" for name in columns.values())
-        rows.append((layer["name"], "x".join(map(str, layer["shape"])), f"{layer['weights']:,}", *shares))
-    total = sum(layer["weights"] for layer in summary["layers"])
+    for layer in summary.layers:
+        shares = (f"{100 * getattr(layer, name):.2f}" for name in columns.values())
+        rows.append((layer.name, "x".join(map(str, layer.shape)), f"{layer.weights:,}", *shares))
     means = (
-        sum(layer[name] * layer["weights"] for layer in summary["layers"]) / total
+        sum(getattr(layer, name) * layer.weights for layer in summary.layers) / summary.weights
         for name in columns.values()
     )
-    rows.append(("all", "", f"{total:,}", *(f"{100 * mean:.2f}" for mean in means)))
+    rows.append(("all", "", f"{summary.weights:,}", *(f"{100 * mean:.2f}" for mean in means)))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -54,24 +172,38 @@ def table(summary: dict[str, Any]) -> str:
     lines.insert(1, "-" * len(lines[0]))
     lines.insert(len(lines) - 1, "-" * len(lines[0]))
 
-    def spread(name: str, factor: float) -> str:
-        numbers = summary[name]
-        deviation = f" ± {factor * numbers['std']:.2f}" if len(numbers["values"]) > 1 else ""
-        return f"{factor * numbers['mean']:.2f}{deviation} %"
+    def spread(numbers: Statistics, factor: float) -> str:
+        deviation = f" ± {factor * numbers.std:.2f}" if len(numbers.values) > 1 else ""
+        return f"{factor * numbers.mean:.2f}{deviation} %"
 
-    seeds = summary["seeds"]
-    device = f"{summary['device_count']} x {summary['device']}"
+    seeds = summary.seeds
     lines += [
         "",
-        f"{summary['network']} on {summary['dataset']}, {summary['method']}, "
-        + (f"{len(seeds)} seeds, " if len(seeds) > 1 else f"seed {seeds[0]}, " if seeds else "")
-        + f"{summary['epochs']} epochs: test accuracy {spread('test_accuracy', 1)}, "
-        f"remaining weights {spread('remaining_weights', 100)}",
-        f"trained in {summary['train_seconds']:.1f} s ({summary['images_per_second']:,.0f} images/s) after "
-        f"{summary['compile_seconds']:.1f} s of compilation on {device}",
+        f"{summary.network} on {summary.dataset}, {summary.method}, "
+        + (f"{len(seeds)} seeds, " if len(seeds) > 1 else f"seed {seeds[0]}, ")
+        + f"{summary.epochs} epochs: test accuracy {spread(summary.test_accuracy, 1)}, "
+        f"remaining weights {spread(summary.remaining_weights, 100)}",
+        f"trained in {summary.train_seconds:.1f} s ({summary.images_per_second:,.0f} images/s) after "
+        f"{summary.compile_seconds:.1f} s of compilation on {summary.device_count} x {summary.device}",
+        *_warnings(summary),
     ]
-    for failure in summary["failed_seeds"]:
-        lines.append(
-            f"seed {failure['seed']} failed: {failure['metric']} not finite at step {failure['step']}"
-        )
     return "\n".join(lines)
+
+
+def _warnings(summary: Summary) -> Iterable[str]:
+    for failure in summary.failed_seeds:
+        yield f"seed {failure.seed} failed: {failure.metric} not finite at step {failure.step}"
+    by_layers: dict[tuple[str, ...], list[int]] = {}
+    for hidden in summary.hidden_layers:
+        by_layers.setdefault(hidden.layers, []).append(hidden.seed)
+    for layers, seeds in by_layers.items():
+        where = "" if len(layers) == len(summary.layers) else f" of {_some(layers)}"
+        yield (
+            f"seed{'s' * (len(seeds) > 1)} {_some(seeds)}: the mask hides every weight{where}; set a lower "
+            "config.optimizer.weight_decay or learning_rate"
+        )
+
+
+def _some(names: Sequence[object], limit: int = 4) -> str:
+    listed = ", ".join(map(str, names[:limit]))
+    return listed + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import zlib
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -26,14 +29,14 @@ def join(
     outside a cluster nothing happens.
 
     Args:
-      coordinator: `host:port` of process 0.
-      processes: how many there are.
-      process: which one this is, from 0.
-      heartbeat: seconds after which a silent process counts as lost, and the others abort.
+      coordinator: Address `host:port` of process 0.
+      processes: Number of processes.
+      process: Number of this process, from 0.
+      heartbeat: Seconds after which a silent process counts as lost, and the others abort.
 
     Raises:
-      InputError: only some of the three are given or they can't be right, or the processes did not find
-        each other.
+      InputError: Only some of the three are given, they or what Slurm says can't be right, or the processes
+        did not find each other.
     """
     given = {"coordinator": coordinator, "processes": processes, "process": process}
     missing = [name for name, value in given.items() if value is None]
@@ -51,37 +54,54 @@ def join(
         raise errors.InputError(
             f"--process is {process}; with --processes={processes} it is 0 to {processes - 1}"
         )
-    if coordinator is not None:
+    if coordinator is None:
+        _check_slurm(os.environ)
+    else:
         _log.info("process %s of %s: waiting for the others at %s", process, processes, coordinator)
     try:
         jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=heartbeat)
     except (ValueError, RuntimeError) as error:
         if str(error).startswith("coordinator_address should be defined"):
             return  # No cluster: this is the only process.
-        raise errors.InputError(
-            f"the processes did not find each other: {' '.join(str(error).split())}"
-        ) from error
+        raise errors.InputError(f"the processes did not find each other: {errors.one_line(error)}") from error
 
 
-def meet(where: str) -> None:
+def _check_slurm(environment: Mapping[str, str]) -> None:
+    """Check what Slurm tells a task: from a node that is none JAX would wait for minutes, then abort."""
+    numbers = ("SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
+    nodes = "SLURM_STEP_NODELIST"
+    if not all(name in environment for name in (*numbers, nodes)):
+        return  # no task of Slurm, for JAX neither
+    for name in numbers:
+        if not environment[name].isdecimal():
+            raise errors.out_of_range(name, environment[name], "a number, as srun sets it")
+    tasks, task = int(environment["SLURM_NTASKS"]), int(environment["SLURM_PROCID"])
+    if task >= tasks:
+        raise errors.InputError(f"SLURM_PROCID is {task} and SLURM_NTASKS {tasks}; start the tasks by srun")
+    # node1, node1,node2, node[01-04,07],other
+    if not re.match(r"[\w.-]+(\[\d[\d,-]*\])?[\w.-]*(,|$)", environment[nodes]):
+        raise errors.out_of_range(nodes, environment[nodes], "a list of nodes, as srun sets it")
+
+
+def barrier(where: str) -> None:
     """Wait until every host has come here.
 
     Args:
-      where: a name of the place, the same on all hosts.
+      where: The name of the place, the same on all hosts.
     """
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
 
 
 def check_same(what: str, text: str) -> None:
-    """Find out whether all hosts were given the same.
+    """Check that all hosts were given the same.
 
     Args:
-      what: was given, for the message.
-      text: what this host was given.
+      what: The kind of thing that was given, for the message.
+      text: The text that this host was given.
 
     Raises:
-      InputError: on every host, if it differs anywhere.
+      InputError: It differs somewhere; raised on every host.
     """
     if jax.process_count() == 1:
         return
@@ -91,10 +111,10 @@ def check_same(what: str, text: str) -> None:
 
 
 def any_host(*flags: bool) -> tuple[bool, ...]:
-    """Whether any host raises a flag, so that all of them act at the same step.
+    """Tell whether any host raises a flag, so that all of them act at the same step.
 
     Args:
-      flags: of this host; every host calls with as many.
+      flags: This host's flags; every host calls with as many.
     """
     if jax.process_count() == 1:
         return flags

@@ -220,12 +220,12 @@ def _resume(
             print(f"{group.label}: continuing from step {step}", flush=True)
     # What was written after that step is written again: a better checkpoint, then lines of metrics.
     if primary:
-        best.forget_after(step)
-    hosts.meet("forgotten")
+        best.discard_after(step)
+    hosts.barrier("discarded")
     best_accuracy = best.meta()["validation_accuracy"] if best.latest() is not None else -1.0
     if primary:
         # Other groups' lines are theirs: those of earlier ones are final, later ones truncate their own.
-        group.metrics.cut(lambda line: line["seed"] not in group.seeds or line["step"] <= step)
+        group.metrics.truncate(lambda line: line["seed"] not in group.seeds or line["step"] <= step)
     return state, frozen, step, best_accuracy
 
 

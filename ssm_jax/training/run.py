@@ -1,4 +1,4 @@
-"""The training program: from a config and a folder to trained, saved and summarised networks.
+"""The training program: from a config and a folder to trained, saved and summarized networks.
 
 `train_and_evaluate` does it all. Run again with the same config and folder, it continues where it
 stopped, or prints the table of a finished run.
@@ -7,14 +7,13 @@ stopped, or prints the table of a finished run.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import importlib.metadata
+import math
 import os
-import pathlib
 import platform
-from collections.abc import Callable, Sequence
-from typing import Any
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -24,61 +23,190 @@ from ssm_jax import config as configuration
 from ssm_jax import errors
 from ssm_jax.data import datasets
 from ssm_jax.data.batches import steps_per_epoch
-from ssm_jax.runs import folder as folders
+from ssm_jax.runs.folder import Record, RunFolder
 from ssm_jax.runs.metrics import Metrics
-from ssm_jax.runs.summary import statistics, table
+from ssm_jax.runs.summary import Failure, Hidden, Layer, Statistics, Summary, table
 from ssm_jax.training import hosts, preemption, setup
+from ssm_jax.training.cache import use_compilation_cache
+from ssm_jax.training.groups import convolves, seeds_per_group
 from ssm_jax.training.layout import Layout, pad_split, replicate
 from ssm_jax.training.loop import Group, Result, train_group
 from ssm_jax.training.programs import Programs
-from ssm_jax.training.shapes import check_logits, kernel_shapes, training_bytes
-from ssm_jax.training.step import Build, Task
+from ssm_jax.training.shapes import check_logits, kernel_shapes
+from ssm_jax.training.step import Build, Data, Task
 from ssm_jax.version import __version__
 
-# Of a device's memory, the share that the seeds beside each other may fill; the data needs some too.
-_MEMORY_SHARE = 0.5
-# Networks with convolutions beside each other at most. Every one adds its convolutions to the program that
-# has to be compiled, while less and less is left to be shared: a guess, not measured on an accelerator yet.
-_CONVOLVING_SEEDS = 8
-# What is assumed where a device doesn't tell its memory.
-_UNKNOWN_MEMORY = 8e9
+# Steps are counted in int32.
+_MOST_STEPS = 2**31 - 1
 
 
 def train_and_evaluate(
     config: ConfigDict, workdir: str | os.PathLike[str], model: Build | None = None
-) -> dict[str, Any]:
-    """Train, evaluate, save and summarise the networks of a config; continue an earlier run.
+) -> Summary:
+    """Train, evaluate, save and summarize the networks of a config; continue an earlier run.
 
     Writes into `workdir`: `run.json` (the config), `metrics.jsonl`, `tensorboard/`, `checkpoints/`
     and, at the end, `summary.json`. SIGTERM and Ctrl-C make it save and raise `Preempted`.
 
     Args:
-      config: see `ssm_jax.config.default`.
-      workdir: a folder of this run's own; made if it isn't there.
-      model: a network of the caller's own, built from this library's layers: a function from
+      config: The run's config, see `ssm_jax.config.default`.
+      workdir: A folder of this run's own; made if it isn't there.
+      model: A network of the caller's own, built from this library's layers: a function from
         `nnx.Rngs` (streams `params`, `scores`, `default`) to a module that maps float images
         `[B, H, W, C]` to logits `[B, classes]`. `config.model`, `config.mask` and `config.init` then
-        don't apply. A batch normalisation in it takes `axis_name=ssm_jax.BATCH_AXIS`.
+        don't apply. A batch normalization in it takes `axis_name=ssm_jax.BATCH_AXIS`.
 
     Returns:
-      The content of `summary.json`.
+      The run's summary, which `summary.json` holds.
 
     Raises:
-      InputError: something that was given can't be run; nothing was started.
-      RunError: the run failed, for example on a loss that is not finite.
+      InputError: Something that was given can't be run; nothing was started.
+      RunError: The run failed, for example on a loss that is not finite.
       Preempted: SIGTERM or SIGINT (Ctrl-C) was received and the state saved.
     """
-    if "://" in os.fspath(workdir):
-        raise errors.InputError(f"the workdir {os.fspath(workdir)!r} is no path of a mounted file system")
+    # 1. Check the config: every value, and every name.
     configuration.validate(config)
     setup.check(config, own_model=model is not None)
-    run = _Run.open(config, pathlib.Path(workdir).expanduser(), model)
-    if run.summary is not None:
-        _say(table(run.summary))
-        return run.summary
+    config = configuration.from_dict(config.to_dict())  # the caller may change his own
+
+    # 2. Look into the folder: a new run, one to go on with, or a finished one.
+    folder = RunFolder(workdir)
+    stored = folder.read_record()
+    if stored is not None:
+        _check_same_run(stored, config, model, folder)
+    folder.check()
+    summary = None if stored is None else _finished(folder)
+    if summary is not None:
+        _say(f"{table(summary)}\n\n{_next_steps(folder, model)}")
+        return summary
+
+    # 3. Load the data.
+    data = datasets.load(config.data.name, config.data.dir, validation=config.data.validation)
+    _check_size(config, data)
+
+    # 4. Set up the task: the network, its optimizer, its batches.
     use_compilation_cache(config.compilation_cache)
+    task = setup.task(
+        config, model or setup.network(config, data.image_shape, data.classes), len(data.train_labels)
+    )
+    shapes = kernel_shapes(task)
+    if model is not None:
+        check_logits(task, data.image_shape, data.classes)
+
+    # 5. Lay the networks out on the devices, in groups that are trained at the same time.
+    mode = config.parallel if config.parallel != "auto" else "seeds" if config.seeds > 1 else "data"
+    size = stored.seeds_per_group if stored else seeds_per_group(config, task, data.image_shape, mode)
+    programs = functools.cache(lambda count: Programs(task, Layout(mode, count)))
+    programs(size)  # tells whether the batch divides by the devices
+    record = _record(config, model, task, data, size)
+    if stored is not None:
+        _check_same_data(stored, record, folder)
+
+    # 6. Train one group after another.
+    given = {name: value for name, value in configuration.fields(config) if name != "data.dir"}
+    hosts.check_same("config and data", repr((given, data.version, size)))
+    with _alone(folder), _memory_errors():
+        if stored is None and jax.process_index() == 0:
+            folder.write_record(record)
+        _say(_headline(record, shapes, folder))
+        results = _train_groups(record, folder, task, programs, data)
+
+        # 7. Summarize.
+        summary = _summarize(record, results, shapes)
+        if jax.process_index() == 0:
+            folder.write_summary(summary)
+    _say(f"\n{table(summary)}\n\n{_next_steps(folder, model)}")
+    return summary
+
+
+def _say(text: str) -> None:
+    if jax.process_index() == 0:
+        print(text, flush=True)
+
+
+def _name(model: Build | None) -> str | None:
+    return None if model is None else getattr(model, "__qualname__", type(model).__name__)
+
+
+def _check_same_run(stored: Record, config: ConfigDict, model: Build | None, folder: RunFolder) -> None:
+    """Check that the folder's run is the requested one."""
+    requested = dict(configuration.fields(config))
+    differences = configuration.differences(requested, dict(configuration.fields(stored.config)))
+    if _name(model) != stored.model:
+        differences.insert(0, f"model: {_name(model)} requested, {stored.model} stored")
+    if differences:
+        raise errors.InputError(
+            f"{folder.path} holds a run of another config ({'; '.join(differences)}): choose another "
+            "--workdir"
+        )
+
+
+def _finished(folder: RunFolder) -> Summary | None:
+    """Read the summary of a finished run; one that is damaged is as good as none, it is made again."""
     try:
-        return run.train()
+        return folder.read_summary()
+    except errors.InputError as error:
+        _say(f"{error}; it is made again from the checkpoints")
+        return None
+
+
+def _check_size(config: ConfigDict, data: datasets.Dataset) -> None:
+    """Check the numbers that depend on the size of the data."""
+    examples, batch_size = len(data.train_labels), config.training.batch_size
+    if batch_size > examples:
+        raise errors.out_of_range(
+            "config.training.batch_size",
+            batch_size,
+            f"at most {examples}, the number of training images of {data.name}",
+        )
+    steps = config.training.epochs * steps_per_epoch(examples, batch_size, config.data.passes)
+    if steps * config.seeds > _MOST_STEPS:
+        raise errors.InputError(
+            f"config.training.epochs {config.training.epochs} and config.seeds {config.seeds} make "
+            f"{steps * config.seeds:,} steps of {batch_size} images; allowed is at most {_MOST_STEPS:,}"
+        )
+
+
+def _record(config: ConfigDict, model: Build | None, task: Task, data: datasets.Dataset, size: int) -> Record:
+    return Record(
+        network=config.model.name if model is None else type(task.abstract()).__name__,
+        model=_name(model),
+        dataset=data.name,
+        dataset_version=data.version,
+        image_shape=data.image_shape,
+        classes=data.classes,
+        examples=len(data.train_labels),
+        seeds_per_group=size,
+        config=config,
+    )
+
+
+def _check_same_data(stored: Record, record: Record, folder: RunFolder) -> None:
+    """Check that the data, and the caller's own network, are those with which the run began."""
+    for name in ("dataset_version", "image_shape", "classes", "examples", "network"):
+        before, now = getattr(stored, name), getattr(record, name)
+        if before != now:
+            raise errors.InputError(
+                f"{record.dataset} does not fit {folder.record_path}: {name} is {now!r}, and {before!r} "
+                "stored; choose another --workdir"
+            )
+
+
+@contextlib.contextmanager
+def _alone(folder: RunFolder) -> Iterator[None]:
+    """Make the folder and keep other runs out; one host does so for all."""
+    if jax.process_index() != 0:
+        yield
+        return
+    folder.make()
+    with folder.locked():
+        yield
+
+
+@contextlib.contextmanager
+def _memory_errors() -> Iterator[None]:
+    try:
+        yield
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -88,251 +216,116 @@ def train_and_evaluate(
         ) from error
 
 
-def use_compilation_cache(folder: str) -> None:
-    """Keep compiled programs on disk, so that a second start is quick.
-
-    A folder that the caller has set by JAX's own means stays.
-
-    Args:
-      folder: `auto` is `ssm_jax/compiled` in the user's cache directory; an empty string is off.
-    """
-    if not folder or jax.config.values["jax_compilation_cache_dir"]:
-        return
-    if folder == "auto":
-        folder = str(datasets.cache_home() / "compiled")
-    jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+def _headline(record: Record, shapes: dict[str, tuple[int, ...]], folder: RunFolder) -> str:
+    config = record.config
+    weights = sum(map(math.prod, shapes.values()))
+    seeds = f"{config.seeds} seeds from {config.seed}" if config.seeds > 1 else f"seed {config.seed}"
+    return (
+        f"{record.network} on {record.dataset}, {config.mask.rule}, {weights:,} weights, {seeds}, "
+        f"batch {config.training.batch_size}, {config.training.precision}, on {jax.device_count()} x "
+        f"{jax.devices()[0].device_kind}, into {folder.path}"
+    )
 
 
-def _say(text: str) -> None:
-    if jax.process_index() == 0:
-        print(text, flush=True)
-
-
-def seeds_per_group(config: ConfigDict, task: Task, image_shape: Sequence[int], mode: str) -> int:
-    """How many networks are trained at the same time, on all devices together.
-
-    On an accelerator the dense layers of several seeds become one batched matrix product, and all seeds
-    share the many small operations around their products and convolutions. A CPU is full with one seed:
-    there each device trains one network after another (`benchmarks/results/` has the ratios).
-
-    Args:
-      config: a whole config; `config.training.seeds_per_device` overrules.
-      task: of the config.
-      image_shape: `(H, W, C)` of the dataset.
-      mode: `data` or `seeds`.
-    """
-    per_device = config.training.seeds_per_device
-    if not per_device and jax.default_backend() == "cpu":
-        per_device = 1
-    elif not per_device:
-        memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", _UNKNOWN_MEMORY)
-        needed = training_bytes(task, image_shape)
-        per_device = max(1, int(_MEMORY_SHARE * memory / needed))
-        if _convolves(kernel_shapes(task)):
-            per_device = min(per_device, _CONVOLVING_SEEDS)
-    spread = per_device * (jax.device_count() if mode == "seeds" else 1)
-    # Groups of like size: the last one of a remainder would leave devices idle.
-    groups = -(-config.seeds // spread)
-    return -(-config.seeds // groups)
-
-
-def _name(model: Build) -> str:
-    return getattr(model, "__qualname__", type(model).__name__)
-
-
-def _convolves(shapes: dict[str, tuple[int, ...]]) -> bool:
-    return any(len(shape) > 2 for shape in shapes.values())
-
-
-@dataclasses.dataclass
-class _Run:
-    """A config in its folder."""
-
-    config: ConfigDict
-    workdir: pathlib.Path
-    model: Build | None  # the caller's own network
-    stored: dict[str, Any] | None  # what run.json holds, once the run has begun
-    summary: dict[str, Any] | None  # what summary.json holds, once the run is finished
-
-    @classmethod
-    def open(cls, config: ConfigDict, workdir: pathlib.Path, model: Build | None) -> _Run:
-        stored = folders.read_json(workdir / "run.json")
-        if stored is not None:
-            if "config" not in stored:
-                raise errors.InputError(
-                    f"{workdir / 'run.json'} is not of this program: choose another --workdir"
-                )
-            theirs = dict(configuration.fields(configuration.from_dict(stored["config"])))
-            differences = configuration.differences(dict(configuration.fields(config)), theirs)
-            ours = None if model is None else _name(model)
-            if ours != stored["model"]:
-                differences.insert(0, f"model: {ours} here, {stored['model']} there")
-            if differences:
-                raise errors.InputError(
-                    f"{workdir} holds a run of another config ({'; '.join(differences)}): "
-                    "choose another --workdir"
-                )
-        else:
-            for name in ("summary.json", "metrics.jsonl", "tensorboard", "checkpoints"):
-                if os.path.exists(workdir / name):
-                    raise errors.InputError(
-                        f"{workdir} holds {name} of something else, and no run.json: choose another --workdir"
-                    )
-        folders.check_writable(workdir)
-        return cls(config, workdir, model, stored, folders.read_json(workdir / "summary.json"))
-
-    def train(self) -> dict[str, Any]:
-        config, model = self.config, self.model
-        data = datasets.load(config.data.name, config.data.dir, validation=config.data.validation)
-        batch_size, examples = config.training.batch_size, len(data.train_labels)
-        if batch_size > examples:
-            raise errors.InputError(
-                f"config.training.batch_size is {batch_size}; allowed is at most {examples}, the number of "
-                f"training images of {data.name}"
+def _train_groups(
+    record: Record,
+    folder: RunFolder,
+    task: Task,
+    programs: Callable[[int], Programs],
+    data: datasets.Dataset,
+) -> list[Result]:
+    """Train every group of the run, or take up what is saved of it."""
+    on_devices, sizes = _place(data, task.batch_size)
+    metrics = Metrics(folder.path)
+    results = []
+    with preemption.stop_requests() as request:
+        for seeds in record.groups():
+            group = Group(
+                config=record.config,
+                workdir=folder.path,
+                seeds=seeds,
+                programs=programs(len(seeds)),
+                data=on_devices,
+                sizes=sizes,
+                metrics=metrics,
+                stop=request,
+                scan=not convolves(task) or jax.default_backend() != "cpu",
             )
-        build = model or setup.network(config, data.image_shape, data.classes)
-        task = setup.task(config, build, len(data.train_labels))
-        shapes = kernel_shapes(task)
-        if model is not None:
-            check_logits(task, data.image_shape, data.classes)
-        mode = config.parallel
-        if mode == "auto":
-            mode = "seeds" if config.seeds > 1 else "data"
-        size = (self.stored or {}).get("seeds_per_group") or seeds_per_group(
-            config, task, data.image_shape, mode
+            results.append(train_group(group))
+    metrics.close()
+    return results
+
+
+def _place(data: datasets.Dataset, batch_size: int) -> tuple[dict[str, Data], dict[str, int]]:
+    """Put every split onto the devices; returns them, and the sizes of those that are evaluated."""
+    placed = {"train": replicate({"images": data.train_images, "labels": data.train_labels})}
+    sizes = {}
+    for split in ("validation", "test"):
+        images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
+        sizes[split] = len(labels)
+        if len(labels):
+            placed[split] = replicate(pad_split(images, labels, batch_size))
+    return placed, sizes
+
+
+def _summarize(record: Record, results: Sequence[Result], shapes: dict[str, tuple[int, ...]]) -> Summary:
+    config = record.config
+    failures = [Failure(**failure) for result in results for failure in result.failed]
+    failed = {failure.seed for failure in failures}
+    if len(failed) == config.seeds:
+        raise errors.RunError(
+            f"every seed failed; the first: {failures[0].metric} is not finite at step {failures[0].step}"
         )
-        programs = functools.cache(lambda count: Programs(task, Layout(mode, count)))
-        programs(min(size, config.seeds))  # tells whether the batch divides by the devices
-
-        given = {name: value for name, value in configuration.fields(config) if name != "data.dir"}
-        hosts.check_same("config and data", repr((given, data.version, size)))
-        if self.stored is None:
-            self.stored = {
-                "dataset": data.name,
-                "dataset_version": data.version,
-                "config": config.to_dict(),
-                "network": config.model.name if model is None else type(task.abstract()).__name__,
-                "model": None if model is None else _name(model),
-                "image_shape": data.image_shape,
-                "classes": data.classes,
-                "examples": len(data.train_labels),
-                "seeds_per_group": size,
-            }
-            if jax.process_index() == 0:
-                folders.make(self.workdir)
-                folders.write_json(self.workdir / "run.json", self.stored)
-        elif self.stored["dataset_version"] != data.version:
-            raise errors.InputError(
-                f"{data.name} has changed since the run in {self.workdir} began (version {data.version} "
-                f"here, {self.stored['dataset_version']} there): choose another --workdir"
+    good = [(result, i) for result in results for i, seed in enumerate(result.seeds) if seed not in failed]
+    layers = []
+    for name, shape in shapes.items():
+        shares = np.mean([result.counts[name][i] for result, i in good], 0) / math.prod(shape)
+        inverted, hidden, kept = map(float, shares)
+        layers.append(
+            Layer(
+                name=name, shape=shape, weights=math.prod(shape), inverted=inverted, hidden=hidden, kept=kept
             )
-
-        # One host claims the folder for all.
-        claim = folders.claimed(self.workdir) if jax.process_index() == 0 else contextlib.nullcontext()
-        with claim:
-            return self._finish(self._train_groups(data, task, shapes, size, programs), shapes)
-
-    def _train_groups(
-        self,
-        data: datasets.Dataset,
-        task: Task,
-        shapes: dict[str, tuple[int, ...]],
-        size: int,
-        programs: Callable[[int], Programs],
-    ) -> list[Result]:
-        config = self.config
-        _say(self._headline(shapes))
-        on_device = {"train": replicate({"images": data.train_images, "labels": data.train_labels})}
-        for split in ("validation", "test"):
-            images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
-            if len(labels):
-                on_device[split] = replicate(pad_split(images, labels, task.batch_size))
-        sizes = {"validation": len(data.validation_labels), "test": len(data.test_labels)}
-
-        seeds = range(config.seed, config.seed + config.seeds)
-        metrics = Metrics(self.workdir)
-        results = []
-        with preemption.stop_requests() as stop:
-            for first in range(0, config.seeds, size):
-                group = Group(
-                    config=config,
-                    workdir=self.workdir,
-                    seeds=seeds[first : first + size],
-                    programs=programs(len(seeds[first : first + size])),
-                    data=on_device,
-                    sizes=sizes,
-                    metrics=metrics,
-                    stop=stop,
-                    scan=not _convolves(shapes) or jax.default_backend() != "cpu",
-                )
-                results.append(train_group(group))
-        metrics.close()
-        return results
-
-    def _headline(self, shapes: dict[str, tuple[int, ...]]) -> str:
-        config, stored = self.config, self.stored
-        assert stored is not None
-        weights = sum(int(np.prod(shape)) for shape in shapes.values())
-        seeds = f"{config.seeds} seeds from {config.seed}" if config.seeds > 1 else f"seed {config.seed}"
-        return (
-            f"{stored['network']} on {stored['dataset']}, {config.mask.rule}, {weights:,} weights, {seeds}, "
-            f"batch {config.training.batch_size}, {config.training.precision}, on {jax.device_count()} x "
-            f"{jax.devices()[0].device_kind}, into {self.workdir}"
         )
+    hidden_layers = []
+    for result, i in good:
+        names = tuple(name for name, shape in shapes.items() if result.counts[name][i][1] == math.prod(shape))
+        if names:
+            hidden_layers.append(Hidden(seed=result.seeds[i], layers=names))
+    seconds = sum(result.train_seconds for result in results)
+    images = sum(r.steps * len(r.seeds) for r in results) * config.training.batch_size
+    return Summary(
+        network=record.network,
+        dataset=record.dataset,
+        method=config.mask.rule,
+        weights=sum(layer.weights for layer in layers),
+        seeds=tuple(result.seeds[i] for result, i in good),
+        failed_seeds=tuple(failures),
+        hidden_layers=tuple(hidden_layers),
+        test_accuracy=Statistics.of(r.test_accuracy[i] for r, i in good),
+        remaining_weights=Statistics.of(r.remaining_weights[i] for r, i in good),
+        epochs=config.training.epochs,
+        steps=max(result.steps for result in results),
+        train_seconds=seconds,
+        compile_seconds=sum(result.compile_seconds for result in results),
+        images_per_second=images / seconds,
+        device=jax.devices()[0].device_kind,
+        device_count=jax.device_count(),
+        versions=versions(),
+        layers=tuple(layers),
+        config=config,
+    )
 
-    def _finish(self, results: list[Result], shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
-        config, stored = self.config, self.stored
-        assert stored is not None
-        failures = [failure for result in results for failure in result.failed]
-        failed = {failure["seed"] for failure in failures}
-        if len(failed) == config.seeds:
-            worst = failures[0]
-            raise errors.RunError(
-                f"every seed failed; the first: {worst['metric']} is not finite at step {worst['step']}"
-            )
-        good = [
-            (result, i) for result in results for i, seed in enumerate(result.seeds) if seed not in failed
-        ]
-        seconds = sum(result.train_seconds for result in results)
-        batch = config.training.batch_size
-        steps = config.training.epochs * steps_per_epoch(stored["examples"], batch, config.data.passes)
-        layers = []
-        for name, shape in shapes.items():
-            shares = np.mean([result.counts[name][i] for result, i in good], 0) / np.prod(shape)
-            layers.append(
-                {"name": name, "shape": shape, "weights": int(np.prod(shape))}
-                | dict(zip(("inverted", "hidden", "kept"), map(float, shares), strict=True))
-            )
-        summary = {
-            "network": stored["network"],
-            "dataset": stored["dataset"],
-            "method": config.mask.rule,
-            "weights": sum(int(np.prod(shape)) for shape in shapes.values()),
-            "seeds": [result.seeds[i] for result, i in good],
-            "failed_seeds": failures,
-            "test_accuracy": statistics(r.test_accuracy[i] for r, i in good),
-            "remaining_weights": statistics(r.remaining_weights[i] for r, i in good),
-            "epochs": config.training.epochs,
-            "steps": steps,
-            "train_seconds": seconds,
-            "compile_seconds": sum(result.compile_seconds for result in results),
-            "images_per_second": sum(r.steps * len(r.seeds) for r in results) * batch / seconds,
-            "device": jax.devices()[0].device_kind,
-            "device_count": jax.device_count(),
-            "versions": versions(),
-            "layers": layers,
-            "config": config.to_dict(),
-        }
-        if jax.process_index() == 0:
-            folders.write_json(self.workdir / "summary.json", summary)
-        self.summary = summary
-        _say("\n" + table(summary))
-        return summary
+
+def _next_steps(folder: RunFolder, model: Build | None) -> str:
+    own = "" if model is None else ", model=..."
+    return (
+        f"use it:  ssm_jax.restore({str(folder.path)!r}{own}).model\n"
+        f"curves:  pip install tensorboard && tensorboard --logdir {shlex.quote(str(folder.path))}"
+    )
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that decide a result."""
+    """Return the versions of Python and of the packages that decide a result."""
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
     installed = {package: importlib.metadata.version(package) for package in packages}
     return {"python": platform.python_version(), "ssm_jax": __version__} | installed

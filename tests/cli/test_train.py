@@ -1,11 +1,17 @@
 """The command line, in processes of its own where the exit status matters."""
 
 import importlib.util
+import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
+
+from ssm_jax import errors
+
+# ml_collections loads config files by it.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -24,36 +30,104 @@ def program():
     return module
 
 
-@pytest.mark.parametrize(
-    ("config", "workdir"),
-    [
-        ("configs/conv8.py", "runs/conv8"),
-        ("configs/conv8.py:dense", "runs/conv8-dense"),
-        ("a/b/c.py", "runs/c"),
-    ],
-)
-def test_the_default_workdir(program, config, workdir):
-    assert program.default_workdir(config) == workdir
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def fault(program, *arguments):
+    with pytest.raises(errors.InputError) as caught:
+        program.train(list(arguments))
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_arguments_are_parsed_into_flags_and_config(program):
+    values = program.parse(["--config=configs/conv8.py:dense", "--config.seed=3", "--workdir", "x"])
+    assert (values.config.seed, values.config.mask.rule, values.workdir) == (3, "dense", "x")
+    assert values.heartbeat == 100 and values.coordinator is None
+    assert program.parse(["--config", "configs/conv8.py"]).config.seed == 0
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "--config is missing"),
+        (["--config="], "--config is missing"),
+        (["--config"], "--config is missing"),
         (["--config=configs/conv9.py"], "did you mean 'configs/conv"),
         (["--config=digits"], "did you mean 'configs/digits.py'?"),
+        (["--config=configs"], "cannot read the config file configs: not a regular file"),
         (["--config=configs/conv8.py:dens"], "did you mean 'dense'?"),
         (["--config=configs/digits.py", "--config.seeed=1"], "did you mean 'seed'?"),
         (["--config=configs/digits.py", "--config.training.epochs=ten"], "invalid literal"),
+        (["--config=configs/digits.py", "--workdri=x"], "workdri"),
+        (["--config=configs/digits.py", "epochs=3"], "'epochs=3'"),
+        (["--config=configs/digits.py", "--processes=0"], "processes"),
+        (["--config=configs/digits.py", "--coordinator=127.0.0.1:1"], "without --processes, --process"),
+        (["--config=configs/digits.py", "--flagfile=none"], "cannot read --flagfile=none: No such file"),
+        (["--config=configs/digits.py", "--flagfile"], "cannot read --flagfile=."),
+    ],
+)
+def test_arguments_that_are_refused(program, arguments, message):
+    assert message in fault(program, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("--config.seeed=3", "did you mean 'seed'?"),
+        ("--workdri=x", "workdri"),
+        ("workdir=x", "'workdir=x'"),
+        ("--config=configs/conv9.py", "did you mean 'configs/conv"),
+        ("--flagfile=none", "cannot read --flagfile=none"),
+    ],
+)
+def test_arguments_in_a_file_that_are_refused(program, tmp_path, lines, message):
+    (tmp_path / "flags").write_text(f"# a comment\n\n{lines}\n")
+    assert message in fault(program, "--config=configs/digits.py", f"--flagfile={tmp_path / 'flags'}")
+
+
+def test_arguments_in_a_file_are_taken(program, tmp_path):
+    (tmp_path / "flags").write_text("--config.seed=3\n--workdir=x\n")
+    argv = ["--config=configs/digits.py", f"--flagfile={tmp_path / 'flags'}", "--config.seeds=2"]
+    values = program.parse(program.arguments.expand(argv))
+    assert (values.config.seed, values.config.seeds, values.workdir) == (3, 2, "x")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def get_config(:", "line 1: SyntaxError"),
+        ("def get_config():\n    return 1 / 0", "line 2: ZeroDivisionError: division by zero"),
+        ("def get_config():\n    return 3", "must return a config"),
+        ("import sys\nsys.exit(0)", "line 2: SystemExit: 0"),
+        ("import sys\ndef get_config():\n    sys.exit('no')", "line 3: SystemExit: no"),
+    ],
+)
+def test_a_fault_in_a_config_file_names_file_and_line(program, code, message, tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(code)
+    text = fault(program, f"--config={path}")
+    assert text.startswith(str(path)) and message in text
+
+
+@pytest.mark.parametrize("flag", ["--config={}", "--config {}", "-config={}", "--flagfile={}"])
+def test_a_named_pipe_is_not_waited_for(program, tmp_path, flag):
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a regular file" in fault(program, *flag.format(tmp_path / "pipe").split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         (["--config=configs/digits.py", "--config.optimizer.name=adm"], "did you mean 'adam'?"),
         (
             ["--config=configs/digits.py", "--config.model.width=0"],
             "config.model.width is 0.0; allowed is above 0",
         ),
         (["--config=configs/digits.py", "--config.data.name=digit"], "did you mean 'digits'?"),
-        (["--config=configs/digits.py", "--workdri=x"], "workdri"),
-        (["--config=configs/digits.py", "epochs=3"], "'epochs=3'"),
-        (["--config=configs/digits.py", "--coordinator=127.0.0.1:1"], "without --processes, --process"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_2(arguments, message, tmp_path):
@@ -75,35 +149,37 @@ def test_a_failed_run_has_exit_status_1(tmp_path):
     assert "is not finite at step" in line
 
 
-def test_importing_the_package_starts_no_backend_and_reads_no_dataset_library():
+def test_a_cache_that_cannot_be_used_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = train(
+        "--config=configs/digits.py",
+        "--config.training.epochs=1",
+        f"--config.compilation_cache={tmp_path / 'file'}",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert done.returncode == 0
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("compiled programs are not kept")
+
+
+def test_importing_the_package_starts_no_backend_and_imports_nothing_heavy():
     code = (
         "import sys, ssm_jax\n"
         "from jax._src import xla_bridge\n"
         "assert not xla_bridge._backends\n"
-        "assert 'tensorflow_datasets' not in sys.modules and 'tensorflow' not in sys.modules\n"
+        "heavy = {'tensorflow_datasets', 'tensorflow', 'orbax', 'optax', 'tensorboardX'} & {*sys.modules}\n"
+        "assert heavy <= {'optax', 'orbax'}, heavy\n"
+        "assert not [name for name in sys.modules if name.startswith('ssm_jax.training')]\n"
+        "assert set(ssm_jax.__all__) <= set(dir(ssm_jax))\n"
+        "for name in ssm_jax.__all__: getattr(ssm_jax, name)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("def get_config(:", "line 1: SyntaxError"),
-        ("def get_config():\n    return 1 / 0", "line 2: ZeroDivisionError: division by zero"),
-        ("def get_config():\n    return 3", "must return a config"),
-    ],
-)
-def test_a_fault_in_a_config_file_names_file_and_line(code, message, tmp_path):
-    (tmp_path / "own.py").write_text(code)
-    done = train(f"--config={tmp_path / 'own.py'}")
-    assert done.returncode == 2
-    line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith(f"error: {tmp_path / 'own.py'}") and message in line
-
-
-def test_help_lists_flags_and_settings():
-    done = train("--help")
-    assert done.returncode == 0 and "--workdir" in done.stdout and "optimizer.learning_rate" in done.stdout
+def test_help_lists_flags_and_settings(program, capsys):
+    program.train(["--help"])
+    said = capsys.readouterr().out
+    assert "--workdir" in said and "optimizer.learning_rate" in said
 
 
 def test_a_reader_who_leaves_early_is_no_error():

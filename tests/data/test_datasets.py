@@ -10,6 +10,8 @@ import pathlib
 import subprocess
 import sys
 import types
+import warnings
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -243,6 +245,36 @@ def test_npz_unreadable(tmp_path: pathlib.Path, kind: str) -> None:
         choices = {"empty": b"", "text": b"hello\n", "cut": data[:-40]}
         path.write_bytes(choices.get(kind, bytes(flipped)))
     fails(f"cannot read {path} as an .npz", name=str(path))
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        ("train_images.npy", "it holds train_images twice"),
+        ("train_images", "it holds train_images twice"),
+        ("notes.txt", "its member notes.txt is no array"),
+    ],
+)
+def test_npz_with_a_member_too_many(tmp_path: pathlib.Path, member: str, message: str) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, **arrays())
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "a") as archive:
+        warnings.simplefilter("ignore")  # zipfile's own, of the name that is there twice
+        archive.writestr(member, b"hello")
+    fails(f"cannot read {path} as an .npz", message, name=str(path))
+
+
+def test_npz_whose_member_is_no_array(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, **{key: value for key, value in arrays().items() if key != "test_labels"})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("test_labels", b"hello")
+    fails(f"cannot read {path} as an .npz", "its member test_labels is no array", name=str(path))
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: pathlib.Path) -> None:
+    os.mkfifo(tmp_path / "a.npz")
+    fails("not a regular file", name=str(tmp_path / "a.npz"))
 
 
 def test_remote_data_dir() -> None:

@@ -24,6 +24,7 @@ from ssm_jax.data import datasets
 from ssm_jax.errors import InputError
 
 tfds = pytest.importorskip("tensorflow_datasets")
+from tensorboardX.record_writer import masked_crc32c
 from tensorflow_datasets.core import registered
 from tensorflow_datasets.core.download import checksums, downloader
 
@@ -91,6 +92,13 @@ def write(
     return pathlib.Path(builder.data_path)
 
 
+def frame(record: bytes) -> bytes:
+    """A record as tfrecord files hold it."""
+    length = struct.pack("<Q", len(record))
+    checksums = (struct.pack("<I", masked_crc32c(part)) for part in (length, record))
+    return length + next(checksums) + record + next(checksums)
+
+
 def to_tfrecord(directory: pathlib.Path, shards: int = 2) -> pathlib.Path:
     """Rewrites a prepared dataset as tfrecord shards; TFDS itself would need TensorFlow for it."""
     from array_record.python import array_record_module
@@ -106,9 +114,7 @@ def to_tfrecord(directory: pathlib.Path, shards: int = 2) -> pathlib.Path:
         parts = np.array_split(np.arange(len(records)), shards)
         split["shardLengths"] = [str(len(part)) for part in parts]
         for number, part in enumerate(parts):
-            framed = b"".join(
-                struct.pack("<QI", len(records[i]), 0) + records[i] + struct.pack("<I", 0) for i in part
-            )
+            framed = b"".join(frame(records[i]) for i in part)
             target = f"tiny-{split['name']}.tfrecord-{number:05d}-of-{shards:05d}"
             (directory / target).write_bytes(framed)
     info["fileFormat"] = "tfrecord"
@@ -189,6 +195,26 @@ def test_truncated_tfrecord(copy: pathlib.Path, keep: int) -> None:
     path = to_tfrecord(copy) / "tiny-train.tfrecord-00001-of-00002"
     path.write_bytes(path.read_bytes()[:keep])
     fails(lambda: source.decode(copy), "split train is damaged", path.name, "ends within a record")
+
+
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [
+        (0, "the length of record 1"),
+        (7, "the length of record 1"),
+        (8, "the length of record 1"),
+        (12, "record 1"),
+        (60, "record 1"),
+        (-5, "record 3"),
+        (-1, "record 3"),
+    ],
+)
+def test_flipped_bits_in_a_tfrecord(copy: pathlib.Path, place: int, what: str) -> None:
+    path = to_tfrecord(copy) / "tiny-test.tfrecord-00000-of-00002"
+    data = bytearray(path.read_bytes())
+    data[place] ^= 16
+    path.write_bytes(data)
+    fails(lambda: source.decode(copy), "split test is damaged", f"{what} does not fit its checksum")
 
 
 def test_tfrecord_with_a_record_less(copy: pathlib.Path) -> None:

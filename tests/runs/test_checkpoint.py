@@ -33,15 +33,15 @@ def test_what_was_saved_comes_back(tmp_path):
     again.close()
 
 
-def test_only_the_latest_stays_and_what_is_newer_can_be_forgotten(tmp_path):
+def test_only_the_latest_stays_and_what_is_newer_can_be_discarded(tmp_path):
     checkpoints = Checkpoints(tmp_path / "latest")
     for step in (3, 5, 5):
         checkpoints.save(step, TREE, {})
     checkpoints.wait()
     assert sorted(path.name for path in (tmp_path / "latest").iterdir() if path.name.isdigit()) == ["5"]
-    checkpoints.forget_after(5)
+    checkpoints.discard_after(5)
     assert checkpoints.latest() == 5
-    checkpoints.forget_after(4)
+    checkpoints.discard_after(4)
     assert checkpoints.latest() is None
     checkpoints.close()
 
@@ -52,6 +52,16 @@ def test_a_checkpoint_of_another_network_is_an_input_error(tmp_path):
     other = {"state": {"step": np.zeros(2, np.int64), "more": np.zeros(2)}}
     checkpoints.wait()
     with pytest.raises(errors.InputError, match="if it is corrupt or of another network"):
+        checkpoints.restore(other)
+    checkpoints.close()
+
+
+def test_a_checkpoint_of_a_network_of_other_shapes_names_the_first(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "latest")
+    checkpoints.save(3, TREE, {})
+    checkpoints.wait()
+    other = TREE | {"frozen": {"kernel": np.zeros((2, 1, 7), np.float32)}}
+    with pytest.raises(errors.InputError, match=r"frozen/kernel is \[2, 1, 2\], not \[2, 1, 7\]"):
         checkpoints.restore(other)
     checkpoints.close()
 

@@ -1,49 +1,138 @@
+"""What a run's folder holds, where it lies, and who may use it."""
+
+import dataclasses
+import json
 import os
 
 import pytest
 
+from ssm_jax import config as configuration
 from ssm_jax import errors
-from ssm_jax.runs import folder as workdir
+from ssm_jax.runs.folder import Record, RunFolder
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "summary.json"
-    workdir.write_json(path, {"a": 1})
-    assert workdir.read_json(path) == {"a": 1}
+def record(seed=3, seeds=7, seeds_per_group=3):
+    config = configuration.override(configuration.default(), {"seed": seed, "seeds": seeds})
+    return Record(
+        network="fcn",
+        model=None,
+        dataset="digits",
+        dataset_version="1.0.0",
+        image_shape=(8, 8, 1),
+        classes=10,
+        examples=1437,
+        seeds_per_group=seeds_per_group,
+        config=config,
+    )
+
+
+def test_groups_are_the_seeds_in_order():
+    assert list(map(list, record().groups())) == [[3, 4, 5], [6, 7, 8], [9]]
+    for seed in record().seeds:
+        assert seed in record().group(seed) and record().group(seed) in record().groups()
+    for seed in (2, 10):
+        with pytest.raises(errors.InputError, match=f"there is no seed {seed}: it has 3 to 9"):
+            record().group(seed)
+
+
+def test_every_group_has_checkpoints_of_its_own(tmp_path):
+    folder = RunFolder(tmp_path)
+    paths = {folder.checkpoints(group, which) for group in record().groups() for which in ("latest", "best")}
+    assert len(paths) == 6
+    assert folder.checkpoints(record().group(8), "best") == tmp_path / "checkpoints" / "6" / "best"
+
+
+def test_a_record_comes_back(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.read_record() is None
+    folder.write_record(record())
+    assert folder.read_record() == record()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds_per_group": 0}, "seeds_per_group is 0; allowed is 1 to"),
+        ({"seeds_per_group": -1}, "seeds_per_group is -1; allowed is 1 to"),
+        ({"seeds_per_group": 2.5}, "seeds_per_group is 2.5; it must be an integer"),
+        ({"seeds_per_group": 10**9}, "seeds_per_group is 1000000000; allowed is 1 to 7"),
+        ({"image_shape": [8, 8]}, "image_shape is [8, 8]; it must be a list of 3"),
+        ({"image_shape": [8, 8, 0]}, "image_shape[2] is 0; allowed is 1 to 65536"),
+        ({"classes": "ten"}, "classes is 'ten'; it must be an integer"),
+        ({"config": {"seeds": 2}}, "seeds_per_group is 3; allowed is 1 to 2"),
+    ],
+)
+def test_a_record_that_cannot_be(tmp_path, change, message):
+    folder = RunFolder(tmp_path)
+    folder.write_record(record())
+    folder.record_path.write_text(json.dumps(json.loads(folder.record_path.read_text()) | change))
+    with pytest.raises(errors.InputError) as caught:
+        folder.read_record()
+    assert message in str(caught.value) and "run.json" in str(caught.value)
+
+
+def test_a_full_disk_leaves_the_record_that_was_there(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    folder.write_record(record())
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(errors.RunError, match="No space left on device"):
-        workdir.write_json(path, {"a": 2})
-    assert workdir.read_json(path) == {"a": 1}
-    assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
+    with pytest.raises(errors.RunError, match=r"cannot write .*run\.json: No space left on device"):
+        folder.write_record(dataclasses.replace(record(), classes=9))
+    assert folder.read_record() == record()
+    assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_a_file_that_is_not_there_is_none_and_a_damaged_one_an_error(tmp_path):
-    assert workdir.read_json(tmp_path / "run.json") is None
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(errors.InputError, match="delete"):
-        workdir.read_json(tmp_path / "run.json")
+def test_a_bucket_is_no_folder():
+    with pytest.raises(errors.InputError, match="'gs://bucket/run' is no path"):
+        RunFolder("gs://bucket/run")
+
+
+def test_home_is_expanded_where_there_is_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert RunFolder("~/run").path == tmp_path / "run"
+    assert str(RunFolder("~nobody-of-this-name/run").path) == "~nobody-of-this-name/run"
 
 
 def test_checking_makes_nothing(tmp_path):
-    workdir.check_writable(tmp_path / "a" / "b")
+    RunFolder(tmp_path / "a" / "b").check()
     assert not (tmp_path / "a").exists()
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "a").write_text("")
+    folder = RunFolder(tmp_path / "a" / "b")
     with pytest.raises(errors.InputError, match="a is not a writable folder"):
-        workdir.check_writable(tmp_path / "a" / "b")
+        folder.check()
     with pytest.raises(errors.InputError, match="cannot make the workdir"):
-        workdir.make(tmp_path / "a" / "b")
+        folder.make()
 
 
-def test_a_workdir_has_one_run_at_a_time(tmp_path):
-    claim = workdir.claimed(tmp_path)
-    with claim, pytest.raises(errors.InputError, match="another run is using"), workdir.claimed(tmp_path):
+@pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "tensorboard", "checkpoints"])
+def test_a_folder_of_something_else_is_left_alone(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(errors.InputError, match=f"holds {name} of something else"):
+        RunFolder(tmp_path).check()
+
+
+def test_a_folder_has_one_run_at_a_time(tmp_path):
+    folder = RunFolder(tmp_path)
+    with (
+        folder.locked(),
+        pytest.raises(errors.InputError, match="another run is using"),
+        RunFolder(tmp_path).locked(),
+    ):
         pass
-    with workdir.claimed(tmp_path):
+    with folder.locked():
+        pass
+
+
+def test_a_lock_that_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / ".lock")
+    with (
+        pytest.raises(errors.InputError, match=r"cannot lock .*\.lock: not a regular file"),
+        RunFolder(tmp_path).locked(),
+    ):
         pass

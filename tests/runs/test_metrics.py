@@ -1,7 +1,11 @@
 """`metrics.jsonl` and TensorBoard files."""
 
 import json
+import os
 
+import pytest
+
+from ssm_jax import errors
 from ssm_jax.runs.metrics import Metrics, read_metrics
 
 
@@ -24,13 +28,13 @@ def recorded(folder):
     return sorted(found)
 
 
-def test_metrics_are_appended_and_cut_back_in_both_files(tmp_path):
+def test_metrics_are_appended_and_truncated_in_both_files(tmp_path):
     metrics = Metrics(tmp_path)
     metrics.write(lines(1, 2, 3))
     metrics.close()
     assert read_metrics(tmp_path / "metrics.jsonl") == lines(1, 2, 3)
     metrics = Metrics(tmp_path)
-    metrics.cut(lambda line: line["step"] <= 1)
+    metrics.truncate(lambda line: line["step"] <= 1)
     metrics.write(lines(2))
     metrics.close()
     assert read_metrics(tmp_path / "metrics.jsonl") == lines(1, 2)
@@ -41,3 +45,19 @@ def test_a_line_torn_by_a_crash_is_left_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(json.dumps(lines(1)[0]) + '\n{"epoch": 2, "st')
     assert read_metrics(path) == lines(1)
+
+
+@pytest.mark.parametrize(
+    "line", ["3", "{}", '{"epoch": 2, "st', '{"epoch": 1, "step": "2", "seed": 0, "time": 1}']
+)
+def test_a_damaged_line_before_others_is_named(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f"{json.dumps(lines(1)[0])}\n{line}\n{json.dumps(lines(3)[0])}\n")
+    with pytest.raises(errors.InputError, match=r"line 2 of .*metrics\.jsonl is damaged, remove it"):
+        read_metrics(path)
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(errors.InputError, match="not a regular file"):
+        read_metrics(tmp_path / "metrics.jsonl")

@@ -1,58 +1,102 @@
-"""Statistics over seeds and the closing table."""
+"""Statistics over seeds, the closing table, and the file."""
+
+import dataclasses
+import json
 
 import pytest
 
-from ssm_jax.runs.summary import statistics, table
+from ssm_jax import config, errors
+from ssm_jax.runs.folder import RunFolder
+from ssm_jax.runs.summary import Failure, Hidden, Layer, Statistics, Summary, table
+
+
+@pytest.fixture
+def summary():
+    return Summary(
+        network="fcn",
+        dataset="digits",
+        method="signed",
+        weights=32,
+        seeds=(0, 1),
+        failed_seeds=(Failure(seed=2, step=7, metric="loss"),),
+        hidden_layers=(Hidden(seed=1, layers=("denses/1",)),),
+        test_accuracy=Statistics.of([90.0, 92.0]),
+        remaining_weights=Statistics.of([0.02, 0.04]),
+        epochs=2,
+        steps=20,
+        train_seconds=1.25,
+        compile_seconds=2.0,
+        images_per_second=1000.0,
+        device="cpu",
+        device_count=1,
+        versions={"jax": "1.2.3"},
+        layers=(
+            Layer(name="denses/0", shape=(4, 2), weights=8, inverted=0.25, hidden=0.5, kept=0.25),
+            Layer(name="denses/1", shape=(2, 12), weights=24, inverted=0.0, hidden=1.0, kept=0.0),
+        ),
+        config=config.default(),
+    )
 
 
 def test_statistics_use_n_minus_one():
-    assert statistics([1.0, 3.0]) == {
-        "mean": 2.0,
-        "std": pytest.approx(2**0.5),
-        "values": [1.0, 3.0],
-    }
-    assert statistics([5.0])["std"] == 0.0
+    assert Statistics.of([1.0, 3.0]) == Statistics(mean=2.0, std=2**0.5, values=(1.0, 3.0))
+    assert Statistics.of([5.0]).std == 0.0
 
 
-def test_the_table_shows_layers_total_and_result():
-    summary = {
-        "network": "fcn",
-        "dataset": "digits",
-        "method": "signed",
-        "seeds": [0, 1],
-        "epochs": 2,
-        "test_accuracy": statistics([90.0, 92.0]),
-        "remaining_weights": statistics([0.02, 0.04]),
-        "train_seconds": 1.25,
-        "compile_seconds": 2.0,
-        "images_per_second": 1000.0,
-        "device": "cpu",
-        "device_count": 1,
-        "failed_seeds": [{"seed": 2, "step": 7, "metric": "loss"}],
-        "layers": [
-            {
-                "name": "denses/0",
-                "shape": [4, 2],
-                "weights": 8,
-                "inverted": 0.25,
-                "hidden": 0.5,
-                "kept": 0.25,
-            },
-            {
-                "name": "denses/1",
-                "shape": [2, 12],
-                "weights": 24,
-                "inverted": 0.0,
-                "hidden": 1.0,
-                "kept": 0.0,
-            },
-        ],
-    }
+def test_a_summary_comes_back_from_its_file(tmp_path, summary):
+    folder = RunFolder(tmp_path)
+    assert folder.read_summary() is None
+    folder.write_summary(summary)
+    assert folder.read_summary() == summary
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": []}, "test_accuracy is of 2 networks, and seeds names 0"),
+        ({"seeds": [0, 1, 2]}, "test_accuracy is of 2 networks, and seeds names 3"),
+        ({"test_accuracy": 90.0}, "test_accuracy is 90.0; it must be an object"),
+        ({"layers": [{"name": "a"}]}, r"layers\[0\] lacks shape, weights"),
+        ({"failed_seeds": [{"seed": 2}]}, r"failed_seeds\[0\] lacks step, metric"),
+        ({"train_seconds": -1}, "train_seconds is -1; allowed is at least 0"),
+    ],
+)
+def test_a_summary_that_cannot_be(tmp_path, summary, change, message):
+    folder = RunFolder(tmp_path)
+    folder.write_summary(summary)
+    folder.summary_path.write_text(json.dumps(json.loads(folder.summary_path.read_text()) | change))
+    with pytest.raises(errors.InputError, match=message):
+        folder.read_summary()
+
+
+def test_the_table_shows_layers_total_and_result(summary):
     text = table(summary)
     assert "denses/0  4x2           8  25.00   50.00  25.00" in text
     assert "all                    32   6.25   87.50   6.25" in text
     assert "2 seeds, 2 epochs: test accuracy 91.00 ± 1.41 %, remaining weights 3.00 ± 1.41 %" in text
     assert "seed 2 failed: loss not finite at step 7" in text
-    dense = table(summary | {"method": "dense"})  # has no mask whose shares could be told
-    assert "denses/0  4x2           8\n" in dense
-    assert "all                    32\n" in dense
+
+
+def test_the_table_of_a_dense_baseline_has_no_mask(summary):
+    text = table(dataclasses.replace(summary, method="dense"))
+    assert "denses/0  4x2           8\n" in text
+    assert "all                    32\n" in text
+
+
+@pytest.mark.parametrize(
+    ("hidden", "line"),
+    [
+        ({1: ["denses/1"]}, "seed 1: the mask hides every weight of denses/1; set a lower "),
+        ({0: ["denses/1"], 1: ["denses/1"]}, "seeds 0, 1: the mask hides every weight of denses/1; "),
+        ({1: ["denses/0", "denses/1"]}, "seed 1: the mask hides every weight; set a lower "),
+        (
+            {seed: ["denses/0", "denses/1"] for seed in range(9)},
+            "seeds 0, 1, 2, 3 and 5 more: the mask hides every weight; ",
+        ),
+    ],
+)
+def test_a_mask_that_hides_everything_is_said(summary, hidden, line):
+    hidden_layers = tuple(Hidden(seed=seed, layers=tuple(names)) for seed, names in hidden.items())
+    text = table(dataclasses.replace(summary, hidden_layers=hidden_layers))
+    assert f"\n{line}" in text
+    assert "hides" not in table(dataclasses.replace(summary, hidden_layers=()))

@@ -107,5 +107,42 @@ def test_settings_that_cannot_be_right(settings, message):
         hosts.join(*settings)
 
 
+SLURM = {
+    "SLURM_JOB_ID": "12",
+    "SLURM_STEP_NODELIST": "node[01-04,07],other",
+    "SLURM_NTASKS": "2",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "0",
+}
+
+
+@pytest.mark.parametrize(
+    "nodes", ["node1", "node1,node2", "node[01-04,07],other", "node[1]", "a-b.c[3-5]x", "10.0.0.1"]
+)
+def test_what_slurm_says_is_taken(nodes):
+    hosts._check_slurm(SLURM | {"SLURM_STEP_NODELIST": nodes})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("SLURM_JOB_ID", "x", "SLURM_JOB_ID is 'x'; allowed is a number"),
+        ("SLURM_NTASKS", "", "SLURM_NTASKS is ''; allowed is a number"),
+        ("SLURM_NTASKS", "2.5", "SLURM_NTASKS is '2.5'; allowed is a number"),
+        ("SLURM_PROCID", "-1", "SLURM_PROCID is '-1'; allowed is a number"),
+        ("SLURM_PROCID", "2", "SLURM_PROCID is 2 and SLURM_NTASKS 2"),
+        ("SLURM_LOCALID", "one", "SLURM_LOCALID is 'one'; allowed is a number"),
+        ("SLURM_STEP_NODELIST", "", "SLURM_STEP_NODELIST is ''; allowed is a list of nodes"),
+        ("SLURM_STEP_NODELIST", "node[x", r"SLURM_STEP_NODELIST is 'node\[x'; allowed is a list of nodes"),
+        ("SLURM_STEP_NODELIST", "(null)", r"SLURM_STEP_NODELIST is '\(null\)'; allowed is a list of nodes"),
+    ],
+)
+def test_what_slurm_says_and_cannot_be_right(monkeypatch, name, value, message):
+    for variable, text in (SLURM | {name: value}).items():
+        monkeypatch.setenv(variable, text)
+    with pytest.raises(errors.InputError, match=message):
+        hosts.join()
+
+
 def test_one_host_decides_alone():
     assert hosts.any_host(True, False) == (True, False)

@@ -41,10 +41,10 @@ def uninterrupted(tmp_path_factory, cache):
 
 
 def assert_same_end(workdir, uninterrupted):
-    ours, theirs = processes.arrays(workdir), processes.arrays(uninterrupted)
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    resumed, expected = processes.arrays(workdir), processes.arrays(uninterrupted)
+    assert resumed.keys() == expected.keys()
+    for name in resumed:
+        np.testing.assert_array_equal(resumed[name], expected[name], err_msg=name)
     assert facts(workdir) == facts(uninterrupted)
     results = ("test_accuracy", "remaining_weights", "layers", "steps")
     read = [json.loads((path / "summary.json").read_text()) for path in (workdir, uninterrupted)]

@@ -1,4 +1,6 @@
 import json
+import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +10,10 @@ from flax import nnx
 
 import ssm_jax
 from ssm_jax import config as configuration
+from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.metrics import read_metrics
+from ssm_jax.runs.summary import Failure
 from ssm_jax.training import run as training
-from ssm_jax.training import setup
 from ssm_jax.training.programs import Programs
 
 
@@ -36,37 +39,38 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_a_complete_summary(finished):
     workdir, summary = finished
-    assert summary == json.loads((workdir / "summary.json").read_text()) | {"layers": summary["layers"]}
-    assert summary["network"] == "fcn" and summary["dataset"] == "digits" and summary["method"] == "signed"
-    assert summary["weights"] == 64 * 30 + 30 * 10 + 10 * 10
-    assert summary["seeds"] == [0] and summary["epochs"] == 2 and summary["steps"] == 46
-    for name in ("test_accuracy", "remaining_weights"):
-        assert set(summary[name]) == {"mean", "std", "values"} and len(summary[name]["values"]) == 1
-    assert 10 < summary["test_accuracy"]["mean"] <= 100
-    assert 0 < summary["remaining_weights"]["mean"] < 1
-    assert summary["train_seconds"] > 0 and summary["compile_seconds"] > 0
-    assert summary["images_per_second"] == pytest.approx(46 * 64 / summary["train_seconds"])
-    assert summary["device"] == jax.devices()[0].device_kind
-    assert summary["device_count"] == jax.device_count()
-    assert {"python", "jax", "jaxlib", "flax", "optax", "ssm_jax"} <= set(summary["versions"])
-    assert summary["config"]["model"]["width"] == 0.1
-    for layer in summary["layers"]:
-        assert layer["inverted"] + layer["hidden"] + layer["kept"] == pytest.approx(1)
+    assert summary == RunFolder(workdir).read_summary()
+    assert summary.network == "fcn" and summary.dataset == "digits" and summary.method == "signed"
+    assert summary.weights == 64 * 30 + 30 * 10 + 10 * 10
+    assert summary.seeds == (0,) and summary.epochs == 2 and summary.steps == 46
+    assert summary.failed_seeds == summary.hidden_layers == ()
+    for numbers in (summary.test_accuracy, summary.remaining_weights):
+        assert len(numbers.values) == 1
+    assert 10 < summary.test_accuracy.mean <= 100
+    assert 0 < summary.remaining_weights.mean < 1
+    assert summary.train_seconds > 0 and summary.compile_seconds > 0
+    assert summary.images_per_second == pytest.approx(46 * 64 / summary.train_seconds)
+    assert summary.device == jax.devices()[0].device_kind
+    assert summary.device_count == jax.device_count()
+    assert {"python", "jax", "jaxlib", "flax", "optax", "ssm_jax"} <= set(summary.versions)
+    assert summary.config == small()
+    for layer in summary.layers:
+        assert layer.inverted + layer.hidden + layer.kept == pytest.approx(1)
 
 
 def test_the_summary_is_of_the_last_step(finished):
     workdir, summary = finished
     lines = read_metrics(workdir / "metrics.jsonl")
     assert [(line["epoch"], line["seed"], line["step"]) for line in lines] == [(1, 0, 23), (2, 0, 46)]
-    assert summary["test_accuracy"]["values"] == [lines[-1]["test_accuracy"]]
-    assert summary["remaining_weights"]["values"] == [lines[-1]["remaining_weights"]]
+    assert summary.test_accuracy.values == (lines[-1]["test_accuracy"],)
+    assert summary.remaining_weights.values == (lines[-1]["remaining_weights"],)
 
 
 def test_the_summary_agrees_with_the_restored_network(finished):
     workdir, summary = finished
     masks = ssm_jax.restore(workdir).masks
     hidden = sum((mask == 0).sum() for mask in masks.values()) / sum(mask.size for mask in masks.values())
-    assert summary["remaining_weights"]["mean"] == pytest.approx(1 - hidden)
+    assert summary.remaining_weights.mean == pytest.approx(1 - hidden)
 
 
 def test_a_finished_run_prints_its_table_again_and_trains_nothing(finished, capsys, monkeypatch):
@@ -74,14 +78,15 @@ def test_a_finished_run_prints_its_table_again_and_trains_nothing(finished, caps
     before = (workdir / "metrics.jsonl").read_bytes()
     monkeypatch.setattr(training.datasets, "load", None)
     again = ssm_jax.train_and_evaluate(small(), workdir)
-    assert again == json.loads((workdir / "summary.json").read_text())
-    assert "denses/0" in capsys.readouterr().out
+    assert again == summary
+    said = capsys.readouterr().out
+    assert "denses/0" in said and f"ssm_jax.restore({str(workdir)!r})" in said and "tensorboard" in said
     assert (workdir / "metrics.jsonl").read_bytes() == before
 
 
 def test_a_workdir_of_another_config_is_refused_by_the_fields_that_differ(finished):
     workdir, _ = finished
-    with pytest.raises(ssm_jax.InputError, match=r"optimizer.learning_rate: 0.1 here, 0.05 there"):
+    with pytest.raises(ssm_jax.InputError, match=r"optimizer.learning_rate: 0.1 requested, 0.05 stored"):
         ssm_jax.train_and_evaluate(small(**{"optimizer.learning_rate": 0.1}), workdir)
     other = small(**{"logging.epochs": 2, "checkpoint.seconds": 1.0, "training.steps_per_call": 1})
     ssm_jax.train_and_evaluate(other, workdir)
@@ -112,12 +117,10 @@ def test_a_bucket_is_no_workdir():
 def test_seeds_are_trained_together_and_reported_one_by_one(tmp_path):
     summary = ssm_jax.train_and_evaluate(small(seed=3, seeds=3), tmp_path)
     lines = read_metrics(tmp_path / "metrics.jsonl")
-    assert summary["seeds"] == [3, 4, 5]
+    assert summary.seeds == (3, 4, 5)
     assert sorted({line["seed"] for line in lines}) == [3, 4, 5] and len(lines) == 6
-    assert len(set(summary["test_accuracy"]["values"])) > 1
-    assert summary["test_accuracy"]["std"] == pytest.approx(
-        np.std(summary["test_accuracy"]["values"], ddof=1)
-    )
+    assert len(set(summary.test_accuracy.values)) > 1
+    assert summary.test_accuracy.std == pytest.approx(np.std(summary.test_accuracy.values, ddof=1))
     assert ssm_jax.restore(tmp_path, seed=5).seed == 5
 
 
@@ -126,10 +129,8 @@ def test_seeds_in_several_groups_give_what_one_group_gives(tmp_path):
     together = ssm_jax.train_and_evaluate(beside, tmp_path / "one")
     config = small(seeds=3, parallel="data", **{"training.seeds_per_device": 1})
     apart = ssm_jax.train_and_evaluate(config, tmp_path / "three")
-    assert apart["seeds"] == together["seeds"]
-    np.testing.assert_allclose(
-        apart["remaining_weights"]["values"], together["remaining_weights"]["values"], atol=5e-3
-    )
+    assert apart.seeds == together.seeds
+    np.testing.assert_allclose(apart.remaining_weights.values, together.remaining_weights.values, atol=5e-3)
     assert sorted(path.name for path in (tmp_path / "three" / "checkpoints").iterdir()) == ["0", "1", "2"]
 
 
@@ -152,10 +153,10 @@ def test_a_failed_seed_is_listed_and_the_others_finish_as_they_would_have(tmp_pa
 
     monkeypatch.setattr(Programs, "initialize", poisoned)
     summary = ssm_jax.train_and_evaluate(small(seeds=3), tmp_path / "poisoned")
-    assert summary["failed_seeds"] == [{"seed": 1, "step": 0, "metric": "loss"}]
-    assert summary["seeds"] == [0, 2]
-    values = healthy["test_accuracy"]["values"]
-    assert summary["test_accuracy"]["values"] == [values[0], values[2]]
+    assert summary.failed_seeds == (Failure(seed=1, step=0, metric="loss"),)
+    assert summary.seeds == (0, 2)
+    values = healthy.test_accuracy.values
+    assert summary.test_accuracy.values == (values[0], values[2])
     lines = read_metrics(tmp_path / "poisoned" / "metrics.jsonl")
     assert {line["seed"] for line in lines} == {0, 2}
 
@@ -176,7 +177,7 @@ class Own(nnx.Module):
 def test_a_network_of_the_users_own_trains_and_comes_back(tmp_path):
     config = small(**{"training.epochs": 1, "logging.epochs": 1})
     summary = ssm_jax.train_and_evaluate(config, tmp_path, model=Own)
-    assert summary["network"] == "Own" and summary["weights"] == 9 * 4 + 640
+    assert summary.network == "Own" and summary.weights == 9 * 4 + 640
     with pytest.raises(ssm_jax.InputError, match="pass the same `model`"):
         ssm_jax.restore(tmp_path)
     trained = ssm_jax.restore(tmp_path, model=Own)
@@ -213,7 +214,7 @@ class Flat(nnx.Module):
 
 
 def test_a_finished_run_of_another_network_is_refused(finished):
-    with pytest.raises(ssm_jax.InputError, match="model: Own here, None there"):
+    with pytest.raises(ssm_jax.InputError, match="model: Own requested, None stored"):
         ssm_jax.train_and_evaluate(small(), finished[0], model=Own)
 
 
@@ -254,21 +255,90 @@ def test_a_profile_can_be_written(tmp_path):
     assert list((tmp_path / "profile").rglob("perfetto_trace.json.gz"))
 
 
-def test_group_sizes_are_even_and_fit_the_devices(monkeypatch):
-    devices, shape = jax.device_count(), (32, 32, 3)
+@pytest.fixture
+def copy(finished, tmp_path):
+    """The finished run, to be damaged."""
+    return pathlib.Path(shutil.copytree(finished[0], tmp_path / "run"))
 
-    def size(mode, name="fcn", **settings):
-        config = small(**{"model.name": name} | settings)
-        task = setup.task(config, setup.network(config, shape, 10), 1000)
-        return training.seeds_per_group(config, task, shape, mode)
 
-    assert size("data", seeds=3) == 1  # a CPU is full with one
-    assert size("seeds", seeds=3 * devices) == devices
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert size("seeds", seeds=50) == 50
-    assert size("data", "conv2", seeds=10) == 5  # two groups of at most 8
-    assert size("seeds", "conv2", seeds=10 * devices) == 5 * devices
-    monkeypatch.setattr(training, "_UNKNOWN_MEMORY", 1.0)
-    assert size("data", seeds=3) == 1  # a device that is too small for one is given one
-    four = {"training.seeds_per_device": 4}
-    assert size("data", "conv2", seeds=8, **four) == 4
+def change(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize("text", ["{", None], ids=["torn", "of another format"])
+def test_a_damaged_summary_is_made_again(copy, finished, capsys, text):
+    path = copy / "summary.json"
+    if text is None:
+        change(path, format=0)
+    else:
+        path.write_text(text)
+    metrics = (copy / "metrics.jsonl").read_bytes()
+    summary = ssm_jax.train_and_evaluate(small(), copy)
+    said = capsys.readouterr().out
+    assert str(path) in said and "made again" in said and "epoch 1/2" not in said
+    for name in ("test_accuracy", "remaining_weights", "layers", "seeds", "steps", "train_seconds"):
+        assert getattr(summary, name) == getattr(finished[1], name)
+    assert RunFolder(copy).read_summary() == summary
+    assert (copy / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_a_damaged_record_is_named_and_nothing_is_touched(copy):
+    (copy / "run.json").write_text("{")
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    with pytest.raises(ssm_jax.InputError, match=r"run\.json is damaged") as caught:
+        ssm_jax.train_and_evaluate(small(), copy)
+    assert "delete" not in str(caught.value)
+    assert before == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+
+
+def test_a_run_from_before_formats_were_numbered_is_refused(copy):
+    values = json.loads((copy / "run.json").read_text())
+    del values["format"]
+    (copy / "run.json").write_text(json.dumps(values))
+    with pytest.raises(ssm_jax.InputError, match="as in an early version of ssm_jax"):
+        ssm_jax.train_and_evaluate(small(), copy)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"classes": 9}, r"classes is 10, and 9 stored"),
+        ({"image_shape": [8, 9, 1]}, r"image_shape is \(8, 8, 1\), and \(8, 9, 1\) stored"),
+        ({"examples": 9}, r"examples is 1437, and 9 stored"),
+        ({"dataset_version": "0.9"}, r"dataset_version is '1.0.0', and '0.9' stored"),
+    ],
+)
+def test_data_that_contradict_the_record(copy, values, message):
+    change(copy / "run.json", **values)
+    (copy / "summary.json").unlink()
+    with pytest.raises(ssm_jax.InputError, match=message):
+        ssm_jax.train_and_evaluate(small(), copy)
+
+
+def test_a_run_that_knew_fewer_settings_goes_on(copy):
+    values = json.loads((copy / "run.json").read_text())["config"]
+    del values["schedule"], values["mask"]["threshold"], values["profile"]
+    change(copy / "run.json", config=values)
+    (copy / "summary.json").unlink()
+    ssm_jax.train_and_evaluate(small(), copy)
+    with pytest.raises(ssm_jax.InputError, match=r"mask.threshold: 0.3 requested, 0.4 stored"):
+        ssm_jax.train_and_evaluate(small(**{"mask.threshold": 0.3}), copy)
+
+
+@pytest.mark.parametrize(
+    "overrides", [{"training.epochs": 2**31 // 23 + 1}, {"seeds": 2**31 - 1}, {"training.epochs": 10**18}]
+)
+def test_more_steps_than_can_be_counted_are_refused_before_anything_starts(tmp_path, overrides):
+    config = small(**overrides)
+    with pytest.raises(ssm_jax.InputError, match="allowed is at most 2,147,483,647"):
+        ssm_jax.train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore:overflow")  # of a learning rate that is no float32
+@pytest.mark.parametrize("overrides", [{"optimizer.weight_decay": 0.9}, {"optimizer.learning_rate": 1e39}])
+def test_a_mask_that_hides_everything_is_said_in_the_table_and_the_summary(tmp_path, capsys, overrides):
+    summary = ssm_jax.train_and_evaluate(small(**overrides), tmp_path)
+    assert "the mask hides every weight" in capsys.readouterr().out
+    assert [hidden.seed for hidden in summary.hidden_layers] == [0]
+    assert RunFolder(tmp_path).read_summary().hidden_layers == summary.hidden_layers

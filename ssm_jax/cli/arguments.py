@@ -1,0 +1,81 @@
+"""The arguments of a command line: flag files replaced, and what is wrong with them in one line."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+
+from ssm_jax import config, errors, files
+from ssm_jax.cli import configs
+
+
+def expand(argv: Sequence[str]) -> list[str]:
+    """Replace every `--flagfile` by the arguments that its file holds, one a line.
+
+    Args:
+      argv: The arguments, without the program's name.
+
+    Returns:
+      Arguments without flag files.
+
+    Raises:
+      InputError: A flag file does not exist, cannot be read or holds itself.
+    """
+    return list(_expanded(argv, ()))
+
+
+def _expanded(argv: Iterable[str], within: tuple[pathlib.Path, ...]) -> Iterator[str]:
+    rest = iter(argv)
+    for argument in rest:
+        name, given, value = argument.partition("=")
+        if name not in ("--flagfile", "-flagfile"):
+            yield argument
+            continue
+        path = pathlib.Path(value if given else next(rest, "")).expanduser()
+        if path in within:
+            raise errors.InputError(f"--flagfile={path} holds itself")
+        try:
+            text = files.read_whole(path).decode()
+        except OSError as error:
+            raise errors.InputError(f"cannot read --flagfile={path}: {files.reason(error)}") from error
+        except UnicodeDecodeError as error:
+            raise errors.InputError(f"--flagfile={path} is no text: {errors.one_line(error)}") from error
+        lines = map(str.strip, text.splitlines())
+        inner = (line for line in lines if line and not line.startswith(("#", "//")))
+        yield from _expanded(inner, (*within, path))
+
+
+def value_of(name: str, argv: Sequence[str]) -> str | None:
+    """Return the last value that the arguments give a flag, or None.
+
+    Args:
+      name: The flag, without dashes.
+      argv: The expanded arguments.
+    """
+    value = None
+    for argument, following in zip(argv, [*argv[1:], ""]):
+        flag, given, text = argument.partition("=")
+        if flag in (f"--{name}", f"-{name}"):
+            value = text if given else following
+    return value
+
+
+def explain(error: BaseException, argv: Sequence[str]) -> errors.InputError:
+    """Say in one line why arguments were refused: flags and config files raise whatever they like.
+
+    Args:
+      error: The exception of the parser.
+      argv: The expanded arguments.
+    """
+    chosen = value_of("config", argv)
+    if chosen is not None and (fault := configs.fault(chosen)) is not None:
+        return fault
+    default = config.default()
+    fields = dict(config.fields(default))
+    for argument in argv:
+        flag = argument.lstrip("-").partition("=")[0]
+        name = flag.removeprefix("config.")
+        if flag != name and name not in fields and not hasattr(default, name):
+            return errors.unknown("config field", name, fields)
+    message = str(error.args[0] if error.args else "") or type(error).__name__
+    return errors.InputError(" - ".join(filter(None, map(str.strip, message.splitlines()))))

@@ -1,0 +1,46 @@
+"""How a program ends: its exit status and its last line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from ssm_jax import errors
+
+
+def run(program: Callable[[], None]) -> int:
+    """Run a program; every error that a user can mend is one line.
+
+    Args:
+      program: The program, without arguments.
+
+    Returns:
+      The exit status: 0 done, 1 failed, 2 cannot be run, 143 or 130 stopped with the state saved.
+    """
+    sys.unraisablehook = _report_unraisable
+    try:
+        program()
+        sys.stdout.flush()
+    except errors.Preempted as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.exit_status
+    except (errors.InputError, errors.RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        # Whoever read the output has left, as `head` does; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        print("interrupted; the last checkpoint, if there is one, is kept", file=sys.stderr, flush=True)
+        os._exit(130)  # The threads of a save that was interrupted may never end.
+    return 0
+
+
+def _report_unraisable(what: sys.UnraisableHookArgs) -> None:
+    # When one array of a damaged checkpoint can't be read, the reads of the others, still under way, find
+    # their event loop closed; the error of the first says it all.
+    if str(what.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(what)

@@ -1,0 +1,68 @@
+"""Files read and written whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pathlib
+import secrets
+from collections.abc import Callable
+from typing import BinaryIO
+
+
+def check_regular(path: pathlib.Path) -> None:
+    """Check that a path can be opened as a file: to open a named pipe would mean to wait for ever.
+
+    Args:
+      path: The path; one that does not exist passes.
+
+    Raises:
+      OSError: The path is a folder, a named pipe, a socket or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def read_whole(path: pathlib.Path) -> bytes:
+    """Read a regular file.
+
+    Args:
+      path: The file.
+
+    Raises:
+      OSError: The file does not exist, is no regular one or cannot be read.
+    """
+    check_regular(path)
+    return path.read_bytes()
+
+
+def write_whole(path: pathlib.Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file so that it is there whole or not at all, whoever else writes it at the same time.
+
+    Args:
+      path: The file; its folder exists.
+      write: Writes the content to a binary stream.
+
+    Raises:
+      OSError: The file cannot be written; whatever was there before still is.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def reason(error: OSError) -> str:
+    """Say why a file cannot be read or written, without its name.
+
+    Args:
+      error: The error of the operating system, or one that was raised with a text alone.
+
+    Examples:
+      >>> reason(FileNotFoundError(2, "No such file or directory", "x"))
+      'No such file or directory'
+    """
+    return error.strerror or str(error)

@@ -1,0 +1,53 @@
+"""How many networks are trained at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+from ml_collections import ConfigDict
+
+from ssm_jax.training.shapes import kernel_shapes, training_bytes
+from ssm_jax.training.step import Task
+
+# Of a device's memory, the share that the seeds beside each other may fill; the data needs some too.
+_MEMORY_SHARE = 0.5
+# At most so many networks with convolutions beside each other. Every one adds its convolutions to the program
+# that has to be compiled, while less and less is left to be shared: a guess, not measured on an accelerator
+# yet.
+_CONVOLVING_SEEDS = 8
+# What is assumed where a device doesn't tell its memory.
+_UNKNOWN_MEMORY = 8e9
+
+
+def seeds_per_group(config: ConfigDict, task: Task, image_shape: Sequence[int], mode: str) -> int:
+    """Decide how many networks are trained at the same time, on all devices together.
+
+    On an accelerator the dense layers of several seeds become one batched matrix product, and all seeds
+    share the many small operations around their products and convolutions. A CPU is full with one seed:
+    there each device trains one network after another (`benchmarks/results/` has the ratios).
+
+    Args:
+      config: A whole config; `config.training.seeds_per_device` overrules.
+      task: The config's task.
+      image_shape: Shape (H, W, C) of one image.
+      mode: The layout, `data` or `seeds`.
+    """
+    per_device = config.training.seeds_per_device
+    if not per_device and jax.default_backend() == "cpu":
+        per_device = 1
+    elif not per_device:
+        memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", _UNKNOWN_MEMORY)
+        needed = training_bytes(task, image_shape)
+        per_device = max(1, int(_MEMORY_SHARE * memory / needed))
+        if convolves(task):
+            per_device = min(per_device, _CONVOLVING_SEEDS)
+    spread = per_device * (jax.device_count() if mode == "seeds" else 1)
+    # Groups of like size: the last one of a remainder would leave devices idle.
+    groups = -(-config.seeds // spread)
+    return -(-config.seeds // groups)
+
+
+def convolves(task: Task) -> bool:
+    """Tell whether a task's network has a convolution among its masked layers."""
+    return any(len(shape) > 2 for shape in kernel_shapes(task).values())

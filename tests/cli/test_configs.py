@@ -1,0 +1,39 @@
+"""Config files and the folders of their runs."""
+
+import pathlib
+
+import pytest
+
+from ssm_jax import errors
+from ssm_jax.cli import configs
+
+
+@pytest.mark.parametrize(
+    ("config", "workdir"),
+    [
+        ("configs/conv8.py", "runs/conv8"),
+        ("configs/conv8.py:dense", "runs/conv8-dense"),
+        ("a/b/c.py", "runs/c"),
+    ],
+)
+def test_the_default_workdir(config, workdir):
+    assert configs.default_workdir(config) == workdir
+
+
+def test_a_file_that_is_not_there_names_those_there_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder, name in (("configs", "conv8.py"), ("own", "mine.py")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text("")
+    folder = pathlib.Path("configs")
+    configs.check_file("configs/conv8.py:dense", folder)
+    for given, nearest in (("conv8", "configs/conv8.py"), ("own/mime.py", "own/mine.py")):
+        with pytest.raises(errors.InputError, match=nearest):
+            configs.check_file(given, folder)
+
+
+def test_a_good_file_has_no_fault(tmp_path):
+    code = "from ssm_jax import config\ndef get_config(variant=None):\n    return config.default()\n"
+    (tmp_path / "own.py").write_text(code)
+    assert configs.fault(str(tmp_path / "own.py")) is None
+    assert configs.fault(f"{tmp_path / 'own.py'}:variant") is None

@@ -1,0 +1,55 @@
+"""Where compiled programs are kept, and that a place which is none costs one line."""
+
+import logging
+
+import jax
+import pytest
+
+from ssm_jax.training.cache import use_compilation_cache
+
+
+@pytest.fixture(autouse=True)
+def restored():
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: jax.config.values[name] for name in names}
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def chosen():
+    return jax.config.values["jax_compilation_cache_dir"]
+
+
+def test_a_folder_is_made(tmp_path, monkeypatch):
+    use_compilation_cache("")
+    assert chosen() is None
+    use_compilation_cache(str(tmp_path / "a" / "b"))
+    assert chosen() == str(tmp_path / "a" / "b") and (tmp_path / "a" / "b").is_dir()
+
+
+def test_auto_is_in_the_cache_directory_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    use_compilation_cache("auto")
+    assert chosen() == str(tmp_path / "ssm_jax" / "compiled")
+
+
+@pytest.mark.parametrize("folder", ["{}", "gs://bucket/cache"])
+def test_what_was_set_by_other_means_stays(tmp_path, folder):
+    folder = folder.format(tmp_path)
+    jax.config.update("jax_compilation_cache_dir", folder)
+    use_compilation_cache("auto")
+    assert chosen() == folder
+
+
+@pytest.mark.parametrize("by_jax", [False, True])
+def test_a_folder_that_cannot_be_used_is_one_warning(tmp_path, caplog, by_jax):
+    (tmp_path / "file").write_text("")
+    folder = str(tmp_path / "file" / "cache")
+    if by_jax:
+        jax.config.update("jax_compilation_cache_dir", folder)
+    use_compilation_cache("auto" if by_jax else folder)
+    (record,) = (record for record in caplog.records if record.levelno == logging.WARNING)
+    assert folder in record.message and "Not a directory" in record.message
+    assert chosen() is None
