@@ -1,7 +1,7 @@
 """The same masked training step in PyTorch, to compare with: networks, gradient, update, batches.
 
 Frozen kernels and thresholds are buffers, scores are the parameters. Images stay uint8 on the device;
-a step gathers its batch at random, standardises it, goes forward and back, decays the scores and
+a step gathers its batch at random, standardizes it, goes forward and back, decays the scores and
 takes a fused Nesterov step. On CUDA the forward and backward passes are compiled by `torch.compile` and
 the whole step is one CUDA graph, replayed without any work of the host; tensors are channels-last and
 bfloat16 is autocast. Elsewhere it runs eagerly.
@@ -268,7 +268,7 @@ class Training:
         return graph.replay
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Of uint8 images `[B, H, W, C]`, which are standardised first; float32 `[B, classes]`."""
+        """Of uint8 images `[B, H, W, C]`, which are standardized first; float32 `[B, classes]`."""
         inputs = images.permute(0, 3, 1, 2).float()
         mean = inputs.mean((1, 2, 3), keepdim=True)
         deviation = inputs.std((1, 2, 3), keepdim=True, correction=0)

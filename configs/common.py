@@ -25,3 +25,8 @@ EXTREME: dict[str, Any] = {
 EXTREME_008_5E4 = EXTREME | {"optimizer.learning_rate": 0.008}
 # ... and 0.008 and 3e-4.
 EXTREME_008_3E4 = EXTREME_008_5E4 | {"optimizer.weight_decay": 3e-4}
+
+# A staircase in place of a smooth schedule, as the authors' older trainer had it.
+STAIRCASE: dict[str, Any] = {"schedule.name": "staircase", "schedule.factor": 0.96, "schedule.epochs": 10.0}
+# The recipe of that trainer: it may be what the FCN and Conv rows were made with.
+OLDER = STAIRCASE | {"init.elus_factor": 3.0, "data.shuffle": False, "optimizer.clip": 0.5}

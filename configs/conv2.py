@@ -4,6 +4,7 @@
     python train.py --config=configs/conv2.py:dense              # the dense baseline, kernels trained
     python train.py --config=configs/conv2.py:extreme            # the authors' extreme pruning
     python train.py --config=configs/conv2.py:extreme_008_3e4    # with learning rate 0.008, decay 3e-4
+    python train.py --config=configs/conv2.py:older              # the authors' older recipe
 
 The paper (mean of 50 runs): 68.37 % at 0.60 % remaining weights; dense 68.79 %.
 
@@ -26,6 +27,7 @@ VARIANTS: base.Variants = {
     },
     "extreme": common.EXTREME | {"schedule.epochs": 5.0},
     "extreme_008_3e4": common.EXTREME_008_3E4,
+    "older": common.OLDER,
 }
 
 

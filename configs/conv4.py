@@ -5,6 +5,7 @@
     python train.py --config=configs/conv4.py:extreme            # the authors' extreme pruning
     python train.py --config=configs/conv4.py:extreme_008_5e4    # with learning rate 0.008
     python train.py --config=configs/conv4.py:extreme_008_3e4    # with learning rate 0.008, decay 3e-4
+    python train.py --config=configs/conv4.py:older              # the authors' older recipe
 
 The paper (mean of 50 runs): 77.40 % at 2.91 % remaining weights; dense 74.50 %.
 """
@@ -25,6 +26,7 @@ VARIANTS: base.Variants = {
     "extreme": common.EXTREME,
     "extreme_008_5e4": common.EXTREME_008_5E4,
     "extreme_008_3e4": common.EXTREME_008_3E4,
+    "older": common.OLDER,
 }
 
 

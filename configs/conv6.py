@@ -2,9 +2,11 @@
 
     python train.py --config=configs/conv6.py                    # signed supermask
     python train.py --config=configs/conv6.py:dense              # the dense baseline, kernels trained
+    python train.py --config=configs/conv6.py:dense_staircase    # the same by another schedule of theirs
     python train.py --config=configs/conv6.py:extreme            # the authors' extreme pruning
     python train.py --config=configs/conv6.py:extreme_008_5e4    # with learning rate 0.008, 100 epochs
     python train.py --config=configs/conv6.py:extreme_008_3e4    # the same with decay 3e-4
+    python train.py --config=configs/conv6.py:older              # the authors' older recipe
 
 The paper (mean of 50 runs): 79.17 % at 2.36 % remaining weights; dense 75.91 %.
 """
@@ -22,9 +24,17 @@ VARIANTS: base.Variants = {
         "schedule.epochs": 5.0,
         "training.epochs": 50,
     },
+    "dense_staircase": common.DENSE
+    | common.STAIRCASE
+    | {
+        "optimizer.learning_rate": 0.01,
+        "optimizer.weight_decay": 7e-4,
+        "training.epochs": 50,
+    },
     "extreme": common.EXTREME | {"training.epochs": 110},
     "extreme_008_5e4": common.EXTREME_008_5E4,
     "extreme_008_3e4": common.EXTREME_008_3E4,
+    "older": common.OLDER,
 }
 
 

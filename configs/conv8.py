@@ -2,8 +2,10 @@
 
     python train.py --config=configs/conv8.py                    # signed supermask
     python train.py --config=configs/conv8.py:dense              # the dense baseline, kernels trained
+    python train.py --config=configs/conv8.py:dense_staircase    # the same by another schedule of theirs
     python train.py --config=configs/conv8.py:extreme            # the authors' extreme pruning
     python train.py --config=configs/conv8.py:extreme_008_3e4    # with rate 0.008, decay 3e-4, 100 epochs
+    python train.py --config=configs/conv8.py:older              # the authors' older recipe
 
 The paper (mean of 50 runs): 80.91 % at 1.17 % remaining weights; dense 72.24 %.
 """
@@ -21,8 +23,16 @@ VARIANTS: base.Variants = {
         "schedule.epochs": 5.0,
         "training.epochs": 50,
     },
+    "dense_staircase": common.DENSE
+    | common.STAIRCASE
+    | {
+        "optimizer.learning_rate": 0.01,
+        "optimizer.weight_decay": 7e-4,
+        "training.epochs": 50,
+    },
     "extreme": common.EXTREME | {"training.epochs": 110},
     "extreme_008_3e4": common.EXTREME_008_3E4,
+    "older": common.OLDER,
 }
 
 

@@ -4,6 +4,7 @@
     python train.py --config=configs/fcn.py:dense              # the dense baseline, kernels trained
     python train.py --config=configs/fcn.py:extreme            # the authors' extreme pruning
     python train.py --config=configs/fcn.py:extreme_008_3e4    # with learning rate 0.008, decay 3e-4
+    python train.py --config=configs/fcn.py:older              # the authors' older recipe
     python train.py --config=configs/fcn.py:tuned              # less decay, a larger constant, 50 epochs
 
 The paper (mean of 50 runs): 97.48 % at 3.77 % remaining weights; dense 97.42 %. The settings that
@@ -27,6 +28,7 @@ VARIANTS: base.Variants = {
     },
     "extreme": common.EXTREME,
     "extreme_008_3e4": common.EXTREME_008_3E4,
+    "older": common.OLDER,
     "tuned": {
         "init.elus_factor": 3.0,
         "optimizer.weight_decay": 2e-4,

@@ -156,11 +156,11 @@ def with_variant(config: ConfigDict, names: str | None, variants: Variants) -> C
 
 
 def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every field of a config by its dotted name, in order.
+    """Go through the fields of a config by their dotted names, in order.
 
     Args:
-      config: any config.
-      prefix: of the names.
+      config: Any config.
+      prefix: The text put before every name.
     """
     for name in sorted(config):
         if isinstance(config[name], ConfigDict):
@@ -236,17 +236,17 @@ def validate(config: ConfigDict) -> None:
     What a config names, such as a network, is checked where it is made: `setup.check`.
 
     Args:
-      config: the config to check.
+      config: The config to check.
 
     Raises:
-      InputError: an unknown, missing or ill-typed field, a value that is not allowed, or settings
+      InputError: An unknown, missing or ill-typed field, a value that is not allowed, or settings
         that contradict each other. One line, with the nearest valid name.
     """
     _check_fields(config)
     for name, value in fields(config):
         # NaN compares false with everything; infinity is above every bound.
         if name in _RANGES and not (value != math.inf and _RANGES[name][0](value)):
-            raise errors.InputError(f"config.{name} is {value!r}; allowed is {_RANGES[name][1]}")
+            raise errors.out_of_range(f"config.{name}", value, _RANGES[name][1])
     names = {
         "training.precision": (config.training.precision, PRECISIONS),
         "data.augment": (config.data.augment, AUGMENTATIONS),

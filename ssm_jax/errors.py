@@ -26,8 +26,8 @@ class Preempted(RuntimeError):
     """The run was asked to stop and has saved its state.
 
     Args:
-      message: one line.
-      signum: the signal; the exit status is 128 more, 143 for SIGTERM and 130 for SIGINT.
+      message: One line of text.
+      signum: The signal; the exit status is 128 more, 143 for SIGTERM and 130 for SIGINT.
     """
 
     def __init__(self, message: str, signum: int) -> None:
@@ -36,12 +36,12 @@ class Preempted(RuntimeError):
 
 
 def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
-    """The error for a name that is not among the allowed ones.
+    """Make the error for a name that is not among the allowed ones.
 
     Args:
-      what: the kind of thing that was named, for example `network`.
-      given: what the user wrote.
-      allowed: every valid name.
+      what: The kind of thing that is named, for example `network`.
+      given: The name that the user wrote.
+      allowed: Every valid name.
 
     Returns:
       An `InputError` whose one line holds what was given, the nearest name and what is allowed (unless
@@ -83,7 +83,7 @@ def choose(what: str, given: str, table: Mapping[str, Entry]) -> Entry:
 
 
 def out_of_range(name: str, given: object, allowed: str) -> InputError:
-    """The error for a value outside its range.
+    """Make the error for a value outside its range.
 
     Args:
       name: The setting or argument, as the user writes it.
@@ -101,7 +101,7 @@ def out_of_range(name: str, given: object, allowed: str) -> InputError:
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    r"""The text of any exception as one line of bearable length.
+    r"""Make one line of bearable length of any exception.
 
     Args:
       error: An exception of any library.

@@ -26,6 +26,7 @@ IMAGES |= {"cifar10": ((32, 32, 3), 10), "cifar100": ((32, 32, 3), 100)}
 
 # rule and p, kernel and its factor, learning rate, decay, schedule, epochs.
 SIGNED, DENSE = ("signed", "elus"), ("dense", "elu")
+STAIRS = ("staircase", 0.96, 10.0)
 TEN, FIVE = ("exponential", 0.9, 10.0), ("exponential", 0.9, 5.0)
 FIFTH, TENTH = ("plateau", 0.2, 15, 5), ("plateau", 0.1, 15, 7)
 IMPATIENT = ("plateau", 0.1, 10, 7)
@@ -34,25 +35,32 @@ ROWS = {
     "fcn:dense": (DENSE, None, 0.01, 5e-4, TEN, 50),
     "fcn:extreme": (SIGNED, 0.6, 0.01, 5e-4, TEN, 100),
     "fcn:extreme_008_3e4": (SIGNED, 0.6, 0.008, 3e-4, TEN, 100),
+    "fcn:older": (SIGNED, 0.4, 0.05, 5e-4, STAIRS, 100),
     "fcn:tuned": (SIGNED, 0.4, 0.05, 2e-4, TEN, 50),
     "conv2": (SIGNED, 0.4, 0.04, 5e-4, TEN, 100),
     "conv2:dense": (DENSE, None, 0.008, 7e-4, FIVE, 50),
     "conv2:extreme": (SIGNED, 0.6, 0.01, 5e-4, FIVE, 100),
     "conv2:extreme_008_3e4": (SIGNED, 0.6, 0.008, 3e-4, TEN, 100),
+    "conv2:older": (SIGNED, 0.4, 0.04, 5e-4, STAIRS, 100),
     "conv4": (SIGNED, 0.4, 0.05, 5e-4, TEN, 100),
     "conv4:dense": (DENSE, None, 0.008, 7e-4, FIVE, 50),
     "conv4:extreme": (SIGNED, 0.6, 0.01, 5e-4, TEN, 100),
     "conv4:extreme_008_5e4": (SIGNED, 0.6, 0.008, 5e-4, TEN, 100),
     "conv4:extreme_008_3e4": (SIGNED, 0.6, 0.008, 3e-4, TEN, 100),
+    "conv4:older": (SIGNED, 0.4, 0.05, 5e-4, STAIRS, 100),
     "conv6": (SIGNED, 0.4, 0.05, 5e-4, TEN, 100),
     "conv6:dense": (DENSE, None, 0.01, 7e-4, FIVE, 50),
+    "conv6:dense_staircase": (DENSE, None, 0.01, 7e-4, STAIRS, 50),
     "conv6:extreme": (SIGNED, 0.6, 0.01, 5e-4, TEN, 110),
     "conv6:extreme_008_5e4": (SIGNED, 0.6, 0.008, 5e-4, TEN, 100),
     "conv6:extreme_008_3e4": (SIGNED, 0.6, 0.008, 3e-4, TEN, 100),
+    "conv6:older": (SIGNED, 0.4, 0.05, 5e-4, STAIRS, 100),
     "conv8": (SIGNED, 0.4, 0.05, 5e-4, TEN, 100),
     "conv8:dense": (DENSE, None, 0.01, 7e-4, FIVE, 50),
+    "conv8:dense_staircase": (DENSE, None, 0.01, 7e-4, STAIRS, 50),
     "conv8:extreme": (SIGNED, 0.6, 0.01, 5e-4, TEN, 110),
     "conv8:extreme_008_3e4": (SIGNED, 0.6, 0.008, 3e-4, TEN, 100),
+    "conv8:older": (SIGNED, 0.4, 0.05, 5e-4, STAIRS, 100),
     "resnet20": (SIGNED, 0.75, 0.3, 3e-4, FIFTH, 110),
     "resnet20:batch_norm": (SIGNED, 0.75, 0.3, 3e-4, FIFTH, 110),
     "resnet20:dense": (DENSE, None, 0.3, 3e-4, FIFTH, 80),
@@ -67,7 +75,13 @@ ROWS = {
     "digits": (SIGNED, 0.4, 0.05, 2e-3, TEN, 100),
     "digits:dense": (DENSE, None, 0.01, 5e-4, TEN, 50),
 }
-ELUS_FACTORS = {"fcn:tuned": 3.0, "digits": 3.0, "resnet56:cifar10": 1.3, "resnet110": 1.3}
+OLDER = {row for row in ROWS if row.endswith(":older")}
+ELUS_FACTORS = dict.fromkeys(OLDER, 3.0) | {
+    "fcn:tuned": 3.0,
+    "digits": 3.0,
+    "resnet56:cifar10": 1.3,
+    "resnet110": 1.3,
+}
 ELU_SCORES = {"resnet56", "resnet110", "resnet110:batch_norm"}
 NETWORKS = {"digits": "fcn", "resnet110:dense": "resnet110_plain"}
 DATA = {"fcn": "mnist", "digits": "digits"}  # the others: cifar10 or cifar100
@@ -128,9 +142,7 @@ def test_settings(row):
     assert (found.name, found.momentum) == ("nesterov", 0.9)
     assert (found.learning_rate, found.weight_decay) == (learning_rate, decay)
     names = (
-        ("name", "factor", "epochs")
-        if schedule[0] == "exponential"
-        else ("name", "factor", "patience", "times")
+        ("name", "factor", "epochs") if schedule[0] != "plateau" else ("name", "factor", "patience", "times")
     )
     assert tuple(config.schedule[field] for field in names) == schedule
     assert config.training.epochs == epochs
@@ -141,7 +153,9 @@ def test_settings(row):
     # On CIFAR-100 the authors augment, and count two passes as an epoch.
     assert config.data.augment == ("crop_flip" if cifar100 else "none")
     assert config.data.passes == (2 if cifar100 else 1)
-    assert config.data.shuffle
+    # The older recipe takes the data as it comes and clips.
+    assert config.data.shuffle == (row not in OLDER)
+    assert config.optimizer.clip == (0.5 if row in OLDER else 0)
     assert config.data.validation == 0
     assert config.model.name == NETWORKS.get(row, NETWORKS.get(name, name))
     everywhere = rule == "dense" or row.endswith(":batch_norm")

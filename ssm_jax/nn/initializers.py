@@ -1,6 +1,6 @@
-"""Initialisers of frozen kernels and of scores, in the manner of `jax.nn.initializers`.
+"""Initializers of frozen kernels and of scores, in the manner of `jax.nn.initializers`.
 
-Each function returns an initialiser `(key, shape, dtype) -> array`. Fans follow JAX: of a shape
+Each function returns an initializer `(key, shape, dtype) -> array`. Fans follow JAX: of a shape
 `(..., I, O)`, fan_in is the product of all dimensions but the last and fan_out the product of all
 but the second-last (3x3x64x128: 576 and 1152).
 """
@@ -22,10 +22,10 @@ Mode = Literal["fan_in", "fan_avg"]
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:
-    """fan_in and fan_out of a kernel.
+    """Compute fan_in and fan_out of a kernel.
 
     Args:
-      shape: `(..., I, O)`, at least two dimensions.
+      shape: The kernel's shape `(..., I, O)`, at least two dimensions.
 
     Examples:
       >>> fans((3, 3, 64, 128))
@@ -73,8 +73,8 @@ def uniform(scale: float, mode: Mode = "fan_in") -> Initializer:
     """Uniform around 0 with variance `scale / fan`, that is within `±sqrt(3 * scale / fan)`.
 
     Args:
-      scale: the variance's numerator, positive.
-      mode: `fan_in`, or `fan_avg` for the mean of fan_in and fan_out.
+      scale: The variance's numerator, positive.
+      mode: The fan, `fan_in`, or `fan_avg` for the mean of fan_in and fan_out.
     """
 
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:

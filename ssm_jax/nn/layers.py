@@ -180,10 +180,10 @@ class Dense(Masked):
     """A masked dense layer without bias: `y = x @ (kernel * mask)`.
 
     Args:
-      in_features: I.
-      out_features: O.
-      masking: how the kernel is drawn and masked.
-      rngs: streams `params` and `scores`; a stream `default` serves for both.
+      in_features: I, the number of input features.
+      out_features: O, the number of output features.
+      masking: How the kernel is drawn and masked.
+      rngs: The streams `params` and `scores`; a stream `default` serves for both.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -208,12 +208,12 @@ class Conv(Masked):
     """A masked 2-D convolution without bias, SAME padding.
 
     Args:
-      in_features: I.
-      out_features: O.
-      kernel_size: of both sides of the window.
-      stride: of both sides.
-      masking: how the kernel is drawn and masked.
-      rngs: streams `params` and `scores`; a stream `default` serves for both.
+      in_features: I, the number of input channels.
+      out_features: O, the number of output channels.
+      kernel_size: The side of the square window.
+      stride: The stride of both sides.
+      masking: How the kernel is drawn and masked.
+      rngs: The streams `params` and `scores`; a stream `default` serves for both.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -248,8 +248,8 @@ class Parts(NamedTuple):
     Attributes:
       graph: Its definition, static.
       params: What is trained: scores, and any `nnx.Param` of other layers.
-      frozen: What is drawn once: kernels and thresholds.
-      rest: Everything else, statistics of normalizations for example.
+      frozen: What is drawn once, the random kernels.
+      rest: Everything else: what mask rules keep, statistics of normalizations.
     """
 
     graph: nnx.GraphDef[Any]
@@ -269,10 +269,10 @@ def split(model: nnx.Module) -> Parts:
 
 
 def masked_layers(model: nnx.Module) -> Iterator[tuple[str, Masked]]:
-    """Every masked (or dense) layer of ours in a model, with its path such as `convs/0`, in order.
+    """Go through the masked (or dense) layers of ours in a model, with their paths such as `convs/0`.
 
     Args:
-      model: any NNX module.
+      model: Any NNX module.
     """
     for path, module in nnx.iter_graph(model):
         if isinstance(module, Masked):

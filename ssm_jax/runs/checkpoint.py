@@ -128,8 +128,8 @@ class Checkpoints:
             return self._open().restore(step, args=ocp.args.Composite(**items))
         except Exception as error:  # Orbax and TensorStore raise many types for a damaged file.
             raise errors.InputError(
-                f"cannot read the checkpoint {self.directory / str(step)} ({_brief(error)}): if it is corrupt"
-                f" or of another network, delete {self.directory} to begin again"
+                f"cannot read the checkpoint {self.directory / str(step)} ({_brief(error)}): if it is "
+                f"corrupt or of another network, delete {self.directory} to begin again"
             ) from error
 
     def restore(self, template: Any) -> tuple[Any, dict[str, Any]]:

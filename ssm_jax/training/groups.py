@@ -12,10 +12,13 @@ from ssm_jax.training.step import Task
 
 # Of a device's memory, the share that the seeds beside each other may fill; the data needs some too.
 _MEMORY_SHARE = 0.5
-# At most so many networks with convolutions beside each other. Every one adds its convolutions to the program
-# that has to be compiled, while less and less is left to be shared: a guess, not measured on an accelerator
-# yet.
-_CONVOLVING_SEEDS = 8
+# At most so many networks beside each other, by backend, from estimates of compiled programs
+# (docs/accelerators.md); nothing of it has been timed. On a TPU eight networks of dense layers fit on the
+# chip, and convolutional ones are slower beside each other than one after another. On a GPU every
+# convolutional one adds its convolutions to the program that has to be compiled, while less and less is left
+# to be shared.
+_MOST_DENSE = {"tpu": 8}
+_MOST_CONVOLVING = {"gpu": 8, "tpu": 1}
 # What is assumed where a device doesn't tell its memory.
 _UNKNOWN_MEMORY = 8e9
 
@@ -25,7 +28,8 @@ def seeds_per_group(config: ConfigDict, task: Task, image_shape: Sequence[int], 
 
     On an accelerator the dense layers of several seeds become one batched matrix product, and all seeds
     share the many small operations around their products and convolutions. A CPU is full with one seed:
-    there each device trains one network after another (`benchmarks/results/` has the ratios).
+    there each device trains one network after another (`benchmarks/results/` has the ratios); so does a TPU
+    with convolutional networks.
 
     Args:
       config: A whole config; `config.training.seeds_per_device` overrules.
@@ -40,8 +44,8 @@ def seeds_per_group(config: ConfigDict, task: Task, image_shape: Sequence[int], 
         memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", _UNKNOWN_MEMORY)
         needed = training_bytes(task, image_shape)
         per_device = max(1, int(_MEMORY_SHARE * memory / needed))
-        if convolves(task):
-            per_device = min(per_device, _CONVOLVING_SEEDS)
+        most = _MOST_CONVOLVING if convolves(task) else _MOST_DENSE
+        per_device = min(per_device, most.get(jax.default_backend(), per_device))
     spread = per_device * (jax.device_count() if mode == "seeds" else 1)
     # Groups of like size: the last one of a remainder would leave devices idle.
     groups = -(-config.seeds // spread)

@@ -14,7 +14,7 @@ class StopRequest(threading.Event):
     """Set when the process is asked to stop.
 
     Attributes:
-      signum: the signal that asked; SIGTERM where another host was asked.
+      signum: The signal that asked; SIGTERM where another host was asked.
     """
 
     signum: signal.Signals = signal.SIGTERM
@@ -22,7 +22,7 @@ class StopRequest(threading.Event):
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """While the context lasts, the first SIGTERM or SIGINT sets the event instead of ending the process.
+    """Let the first SIGTERM or SIGINT within the context set the event instead of ending the process.
 
     A second one ends it, in case the first is never looked at: a host may wait for one that is lost.
     Outside the main thread, where Python allows no handlers, the event is never set.

@@ -21,30 +21,28 @@ def check(config: ConfigDict, own_model: bool = False) -> None:
     """Check that there is everything that a config names.
 
     Args:
-      config: a whole config, which `config.validate` let pass.
-      own_model: whether the network is the caller's own, so that `config.model` does not apply.
+      config: A whole config, which `config.validate` let pass.
+      own_model: Whether the network is the caller's own, so that `config.model` does not apply.
 
     Raises:
-      InputError: an unknown network, normalization, mask rule, initializer, optimizer or schedule; names
+      InputError: An unknown network, normalization, mask rule, initializer, optimizer or schedule; names
         the nearest.
     """
-    names = {
-        "optimizer.name": (config.optimizer.name, optimizer.OPTIMIZERS),
-        "schedule.name": (config.schedule.name, optimizer.SCHEDULES),
-    }
-    for name, (value, allowed) in names.items():
-        if value not in allowed:
-            raise errors.unknown(f"config.{name}", value, allowed)
+    errors.choose("config.optimizer.name", config.optimizer.name, optimizer.OPTIMIZERS)
+    errors.choose("config.schedule.name", config.schedule.name, optimizer.SCHEDULES)
     if not own_model:
         networks.check(config.model.name, config.model.width, config.model.normalization)
     masking(config)
 
 
 def masking(config: ConfigDict) -> Masking:
-    """How a config wants kernels drawn and masked.
+    """Make the masking of a config: how kernels are drawn and masked.
+
+    Args:
+      config: A whole config.
 
     Raises:
-      InputError: a name is unknown.
+      InputError: A name is unknown, or a setting of the mask rule out of range.
     """
     init = config.init
     return Masking(
@@ -58,12 +56,12 @@ def masking(config: ConfigDict) -> Masking:
 
 
 def network(config: ConfigDict, image_shape: Sequence[int], classes: int) -> Build:
-    """The function that builds a config's network from its random streams.
+    """Make the function that builds a config's network from its random streams.
 
     Args:
-      config: a whole config.
-      image_shape: `(H, W, C)` of the dataset.
-      classes: of the dataset.
+      config: A whole config.
+      image_shape: The shape of an image, `(H, W, C)`.
+      classes: The number of classes.
     """
     settings = masking(config)
 
@@ -82,11 +80,11 @@ def network(config: ConfigDict, image_shape: Sequence[int], classes: int) -> Bui
 
 
 def task(config: ConfigDict, build: Build, examples: int) -> Task:
-    """The task of a config: its network, optimizer and batches.
+    """Make the task of a config: its network, optimizer and batches.
 
     Args:
-      config: a whole config.
-      build: makes the network; `network(config, ...)` or the caller's own.
+      config: A whole config.
+      build: A function that makes the network; `network(config, ...)` or the caller's own.
       examples: N, the size of the training set.
     """
     steps = steps_per_epoch(examples, config.training.batch_size, config.data.passes)

@@ -15,10 +15,13 @@ from ssm_jax.training.step import Task
 
 
 def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
-    """The kernel shapes of a network's masked layers by their path, found without computing anything.
+    """Find the kernel shapes of a network's masked layers by their path.
+
+    Args:
+      task: The task that holds the network.
 
     Raises:
-      InputError: the network has no layer of ours, keeps a random stream of its own, as dropout does, or
+      InputError: The network has no layer of ours, keeps a random stream of its own, as dropout does, or
         can't be built for the images.
     """
     try:
@@ -39,15 +42,15 @@ def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
 
 
 def check_logits(task: Task, image_shape: Sequence[int], classes: int) -> None:
-    """Find out, without computing anything, whether a network of the caller's own fits the dataset.
+    """Check that a network of the caller's own fits the dataset.
 
     Args:
-      task: holds the network.
-      image_shape: `(H, W, C)` of the dataset.
-      classes: of the dataset.
+      task: The task that holds the network.
+      image_shape: The shape of an image, `(H, W, C)`.
+      classes: The number of classes.
 
     Raises:
-      InputError: it can't take such images, or doesn't give as many logits as there are classes.
+      InputError: It can't take such images, or doesn't give as many logits as there are classes.
     """
     model = task.abstract()
     model.eval()
@@ -64,14 +67,14 @@ def check_logits(task: Task, image_shape: Sequence[int], classes: int) -> None:
 
 
 def training_bytes(task: Task, image_shape: Sequence[int]) -> int:
-    """The memory that one network takes in training beside others, in bytes; found without computing.
+    """Estimate the memory that one network takes in training beside others, in bytes.
 
     A little more than what compiled programs take: in float32 the kernel, scores, momentum, gradient,
     update and effective kernel, and every array that the forward pass keeps for the backward one.
 
     Args:
-      task: holds the network.
-      image_shape: `(H, W, C)` of the dataset.
+      task: The task that holds the network.
+      image_shape: The shape of an image, `(H, W, C)`.
     """
     graph, params, frozen, rest = split(task.abstract())
     images = jax.ShapeDtypeStruct((task.batch_size, *image_shape), task.dtype)
@@ -79,7 +82,7 @@ def training_bytes(task: Task, image_shape: Sequence[int]) -> int:
     def kept(params: Any, frozen: Any, rest: Any, images: jax.Array) -> Any:
         return jax.vjp(lambda params: nnx.merge(graph, params, frozen, rest)(images), params)[1]
 
-    # In an axis of one, for normalisations that average over devices.
+    # In an axis of one, for normalizations that average over devices.
     kept = jax.vmap(kept, in_axes=None, out_axes=None, axis_name=BATCH_AXIS, axis_size=1)
     residuals = jax.tree.leaves(jax.eval_shape(kept, params, frozen, rest, images))
     weights = sum(array.size for array in jax.tree.leaves(params))

@@ -80,7 +80,7 @@ def test_standardize(shape):
     np.testing.assert_allclose(np.std(found, (1, 2, 3)), 1, rtol=1e-4)
 
 
-def test_standardize_has_a_floor_for_images_of_one_colour():
+def test_standardize_has_a_floor_for_images_of_one_color():
     images = np.full((3, 4, 4, 1), 200, np.uint8)
     images[1, 0, 0] = 201  # deviation sqrt(15) / 16 = 0.242 is below the floor of 1 / 4
     images[2, :2] = 255

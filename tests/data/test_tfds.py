@@ -300,7 +300,7 @@ def test_no_class_label(tmp_path: pathlib.Path) -> None:
 
 
 def test_labels_outside_the_classes(tmp_path: pathlib.Path) -> None:
-    # Unlabelled test sets carry -1.
+    # Unlabeled test sets carry -1.
     splits = {"train": SPLITS["train"], "test": (SPLITS["test"][0], np.full(6, -1))}
     write(tmp_path, splits)
     fails(
@@ -333,7 +333,7 @@ def test_names(tmp_path: pathlib.Path, name: str, parts: list[str]) -> None:
 # Preparing
 
 GREY = {"train": make_split(12, 2, (28, 28, 1), 10), "test": make_split(6, 3, (28, 28, 1), 10)}
-COLOUR = {"train": make_split(15, 4, (32, 32, 3), 10), "test": make_split(6, 5, (32, 32, 3), 10)}
+COLOR = {"train": make_split(15, 4, (32, 32, 3), 10), "test": make_split(6, 5, (32, 32, 3), 10)}
 CLASSES = [f"class{number}" for number in range(10)]
 COARSE = [f"group{number}" for number in range(20)]
 
@@ -358,8 +358,8 @@ def cifar_archive(layout: Any) -> bytes:
         return np.column_stack([*columns, pixels]).astype(np.uint8).tobytes()
 
     parts = np.array_split(np.arange(15), len(layout.train_files))
-    train = {name: rows(*(a[part] for a in COLOUR["train"])) for name, part in zip(layout.train_files, parts)}
-    files = train | {layout.test_files[0]: rows(*COLOUR["test"]), "readme.html": b"\0"}
+    train = {name: rows(*(a[part] for a in COLOR["train"])) for name, part in zip(layout.train_files, parts)}
+    files = train | {layout.test_files[0]: rows(*COLOR["test"]), "readme.html": b"\0"}
     fine = CLASSES if heads == 1 else [f"class{number}" for number in range(100)]
     names = [COARSE, fine][-heads:]
     files |= {name: ("\n".join(list_) + "\n\n").encode() for name, list_ in zip(layout.label_files, names)}
@@ -448,7 +448,7 @@ def test_cifar_from_manual_archives(
     finally:
         # TFDS keeps every checksum it has seen for the life of the process.
         checksums.get_all_url_infos().update(checksums.load_url_infos(_checksums(name)))
-    check_exact(vars(dataset), COLOUR)
+    check_exact(vars(dataset), COLOR)
     assert dataset.classes == (10 if name == "cifar10" else 100)
     prepared = tfds.builder_from_directory(tmp_path / "data" / name / "3.0.2")
     assert prepared.info.features["label"].names[:10] == CLASSES

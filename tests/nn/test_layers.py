@@ -153,7 +153,7 @@ def test_kernel_and_scores_come_from_streams_of_their_own():
 
 
 @each_layer
-def test_initialisers_of_the_masking_are_used(name):
+def test_initializers_of_the_masking_are_used(name):
     masking = Masking(kernel_init=initializers.he_constant(), score_init=initializers.he_uniform())
     layer = layers(masking)[name]
     fan_in = {"dense": 6, "conv": 27}[name]

@@ -28,6 +28,9 @@ def test_group_sizes_are_even_and_fit_the_devices(monkeypatch):
     assert size("seeds", seeds=50) == 50
     assert size("data", "conv2", seeds=10) == 5  # two groups of at most 8
     assert size("seeds", "conv2", seeds=10 * devices) == 5 * devices
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert size("data", seeds=50) == 8  # seven groups of at most 8
+    assert size("data", "conv2", seeds=10) == 1  # one after another
     four = {"training.seeds_per_device": 4}
     assert size("data", "conv2", seeds=8, **four) == 4
     monkeypatch.setattr(groups, "_UNKNOWN_MEMORY", 1.0)

@@ -148,7 +148,7 @@ def test_networks_that_share_devices_and_batches_equal_single_runs(programs, dat
         close(jax.tree.map(lambda array, i=i: array[i : i + 1], both), alone, rtol=1e-4, atol=1e-5)
 
 
-def test_one_networks_failure_leaves_its_neighbours_alone(programs, data):
+def test_one_networks_failure_leaves_its_neighbors_alone(programs, data):
     together = programs("seeds", 12)
     state, frozen = together.initialize(range(12))
 
