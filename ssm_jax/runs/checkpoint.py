@@ -2,7 +2,7 @@
 
 A checkpoint holds plain arrays `[S, ...]` in the order of the group's seeds, whatever devices trained
 them, and is written in the background. Frozen kernels are stored with it, so that a checkpoint does
-not depend on a random generator staying the same; a signed constant takes one byte a weight.
+not depend on a random generator staying the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ssm_jax import errors
-from ssm_jax.runs.constants import pack, packed_template, unpack
 
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:
@@ -87,12 +86,11 @@ class Checkpoints:
             manager = self._open()
             if step in manager.all_steps():
                 return
-            packed, names = pack(flatten(tree))
             manager.save(
                 step,
                 args=ocp.args.Composite(
-                    arrays=ocp.args.StandardSave(packed),
-                    meta=ocp.args.JsonSave({**meta, "signed_constants": names}),
+                    arrays=ocp.args.StandardSave(flatten(tree)),
+                    meta=ocp.args.JsonSave(meta),
                 ),
             )
         except (OSError, ValueError) as error:
@@ -144,11 +142,9 @@ class Checkpoints:
         Raises:
           InputError: The checkpoint is corrupt or of another network.
         """
-        meta = self.meta()
-        names = meta["signed_constants"]
         wanted = flatten(template)
-        packed = self._read(arrays=ocp.args.StandardRestore(packed_template(wanted, names)))["arrays"]
-        leaves = unpack(dict(packed), names)
+        blank = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in wanted.items()}
+        leaves = self._read(arrays=ocp.args.StandardRestore(blank))["arrays"]
         for name, leaf in wanted.items():  # Orbax gives whatever shape there is.
             if leaves[name].shape != leaf.shape:
                 found, given = (list(array.shape) for array in (leaves[name], leaf))
@@ -156,7 +152,7 @@ class Checkpoints:
                     f"the checkpoint {self.directory / str(self.latest())} is of another network than "
                     f"run.json: {name} is {found}, not {given}"
                 )
-        return unflatten(template, leaves), meta
+        return unflatten(template, leaves), self.meta()
 
     def discard_after(self, step: int) -> None:
         """Delete everything if something is newer than a step, because training goes on from there.

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,7 +34,7 @@ class Group:
 
     Attributes:
       config: The run's config.
-      workdir: The run's folder; the group's checkpoints are in `checkpoints/<first seed>/`.
+      folder: The run's folder.
       seeds: The networks' seeds.
       programs: Programs for S networks.
       data: The splits `train`, `test` and perhaps `validation`, on the devices.
@@ -46,7 +45,7 @@ class Group:
     """
 
     config: ConfigDict
-    workdir: pathlib.Path
+    folder: RunFolder
     seeds: Sequence[int]
     programs: Programs
     data: dict[str, Data]
@@ -191,8 +190,7 @@ def train_group(group: Group) -> Result:
 @contextlib.contextmanager
 def _checkpoints(group: Group) -> Iterator[tuple[Checkpoints, Checkpoints]]:
     """The group's latest checkpoint and its best, closed at the end."""
-    folder = RunFolder(group.workdir)
-    latest, best = (Checkpoints(folder.checkpoints(group.seeds, which)) for which in ("latest", "best"))
+    latest, best = (Checkpoints(group.folder.checkpoints(group.seeds, which)) for which in ("latest", "best"))
     try:
         yield latest, best
     except BaseException:
@@ -249,7 +247,7 @@ def _profiled(group: Group, call: int) -> Iterator[None]:
     if not (group.config.profile and jax.process_index() == 0 and call == 1):
         yield
         return
-    with jax.profiler.trace(str(group.workdir / "profile"), create_perfetto_trace=True):
+    with jax.profiler.trace(str(group.folder.path / "profile"), create_perfetto_trace=True):
         yield
 
 

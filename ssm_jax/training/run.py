@@ -239,7 +239,7 @@ def _train_groups(
         for seeds in record.groups():
             group = Group(
                 config=record.config,
-                workdir=folder.path,
+                folder=folder,
                 seeds=seeds,
                 programs=programs(len(seeds)),
                 data=on_devices,

@@ -3,6 +3,7 @@ import pytest
 
 from ssm_jax import config as configuration
 from ssm_jax import errors
+from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.metrics import Metrics, read_metrics
 from ssm_jax.training import preemption, setup
 from ssm_jax.training.layout import Layout, pad_split, replicate
@@ -41,7 +42,7 @@ def group(parts, workdir, stop=None, **overrides):
     config.update_from_flattened_dict(overrides)
     return Group(
         config=config,
-        workdir=workdir,
+        folder=RunFolder(workdir),
         seeds=range(2),
         programs=programs,
         data=data,
