@@ -30,6 +30,14 @@ STAIRS = ("staircase", 0.96, 10.0)
 TEN, FIVE = ("exponential", 0.9, 10.0), ("exponential", 0.9, 5.0)
 FIFTH, TENTH = ("plateau", 0.2, 15, 5), ("plateau", 0.1, 15, 7)
 IMPATIENT = ("plateau", 0.1, 10, 7)
+COSINE = ("cosine",)
+# The fields of each.
+SCHEDULE = {
+    "exponential": ("name", "factor", "epochs"),
+    "staircase": ("name", "factor", "epochs"),
+    "plateau": ("name", "factor", "patience", "times"),
+    "cosine": ("name",),
+}
 ROWS = {
     "fcn": (SIGNED, 0.4, 0.05, 5e-4, TEN, 100),
     "fcn:dense": (DENSE, None, 0.01, 5e-4, TEN, 50),
@@ -72,18 +80,17 @@ ROWS = {
     "resnet110:batch_norm": (SIGNED, 0.75, 0.1, 1e-4, TENTH, 120),
     "resnet110:dense": (DENSE, None, 0.15, 1e-4, IMPATIENT, 100),
     # No row of the paper.
-    "digits": (SIGNED, 0.4, 0.05, 2e-3, TEN, 100),
-    "digits:dense": (DENSE, None, 0.01, 5e-4, TEN, 50),
+    "digits": (SIGNED, 0.4, 0.2, 2e-3, COSINE, 40),
+    "digits:dense": (DENSE, None, 0.05, 2e-3, COSINE, 40),
 }
 OLDER = {row for row in ROWS if row.endswith(":older")}
 ELUS_FACTORS = dict.fromkeys(OLDER, 3.0) | {
     "fcn:tuned": 3.0,
-    "digits": 3.0,
     "resnet56:cifar10": 1.3,
     "resnet110": 1.3,
 }
 ELU_SCORES = {"resnet56", "resnet110", "resnet110:batch_norm"}
-NETWORKS = {"digits": "fcn", "resnet110:dense": "resnet110_plain"}
+NETWORKS = {"digits": "conv2", "resnet110:dense": "resnet110_plain"}
 DATA = {"fcn": "mnist", "digits": "digits"}  # the others: cifar10 or cifar100
 CIFAR100 = {row for row in ROWS if re.match("resnet(56|110)", row)} - {"resnet56:cifar10"}
 WEIGHTS = {
@@ -97,7 +104,7 @@ WEIGHTS = {
     "resnet56:cifar10": 829_232,
     "resnet110": 1_668_272,
     "resnet110:dense": 1_705_904,
-    "digits": 64 * 300 + 300 * 100 + 100 * 10,
+    "digits": 9 * (32 + 32 * 32) + 512 * 128 + 128 * 128 + 128 * 10,
 }
 each_row = pytest.mark.parametrize("row", ROWS)
 each_file = pytest.mark.parametrize("name", sorted({path.stem for path in FOLDER.glob("*.py")} - {"common"}))
@@ -141,12 +148,9 @@ def test_settings(row):
     found = config.optimizer
     assert (found.name, found.momentum) == ("nesterov", 0.9)
     assert (found.learning_rate, found.weight_decay) == (learning_rate, decay)
-    names = (
-        ("name", "factor", "epochs") if schedule[0] != "plateau" else ("name", "factor", "patience", "times")
-    )
-    assert tuple(config.schedule[field] for field in names) == schedule
+    assert tuple(config.schedule[field] for field in SCHEDULE[schedule[0]]) == schedule
     assert config.training.epochs == epochs
-    assert config.training.batch_size == (32 if name == "digits" else 128)
+    assert config.training.batch_size == (16 if name == "digits" else 128)
     assert config.training.precision == "float32"
     cifar100 = row in CIFAR100
     assert config.data.name == ("cifar100" if cifar100 else DATA.get(name, "cifar10"))
@@ -155,14 +159,14 @@ def test_settings(row):
     assert config.data.passes == (2 if cifar100 else 1)
     # The older recipe takes the data as it comes and clips.
     assert config.data.shuffle == (row not in OLDER)
-    assert config.optimizer.clip == (0.5 if row in OLDER else 0)
+    assert config.optimizer.clip == (0.5 if row in OLDER | {"digits:dense"} else 0)
     assert config.data.validation == 0
     assert config.model.name == NETWORKS.get(row, NETWORKS.get(name, name))
     everywhere = rule == "dense" or row.endswith(":batch_norm")
     normalization = "batch_affine" if everywhere else "paper"
     assert config.model.normalization == (normalization if name.startswith("resnet") else "none")
     assert config.optimizer.decay_normalization
-    assert config.model.width == 1
+    assert config.model.width == (0.5 if name == "digits" else 1)
     assert (config.seed, config.seeds) == (0, 1)
 
 
