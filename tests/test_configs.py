@@ -171,9 +171,9 @@ def test_settings(row):
 
 
 @functools.cache
-def weights(network, rule, data):
+def weights(network, width, rule, data):
     config = configuration.default()
-    config.model.name, config.mask.rule = network, rule
+    config.model.name, config.model.width, config.mask.rule = network, width, rule
     task = setup.task(config, setup.network(config, *IMAGES[data]), 50_000)
     return sum(map(math.prod, shapes.kernel_shapes(task).values()))
 
@@ -181,7 +181,7 @@ def weights(network, rule, data):
 @each_row
 def test_its_network_has_the_papers_weights(row):
     config, name = load(row), row.partition(":")[0]
-    found = weights(config.model.name, config.mask.rule, config.data.name)
+    found = weights(config.model.name, config.model.width, config.mask.rule, config.data.name)
     assert found == WEIGHTS.get(row, WEIGHTS[name])
 
 
