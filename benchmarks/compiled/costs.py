@@ -5,9 +5,9 @@ product by a model of its tiles (there is no autotuning without a device, and of
 the compiler knows nothing), of anything else by the compiler's own estimate; and no kernel takes less than
 the shortest one does. They run one after another with a launch before each.
 
-On a TPU the cycles are taken that the compiler itself expects of a kernel; where it gives none, bytes at
-the datasheet's bandwidth. Of elementwise kernels it expects the same whether their arrays stay on the chip
-or not, so that small programs are faster than they look here.
+On a TPU the cycles are taken that the compiler itself expects of a kernel; where it gives none, as of
+select-and-scatter, bytes at the main memory's bandwidth, wherever they lie. Of elementwise kernels it expects
+the same whether their arrays stay on the chip or not, so that small programs are faster than they look here.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def kernel_seconds(kernel: Kernel, target: Target, precision: str, devices: int 
     if target.platform == "tpu":
         if kernel.kind == "prefetch":
             return 0.0
-        return memory if kernel.known is None else kernel.known
+        return kernel.touched / target.bandwidth if kernel.known is None else kernel.known
     product = kernel.product
     compute = product_seconds(product, target, precision) if product else kernel.known or 0.0
     return max(memory, compute, target.least)

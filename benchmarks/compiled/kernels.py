@@ -44,6 +44,7 @@ class Kernel:
       product: Its largest product, or None.
       graph: Whether it is launched as part of a CUDA graph.
       known: The compiler's own estimate in seconds, or None.
+      touched: `bytes`, and those that a TPU keeps on the chip.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Kernel:
     product: Product | None
     graph: bool
     known: float | None
+    touched: int = 0
 
 
 def kernels(module: Module, graph: Mapping[str, bool], clock: float = 0.0) -> list[Kernel]:
@@ -85,6 +87,7 @@ def kernels(module: Module, graph: Mapping[str, bool], clock: float = 0.0) -> li
                 product=max(inside, key=lambda product: product.flops, default=None),
                 graph=graph.get(instruction.name, False),
                 known=_known(instruction, clock),
+                touched=traffic(module, step, instruction, everywhere=True),
             )
         )
     return found

@@ -1,4 +1,4 @@
-"""Max-pooling without select-and-scatter."""
+"""Max-pooling by what is quick and deterministic on each platform."""
 
 from __future__ import annotations
 
@@ -6,6 +6,40 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def max_pool(inputs: jax.Array, window: int, stride: int) -> jax.Array:
+    """Max-pool without padding; an edge that fills no window is dropped.
+
+    Equal to `flax.linen.max_pool`, value and gradient, ties included: the first maximum of a window in
+    row-major order receives the gradient. On a TPU it is what Flax's is. Elsewhere it does without
+    select-and-scatter, which is slow on a CPU and has no deterministic form on a GPU.
+
+    Args:
+      inputs: `[B, H, W, C]`, H and W at least `window`.
+      window: The side of the square window.
+      stride: The stride of both sides.
+
+    Returns:
+      `[B, (H - window) // stride + 1, (W - window) // stride + 1, C]`.
+    """
+    native = functools.partial(_native, window=window, stride=stride)
+    sliced = functools.partial(_sliced, window=window, stride=stride)
+    return lax.platform_dependent(inputs, tpu=native, default=sliced)
+
+
+def _native(inputs: jax.Array, window: int, stride: int) -> jax.Array:
+    sides, strides = (1, window, window, 1), (1, stride, stride, 1)
+    return lax.reduce_window(inputs, -jnp.inf, lax.max, sides, strides, "VALID")
+
+
+def _native_gradient(
+    inputs: jax.Array, outputs: jax.Array, cotangent: jax.Array, window: int, stride: int
+) -> jax.Array:
+    (gradient,) = jax.vjp(functools.partial(_native, window=window, stride=stride), inputs)[1](cotangent)
+    return gradient
 
 
 def _windows(inputs: jax.Array, window: int, stride: int) -> list[jax.Array]:
@@ -18,34 +52,13 @@ def _windows(inputs: jax.Array, window: int, stride: int) -> list[jax.Array]:
     ]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def max_pool(inputs: jax.Array, window: int, stride: int) -> jax.Array:
-    """Max-pool without padding; an edge that fills no window is dropped.
-
-    Equal to `flax.linen.max_pool`, value and gradient, ties included (the first maximum of a window
-    in row-major order receives the gradient), without select-and-scatter, which is slow on a CPU and
-    has no deterministic form on a GPU.
-
-    Args:
-      inputs: `[B, H, W, C]`, H and W at least `window`.
-      window: side of the square window.
-      stride: of both sides.
-
-    Returns:
-      `[B, (H - window) // stride + 1, (W - window) // stride + 1, C]`.
-    """
+def _sliced(inputs: jax.Array, window: int, stride: int) -> jax.Array:
     return functools.reduce(jnp.maximum, _windows(inputs, window, stride))
 
 
-def _max_pool_forward(inputs: jax.Array, window: int, stride: int) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    outputs = max_pool(inputs, window, stride)
-    return outputs, (inputs, outputs)
-
-
-def _max_pool_backward(
-    window: int, stride: int, residuals: tuple[jax.Array, jax.Array], cotangent: jax.Array
-) -> tuple[jax.Array]:
-    inputs, outputs = residuals
+def _sliced_gradient(
+    inputs: jax.Array, outputs: jax.Array, cotangent: jax.Array, window: int, stride: int
+) -> jax.Array:
     hits, taken = [], jnp.zeros(outputs.shape, bool)
     for part in _windows(inputs, window, stride):
         hit = (part == outputs) & ~taken
@@ -54,7 +67,20 @@ def _max_pool_backward(
     # Slicing is linear: its transpose puts every position's share back in place.
     slices = functools.partial(_windows, window=window, stride=stride)
     (gradient,) = jax.linear_transpose(slices, inputs)(hits)
-    return (gradient,)
+    return gradient
 
 
-max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+def _forward(inputs: jax.Array, window: int, stride: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    outputs = max_pool(inputs, window, stride)
+    return outputs, (inputs, outputs)
+
+
+def _backward(
+    window: int, stride: int, residuals: tuple[jax.Array, jax.Array], cotangent: jax.Array
+) -> tuple[jax.Array]:
+    native = functools.partial(_native_gradient, window=window, stride=stride)
+    sliced = functools.partial(_sliced_gradient, window=window, stride=stride)
+    return (lax.platform_dependent(*residuals, cotangent, tpu=native, default=sliced),)
+
+
+max_pool.defvjp(_forward, _backward)

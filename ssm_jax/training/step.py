@@ -47,7 +47,7 @@ class State:
       optimizer: state of the optimiser.
       totals: sums over this epoch's steps of the mean `loss` and the `accuracy` of the batch, float32.
       failure: int32 `[2]`: the first step that gave a non-finite number (-1: none) and the place of
-        the metric in `FAILURES`. From then on the network stays as it was before.
+        the metric in `FAILURES`. From then on the network stays as it is.
     """
 
     seed: jax.Array
@@ -199,8 +199,10 @@ class Task:
           kernels: The `params` of `apply_masks` at this step, where the caller has them.
 
         Returns:
-          The state after the step. If the loss or the gradient is not finite, the network stays as it was and
-          `failure` says so. A network whose schedule has stopped is final.
+          The state after the step. If the loss or the norm of the gradient is not finite, `failure` says so,
+          and no later step changes the network; this one doesn't either where it is the loss, and otherwise
+          takes entries of the gradient that are not finite for 0. A network whose schedule has stopped is
+          final.
         """
         dense = self.apply_masks(graph, state, frozen, training=True)
 
@@ -222,12 +224,14 @@ class Task:
             state.params,
         )
         loss, accuracy, gradient = lax.pmean((loss, accuracy, *pull(gradient)), BATCH_AXIS)
+        finite = jnp.isfinite(jnp.stack([loss, optax.tree.norm(gradient)]))
+        # The update doesn't wait for the norm, which needs all of the gradient: one pass over it does both.
+        good = self.is_active(state) & jnp.isfinite(loss)
+        gradient = jax.tree.map(lambda array: jnp.where(jnp.isfinite(array), array, 0), gradient)
         with jax.named_scope("optimizer"):
             updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params, value=loss)
             params = optax.apply_updates(state.params, updates)
 
-        finite = jnp.isfinite(jnp.stack([loss, optax.tree.norm(gradient)]))
-        good = self.is_active(state) & finite.all()
         first = state.step % self.steps_per_epoch == 0
         totals = {
             name: jnp.where(first, 0.0, state.totals[name]) + value

@@ -50,3 +50,10 @@ def test_max_pool_of_a_literal_image():
     (gradient,) = pull(jnp.ones((1, 1, 1, 1)))
     np.testing.assert_array_equal(gradient[0, ..., 0], [[0, 1, 0], [0, 0, 0], [0, 0, 0]])
     np.testing.assert_array_equal(max_pool(image, 2, 1)[0, ..., 0], [[5, 9], [8, 9]])
+
+
+def test_a_tpu_selects_and_scatters_and_no_other_platform_does():
+    traced = jax.jit(jax.grad(lambda images: max_pool(images, 2, 2).sum())).trace(jnp.ones((1, 4, 4, 1)))
+    for platform in ("cpu", "cuda", "tpu"):
+        program = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert ("select_and_scatter" in program) == (platform == "tpu")

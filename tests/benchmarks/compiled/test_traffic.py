@@ -3,10 +3,10 @@
 from benchmarks.compiled import hlo, traffic
 
 
-def moved(text):
+def moved(text, **options):
     """The bytes that the entry's last instruction moves."""
     module = hlo.parse(text)
-    return traffic.traffic(module, module.entry, list(module.entry.values())[-1])
+    return traffic.traffic(module, module.entry, list(module.entry.values())[-1], **options)
 
 
 def entry(*lines):
@@ -18,8 +18,10 @@ def test_operands_and_results_count_once():
     assert moved(entry(*lines)) == 40 + 20 + 40
 
 
-def test_what_stays_on_the_chip_does_not_count():
-    assert moved(entry("%a = f32[10]{0} parameter(0)", "%b = f32[10]{0:S(1)} negate(%a)")) == 40
+def test_what_stays_on_the_chip_does_not_count_unless_asked():
+    text = entry("%a = f32[10]{0} parameter(0)", "%b = f32[10]{0:S(1)} negate(%a)")
+    assert moved(text) == 40
+    assert moved(text, everywhere=True) == 80
 
 
 def test_of_a_slice_its_own_size_counts():
