@@ -19,6 +19,7 @@ from ssm_jax.nn import convolution
 from ssm_jax.nn.layers import Conv, Masking, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS, build
 from ssm_jax.training import setup
+from ssm_jax.training.programs import take_steps
 
 MNIST, CIFAR = (28, 28, 1), (32, 32, 3)
 
@@ -218,11 +219,7 @@ def test_pytorch_takes_the_same_steps(name, image_shape, width):
     state, frozen = task.initialize(jnp.int32(0))
     order = jnp.arange(16, dtype=jnp.int32)[None]
     graph = task.graph(training=True)
-
-    def one_step(state):
-        return task.train_step(graph, state, frozen, data, order)
-
-    step = on_one_device(one_step)
+    step = on_one_device(lambda state: take_steps(task, graph, state, frozen, order, data, 1))
     for _ in range(2):
         state = step(state)
     training.run(2)

@@ -239,7 +239,7 @@ def test_its_step_is_ready_for_gpus_and_tpus(name):
         program = traced.lower(lowering_platforms=(platform,)).as_text()
         # Scatters are slow, the more so where they have to be deterministic; a TPU has one for its pools.
         slow = ("scatter",) if platform == "tpu" else ("scatter", "select_and_scatter")
-        assert not any(f"stablehlo.{name}\"" in program for name in slow)
+        assert not any(f'stablehlo.{name}"' in program for name in slow)
         # Forward and both gradients; that of the images is for the compiler to drop.
         assert program.count("stablehlo.convolution") == 3 * convolutions
 

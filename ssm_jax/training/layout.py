@@ -31,7 +31,7 @@ class Layout:
       count: S, how many networks are trained at the same time.
 
     Raises:
-      InputError: an unknown mode.
+      InputError: The mode is unknown.
     """
 
     mode: str
@@ -120,12 +120,12 @@ def replicate(tree: Any) -> Any:
 
 
 def pad_split(images: np.ndarray, labels: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
-    """A split padded to whole batches, the padding labelled -1 so that an evaluation leaves it out.
+    """Pad a split to whole batches, labeled -1 so that an evaluation leaves the padding out.
 
     Args:
-      images: uint8 `[N, H, W, C]`.
-      labels: int32 `[N]`.
-      batch_size: B.
+      images: The images, uint8 `[N, H, W, C]`.
+      labels: The labels, int32 `[N]`.
+      batch_size: B, over all devices.
     """
     missing = -len(labels) % batch_size
     return {

@@ -70,14 +70,14 @@ class Programs:
     """The compiled programs of a run, each for all of this host's devices and their seeds.
 
     Args:
-      task: what is trained.
-      layout: which device trains what.
+      task: The task, what is trained.
+      layout: Which device trains which networks.
 
     Attributes:
-      compile_seconds: time spent in initialising, tracing and compiling so far.
+      compile_seconds: Time spent in initializing, tracing and compiling so far.
 
     Raises:
-      InputError: the batch does not divide by the devices that share it.
+      InputError: The batch does not divide by the devices that share it.
     """
 
     def __init__(self, task: Task, layout: Layout) -> None:
@@ -130,7 +130,7 @@ class Programs:
         return self._compiled[name, times](*arguments)
 
     def initialize(self, seeds: Sequence[int]) -> tuple[State, nnx.State]:
-        """The states before the first step and the frozen kernels and thresholds, `[D, G, ...]`.
+        """The states before the first step and the frozen kernels, `[D, G, ...]`.
 
         Args:
           seeds: S of them.
@@ -175,13 +175,13 @@ class Programs:
     def evaluate(
         self, state: State, frozen: nnx.State, data: Data, batches_per_call: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Loss and accuracy of every network on a whole split.
+        """Evaluate every network on a whole split.
 
         Args:
-          state: `[D, G, ...]`.
-          frozen: `[D, G, ...]`.
-          data: the split, padded by `pad_split` and replicated.
-          batches_per_call: how many batches a call takes; 0: all of them.
+          state: The networks' state, `[D, G, ...]`.
+          frozen: Their frozen kernels, `[D, G, ...]`.
+          data: The split, padded by `pad_split` and replicated.
+          batches_per_call: The number of batches that a call takes; 0: all of them.
 
         Returns:
           Summed loss and number of correct answers, float64 `[S]` each.

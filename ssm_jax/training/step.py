@@ -40,14 +40,14 @@ class State:
     """What a step changes, of one network.
 
     Attributes:
-      seed: int32; every random number follows from it.
-      step: int32, steps taken.
-      params: what is trained, an `nnx.State`.
-      rest: statistics of normalisations and the like, an `nnx.State`.
-      optimizer: state of the optimiser.
-      totals: sums over this epoch's steps of the mean `loss` and the `accuracy` of the batch, float32.
-      failure: int32 `[2]`: the first step that gave a non-finite number (-1: none) and the place of
-        the metric in `FAILURES`. From then on the network stays as it is.
+      seed: The network's seed, int32; every random number follows from it.
+      step: Steps taken, int32.
+      params: What is trained, an `nnx.State`.
+      rest: What mask rules keep, statistics of normalizations and the like, an `nnx.State`.
+      optimizer: The optimizer's state.
+      totals: Sums over this epoch's steps of the mean `loss` and the `accuracy` of the batch, float32.
+      failure: The first step that gave a non-finite number (-1: none) and the place of the metric in
+        `FAILURES`, int32 `[2]`. From then on the network stays as it is.
     """
 
     seed: jax.Array
@@ -64,14 +64,14 @@ class Task:
     """What is compiled into the program of a run.
 
     Attributes:
-      build: makes the network from its random streams.
-      optimizer: a gradient transformation; `ssm_jax.training.optimizer.make`.
+      build: A function that makes the network from its random streams.
+      optimizer: A gradient transformation; `ssm_jax.training.optimizer.make`.
       examples: N, the size of the training set.
       batch_size: B, over all devices.
-      passes: how often an epoch goes through the training set.
-      shuffle: whether every pass has an order of its own.
-      augment: whether to crop and flip at random.
-      dtype: compute dtype of the images.
+      passes: How often an epoch goes through the training set.
+      shuffle: Whether every pass has an order of its own.
+      augment: Whether to crop and flip at random.
+      dtype: Compute dtype of the images.
     """
 
     build: Build
@@ -89,7 +89,7 @@ class Task:
         return batches.steps_per_epoch(self.examples, self.batch_size, self.passes)
 
     def network(self, seed: ArrayLike) -> nnx.Module:
-        """The freshly initialised network of a seed."""
+        """The freshly initialized network of a seed."""
         key = jax.random.key(seed)
         streams = {"params": _PARAMS, "scores": _SCORES, "default": _DEFAULT}
         return self.build(nnx.Rngs(**{name: jax.random.fold_in(key, use) for name, use in streams.items()}))
@@ -186,7 +186,7 @@ class Task:
         frozen: nnx.State,
         images: jax.Array,
         labels: jax.Array,
-        kernels: nnx.State | None = None,
+        kernels: nnx.State,
     ) -> State:
         """Take one step of training. The named axis `BATCH_AXIS` must be bound.
 
@@ -196,7 +196,7 @@ class Task:
           frozen: Its frozen kernels.
           images: This device's part of the batch, `[B / shards, H, W, C]` in the compute dtype.
           labels: Its labels, int32 `[B / shards]`.
-          kernels: The `params` of `apply_masks` at this step, where the caller has them.
+          kernels: The effective kernels at this step, the `params` of `apply_masks`.
 
         Returns:
           The state after the step. If the loss or the norm of the gradient is not finite, `failure` says so,
@@ -212,7 +212,6 @@ class Task:
             loss = _losses(logits, labels).mean()
             return loss, (jnp.mean(logits.argmax(-1) == labels), split(model).rest)
 
-        kernels = dense.params if kernels is None else kernels
         (loss, (accuracy, rest)), gradient = jax.value_and_grad(loss_of, has_aux=True)(kernels)
         # From the effective kernels to the scores: straight through the mask.
         _, pull = jax.vjp(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -311,3 +312,13 @@ def test_dense_baselines_are_spread_alike(data):
     state = made.layout.gather(train(made, state, frozen, data, 2))
     assert (state.failure[:, 0] == -1).all()
     assert jnp.isfinite(state.totals["loss"]).all()
+
+
+def test_devices_that_share_a_batch_move_gradients_and_metrics_in_one_all_reduce(programs, data):
+    sharing = programs("data", 1)
+    state, frozen = sharing.initialize([0])
+    sharing.train(state, frozen, data, 1)
+    program = sharing._compiled["train", 1].as_text()
+    (shapes,) = re.findall(r"= (.*) all-reduce(?:-start)?\(", program)
+    for score in jax.tree.leaves(state.params):
+        assert str(list(score.shape[2:])).replace(" ", "") in shapes

@@ -82,7 +82,12 @@ class Trainer:
     def __init__(self, task, data):
         self.task, self.data = task, data
         graph = task.graph(training=True)
-        self.step = alone(functools.partial(task.train_step, graph))
+
+        def step(state, frozen, images, labels):
+            kernels = task.apply_masks(graph, state, frozen, training=True).params
+            return task.train_step(graph, state, frozen, images, labels, kernels)
+
+        self.step = alone(step)
         self.initialize = jax.jit(task.initialize)
         self.order = jax.jit(task.order)
         self.batch = jax.jit(task.batch)
@@ -318,7 +323,7 @@ def test_statistics_and_other_parameters_of_ones_own_network_are_trained(data):
         for old, new in zip(jax.tree.leaves(part(state)), jax.tree.leaves(part(states[-1])), strict=True):
             assert (old != new).any()
     equal(state.rest["conv"], states[-1].rest["conv"])  # a fixed threshold
-    # One step: 0.9 of the initial mean 0 and 0.1 of that of the batch, for layers as initialised.
+    # One step: 0.9 of the initial mean 0 and 0.1 of that of the batch, for layers as initialized.
     order = own.order(state.seed, state.step)
     images, _ = own.task.batch(state, data, order, 0, 1)
     outputs = own.task.network(0).conv(images)
