@@ -1,13 +1,15 @@
-"""FCN on the real 8x8 digits that ship with scikit-learn: no download, a few seconds on a laptop.
+"""Conv2 on the real 8x8 digits that ship with scikit-learn: no download, some seconds on a laptop.
 
     python train.py --config=configs/digits.py            # signed supermask
     python train.py --config=configs/digits.py:dense      # the dense baseline, kernels trained
 
-Not a row of the paper. The training set is small (1,437 scans), so a weight decay four times the
-paper's makes up for fewer steps, and with the ELUS factor 3 more accuracy stays than with 1.5. The last
-360 scans are the test set.
+Not a row of the paper. The training set is small (1,437 scans), so half of Conv2's width, small batches, a
+higher learning rate and a weight decay four times the paper's. The last 360 scans, of other writers, are
+the test set. The settings of both were chosen by training without blocks of 360 consecutive scans of the
+training set and testing on these.
 
-Measured, one seed on 2 CPU cores: 90.28 % at 2.55 % in 1 s of training (`results/digits.json`).
+Measured on 2 CPU cores, means of 20 seeds: 95.60 % at 2.85 % (`results/digits.json`); dense 95.68 %
+(`results/digits-dense.json`), which is the same within the error of the means, 0.15.
 """
 
 from ml_collections import ConfigDict
@@ -17,17 +19,20 @@ from ssm_jax import config as base
 DENSE = {
     "mask.rule": base.DENSE,
     "init.kernel": "elu",
-    "optimizer.learning_rate": 0.01,
-    "optimizer.weight_decay": 5e-4,
-    "training.epochs": 50,
+    "optimizer.learning_rate": 0.05,
+    "optimizer.clip": 0.5,  # without it every one of five networks diverges
 }
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The settings of the main row, or of the variant `dense`."""
     config = base.default()
-    config.init.elus_factor = 3.0
+    config.model.name = "conv2"
+    config.model.width = 0.5
     config.data.name = "digits"
+    config.optimizer.learning_rate = 0.2
     config.optimizer.weight_decay = 2e-3
-    config.training.batch_size = 32
+    config.schedule.name = "cosine"
+    config.training.batch_size = 16
+    config.training.epochs = 40
     return base.with_variant(config, variant, {"dense": DENSE})

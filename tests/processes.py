@@ -13,7 +13,7 @@ from ssm_jax.runs.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(__file__).parents[1]
 # FCN of 30 and 10 units on the digits.
-SMALL = ["--config=configs/digits.py", "--config.model.width=0.1"]
+SMALL = ["--config=configs/fcn.py", "--config.data.name=digits", "--config.model.width=0.1"]
 
 
 def start(workdir, cache, *flags, devices=2):

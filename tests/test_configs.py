@@ -26,6 +26,13 @@ IMAGES |= {"cifar10": ((32, 32, 3), 10), "cifar100": ((32, 32, 3), 100)}
 # rule and p, kernel and its factor, learning rate, decay, schedule, epochs.
 SIGNED, DENSE = ("signed", "elus"), ("dense", "elu")
 TEN, FIVE = ("exponential", 0.9, 10.0), ("exponential", 0.9, 5.0)
+COSINE = ("cosine",)
+# The fields of each.
+SCHEDULE = {
+    "exponential": ("name", "factor", "epochs"),
+    "plateau": ("name", "factor", "patience", "times"),
+    "cosine": ("name",),
+}
 ROWS = {
     "fcn": (SIGNED, 0.4, 0.05, 5e-4, TEN, 100),
     "fcn:dense": (DENSE, None, 0.01, 5e-4, TEN, 50),
@@ -48,10 +55,10 @@ ROWS = {
     "resnet56": (SIGNED, 0.8, 0.15, 1e-4, ("plateau", 0.1, 15, 7), 120),
     "resnet110": (SIGNED, 0.8, 0.15, 1e-4, ("plateau", 0.1, 15, 7), 120),
     # No row of the paper.
-    "digits": (SIGNED, 0.4, 0.05, 2e-3, TEN, 100),
-    "digits:dense": (DENSE, None, 0.01, 5e-4, TEN, 50),
+    "digits": (SIGNED, 0.4, 0.2, 2e-3, COSINE, 40),
+    "digits:dense": (DENSE, None, 0.05, 2e-3, COSINE, 40),
 }
-ELUS_FACTORS = {"fcn:tuned": 3.0, "digits": 3.0, "resnet56": 1.3, "resnet110": 1.3}
+ELUS_FACTORS = {"fcn:tuned": 3.0, "resnet56": 1.3, "resnet110": 1.3}
 DATA = {
     "fcn": "mnist",
     "digits": "digits",
@@ -67,7 +74,7 @@ WEIGHTS = {
     "resnet20": 248_624,
     "resnet56": 834_992,
     "resnet110": 1_705_904,
-    "digits": 64 * 300 + 300 * 100 + 100 * 10,
+    "digits": 9 * (32 + 32 * 32) + 512 * 128 + 128 * 128 + 128 * 10,
 }
 each_row = pytest.mark.parametrize("row", ROWS)
 
@@ -110,21 +117,17 @@ def test_settings(row):
     found = config.optimizer
     assert (found.name, found.momentum) == ("nesterov", 0.9)
     assert (found.learning_rate, found.weight_decay) == (learning_rate, decay)
-    names = (
-        ("name", "factor", "epochs")
-        if schedule[0] == "exponential"
-        else ("name", "factor", "patience", "times")
-    )
-    assert tuple(config.schedule[field] for field in names) == schedule
+    assert found.clip == (0.5 if row == "digits:dense" else 0)
+    assert tuple(config.schedule[field] for field in SCHEDULE[schedule[0]]) == schedule
     assert config.training.epochs == epochs
-    assert config.training.batch_size == (32 if name == "digits" else 128)
+    assert config.training.batch_size == (16 if name == "digits" else 128)
     assert config.training.precision == "float32"
     assert config.data.name == DATA.get(name, "cifar10")
     assert config.data.augment == ("crop_flip" if config.data.name == "cifar100" else "none")
     assert config.data.validation == 0
-    assert config.model.name == ("fcn" if name == "digits" else name)
+    assert config.model.name == ("conv2" if name == "digits" else name)
     assert config.model.normalization == ("paper" if name.startswith("resnet") else "none")
-    assert config.model.width == 1
+    assert config.model.width == (0.5 if name == "digits" else 1)
     assert (config.seed, config.seeds) == (0, 1)
 
 
