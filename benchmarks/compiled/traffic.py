@@ -11,9 +11,7 @@ _PARTIAL = ("dynamic-slice", "gather", "slice")
 _VIEWS = ("bitcast", "reshape", "copy")
 
 
-def traffic(
-    module: Module, within: Computation, instruction: Instruction, everywhere: bool = False
-) -> int:
+def traffic(module: Module, within: Computation, instruction: Instruction, everywhere: bool = False) -> int:
     """Count every operand and every result once, and of what is only taken from, the part that is taken.
 
     Of an operand that is sliced or gathered from, the slices count; of a result that is an operand with a
