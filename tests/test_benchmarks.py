@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 from benchmarks import contenders, devices, flops, tables, timing
-from ssm_jax.data.batches import standardize
+from ssm_jax.data import batches
 from ssm_jax.nn import convolution
 from ssm_jax.nn.layers import Conv, Masking, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS, build
@@ -194,7 +194,7 @@ def twin(name, image_shape, width):
         for path, layer in masked_layers(model)
     }
     pytorch.load(training.network, arrays)
-    return task, model, training, {"images": images, "labels": labels}
+    return task, model, training, batches.with_statistics({"images": images, "labels": labels})
 
 
 def on_one_device(function):
@@ -211,7 +211,9 @@ def test_pytorch_takes_the_same_steps(name, image_shape, width):
     data = {key: jnp.asarray(array) for key, array in data.items()}
     logits = training.logits(training.images).detach().numpy()
     split = nnx.split(model)
-    expected = on_one_device(lambda images: nnx.merge(*split, copy=True)(standardize(images)))(data["images"])
+    expected = on_one_device(lambda images: nnx.merge(*split, copy=True)(batches.standardize(images)))(
+        data["images"]
+    )
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     before = {path: np.asarray(layer.scores[...]) for path, layer in masked_layers(model)}
 

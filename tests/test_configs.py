@@ -15,6 +15,7 @@ import pytest
 import ssm_jax
 from ssm_jax import config as configuration
 from ssm_jax import errors
+from ssm_jax.data import batches
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.training import setup, shapes
 from ssm_jax.training.programs import take_steps
@@ -219,10 +220,11 @@ def test_its_step_is_ready_for_gpus_and_tpus(name):
     task = setup.task(config, setup.network(config, shape, classes), examples)
     state, frozen = jax.eval_shape(task.initialize, jnp.int32(0))
     order = jax.ShapeDtypeStruct((task.steps_per_epoch, task.batch_size), jnp.int32)
-    data = {
+    split = {
         "images": jax.ShapeDtypeStruct((examples, *shape), jnp.uint8),
         "labels": jax.ShapeDtypeStruct((examples,), jnp.int32),
     }
+    data = jax.eval_shape(batches.with_statistics, split)
     graph = task.graph(training=True)
 
     def steps(state, frozen, order, data):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import contenders
+from ssm_jax.data import batches
 from ssm_jax.training import setup
 from ssm_jax.training.layout import Layout
 from ssm_jax.training.programs import Programs
@@ -79,11 +80,11 @@ def lower(program: Program, devices: list[Any]) -> tuple[Any, int]:
     state, frozen = jax.tree.map(
         rows(program.devices, layout.per_device), jax.eval_shape(lambda: task.initialize(np.int32(0)))
     )
-    images, labels = jnp.zeros((), jnp.uint8), jnp.zeros((), jnp.int32)
-    data = {
-        "images": rows(program.devices, examples, *shape)(images),
-        "labels": rows(program.devices, examples)(labels),
+    split = {
+        "images": jax.ShapeDtypeStruct((examples, *shape), jnp.uint8),
+        "labels": jax.ShapeDtypeStruct((examples,), jnp.int32),
     }
+    data = jax.tree.map(rows(program.devices), jax.eval_shape(batches.with_statistics, split))
     with mock.patch.object(jax, "pmap", functools.partial(jax.pmap, devices=devices)):
         programs = _Lowered(task, layout)
         # The last of the calls that this makes is the one with the steps in it.

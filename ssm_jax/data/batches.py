@@ -7,9 +7,16 @@ and an example's place in the global batch, not on how many devices share it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
+
+# A data set: `images` uint8 `[N, H, W, C]`, `labels` int32 `[N]`, and `mean` and `deviation` of the images,
+# float32 `[N]`, see `statistics`: known beforehand, they need not be found again in every step.
+Data = dict[str, jax.Array]
 
 PADDING = 4
 
@@ -65,21 +72,42 @@ def epoch_order(
     return jax.vmap(one)(epoch * passes + jnp.arange(passes)).reshape(passes * steps, batch_size)
 
 
-def standardize(images: jax.Array) -> jax.Array:
-    """Per-image standardization: zero mean, and unit deviation with a floor of 1/sqrt(H*W*C).
+def statistics(images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Compute by what images are standardized: mean, and deviation with a floor of 1/sqrt(H*W*C).
 
     Args:
       images: uint8 or floating point `[B, H, W, C]`.
 
     Returns:
+      Mean and deviation of every image, float32 `[B]` each.
+    """
+    axes = (1, 2, 3)
+    images = images.astype(jnp.float32)
+    return images.mean(axes), jnp.maximum(images.std(axes), images[0].size ** -0.5)
+
+
+def with_statistics(split: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+    """Make of a split a data set that is ready for training and evaluation, see `Data`.
+
+    Args:
+      split: `images` and `labels`.
+    """
+    mean, deviation = jax.jit(statistics)(split["images"])
+    return {**split, "mean": mean, "deviation": deviation}
+
+
+def standardize(images: jax.Array, known: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
+    """Standardize every image: zero mean, and unit deviation with a floor of 1/sqrt(H*W*C).
+
+    Args:
+      images: uint8 or floating point `[B, H, W, C]`.
+      known: Their `statistics`, where the caller has them.
+
+    Returns:
       float32 `[B, H, W, C]`.
     """
-    images = images.astype(jnp.float32)
-    axes = (1, 2, 3)
-    pixels = images[0].size
-    mean = images.mean(axes, keepdims=True)
-    deviation = images.std(axes, keepdims=True)
-    return (images - mean) / jnp.maximum(deviation, pixels**-0.5)
+    mean, deviation = (values[:, None, None, None] for values in known or statistics(images))
+    return (images.astype(jnp.float32) - mean) / deviation
 
 
 def crop_flip(key: jax.Array, images: jax.Array, positions: jax.Array) -> jax.Array:

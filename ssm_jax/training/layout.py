@@ -9,7 +9,7 @@ leading axis instead, `[S, ...]` in the order of the seeds, so that they fit any
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ssm_jax import errors
+from ssm_jax.data import batches
+from ssm_jax.data.batches import Data
 
 DEVICE_AXIS = "devices"
 
@@ -113,10 +115,15 @@ def own_rows(array: jax.Array) -> jax.Array:
     return jax.make_array_from_single_device_arrays(shape, _rows_on(jax.local_devices()), shards)
 
 
-def replicate(tree: Any) -> Any:
-    """Put a tree of numpy arrays onto every device of this host: `[D, ...]`."""
+def replicate(split: Mapping[str, np.ndarray]) -> Data:
+    """Put a split onto every device of this host as a data set, `[D, ...]`.
+
+    Args:
+      split: `images` and `labels`; the statistics of the images are added.
+    """
     count = jax.local_device_count()
-    return jax.tree.map(lambda array: put(np.broadcast_to(array, (count, *array.shape))), tree)
+    arrays = jax.device_get(batches.with_statistics(split))
+    return {name: put(np.broadcast_to(array, (count, *array.shape))) for name, array in arrays.items()}
 
 
 def pad_split(images: np.ndarray, labels: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:

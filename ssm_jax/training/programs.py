@@ -44,7 +44,7 @@ def take_steps(
       state: The state before the first step.
       frozen: The frozen kernels.
       order: The epoch's order, int32 `[steps of the epoch, B]`.
-      data: The training set, see `Task.batch`.
+      data: The training set.
       steps: The number of steps.
       shard: The number of this device's part of each batch, from 0.
       shards: The number of parts.
@@ -159,7 +159,7 @@ class Programs:
         Args:
           state: The networks' state, `[D, G, ...]`; its buffers are reused.
           frozen: Their frozen kernels, `[D, G, ...]`.
-          data: The training set, `images` and `labels`, replicated `[D, ...]`.
+          data: The training set, replicated `[D, ...]`.
           steps: The number of steps, not past the end of the epoch.
         """
 

@@ -20,12 +20,12 @@ from jax.typing import ArrayLike
 
 from ssm_jax import masks
 from ssm_jax.data import batches
+from ssm_jax.data.batches import Data
 from ssm_jax.nn.layers import Parts, apply_masks, masked_layers, split
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.training import optimizer
 
 Build = Callable[[nnx.Rngs], nnx.Module]
-Data = dict[str, jax.Array]
 
 # What a seed's key is folded with, per use.
 _PARAMS, _SCORES, _DEFAULT, _ORDER, _AUGMENT, _MASKS = range(6)
@@ -138,7 +138,7 @@ class Task:
 
         Args:
           state: The network's state; gives seed and step.
-          data: `images` uint8 `[N, H, W, C]` and `labels` int32 `[N]`.
+          data: A training set, see `batches.Data`.
           order: The epoch's order, int32 `[steps, B]`.
           shard: The number of the part, from 0.
           shards: The number of parts of a batch.
@@ -151,7 +151,9 @@ class Task:
         with jax.named_scope("batch"):
             row = lax.dynamic_index_in_dim(order, state.step % self.steps_per_epoch, keepdims=False)
             indices = lax.dynamic_slice_in_dim(row, start, size)
-            images = batches.standardize(data["images"][indices])
+            images = batches.standardize(
+                data["images"][indices], (data["mean"][indices], data["deviation"][indices])
+            )
             if self.augment:
                 key = jax.random.fold_in(self._key(state, _AUGMENT), state.step)
                 images = batches.crop_flip(key, images, start + jnp.arange(size))
@@ -266,16 +268,17 @@ class Task:
 
         Args:
           network: What `apply_masks` made of the network in evaluation mode.
-          data: `images` and `labels` of a split, padded to whole batches, the padding labeled -1.
+          data: A split, see `batches.Data`, padded to whole batches, the padding labeled -1.
           sums: What `no_sums` returned, or this function before.
           shard: The number of this device's part of the batch, from 0.
           shards: The number of parts.
         """
         size = self.batch_size // shards
         start = sums["batch"] * self.batch_size + shard * size
-        images = lax.dynamic_slice_in_dim(data["images"], start, size)
-        labels = lax.dynamic_slice_in_dim(data["labels"], start, size)
-        logits = _merged(*network)(batches.standardize(images).astype(self.dtype)).astype(jnp.float32)
+        part = {name: lax.dynamic_slice_in_dim(array, start, size) for name, array in data.items()}
+        images = batches.standardize(part["images"], (part["mean"], part["deviation"])).astype(self.dtype)
+        labels = part["labels"]
+        logits = _merged(*network)(images).astype(jnp.float32)
         real = labels >= 0
         local = {
             "loss": jnp.sum(jnp.where(real, _losses(logits, labels), 0.0)),

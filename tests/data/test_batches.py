@@ -90,6 +90,14 @@ def test_standardize_has_a_floor_for_images_of_one_color():
     np.testing.assert_allclose(found, standardized(images), rtol=1e-4, atol=1e-5)
 
 
+def test_standardize_by_known_statistics_is_the_same():
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8))
+    split = batches.with_statistics({"images": images, "labels": jnp.arange(5)})
+    assert split["mean"].shape == split["deviation"].shape == (5,)
+    known = split["mean"][1:3], split["deviation"][1:3]
+    np.testing.assert_array_equal(batches.standardize(images[1:3], known), batches.standardize(images[1:3]))
+
+
 def test_standardize_takes_floats():
     images = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype("f")
     found = batches.standardize(jnp.asarray(images))

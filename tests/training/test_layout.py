@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ssm_jax import errors
+from ssm_jax.data import batches
 from ssm_jax.training.layout import Layout, pad_split, put, replicate
 
 DEVICES = 8
@@ -54,10 +55,15 @@ def test_put_and_replicate_give_each_device_a_row():
     rows = np.arange(DEVICES * 3).reshape(DEVICES, 3)
     for device, shard in enumerate(put(rows).addressable_shards):
         np.testing.assert_array_equal(shard.data, rows[device : device + 1])
-    everywhere = replicate({"labels": np.arange(5)})["labels"]
-    for shard in everywhere.addressable_shards:
-        np.testing.assert_array_equal(shard.data, [np.arange(5)])
-    assert len(everywhere.addressable_shards) == DEVICES
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1), np.uint8)
+    everywhere = replicate({"images": images, "labels": np.arange(5)})
+    mean, deviation = batches.statistics(images)
+    expected = {"images": images, "labels": np.arange(5), "mean": mean, "deviation": deviation}
+    assert set(everywhere) == set(expected)
+    for name, array in everywhere.items():
+        assert len(array.addressable_shards) == DEVICES
+        for shard in array.addressable_shards:
+            np.testing.assert_allclose(shard.data, expected[name][None], rtol=1e-6)
 
 
 def test_pad_split():

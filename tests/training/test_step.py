@@ -73,7 +73,8 @@ class Spike(nnx.Module):
 def data():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (EXAMPLES, *SHAPE), np.uint8)
-    return {"images": jnp.asarray(images), "labels": jnp.arange(EXAMPLES, dtype=jnp.int32) % CLASSES}
+    labels = jnp.arange(EXAMPLES, dtype=jnp.int32) % CLASSES
+    return batches.with_statistics({"images": jnp.asarray(images), "labels": labels})
 
 
 class Trainer:
@@ -337,10 +338,10 @@ def test_evaluation_leaves_statistics_alone_and_uses_them(data):
     state, frozen = jax.jit(task.initialize)(jnp.int32(0))
     network = evaluated(task, state, frozen)
     evaluate = alone(functools.partial(task.evaluate_batch, network))
-    split = {"images": data["images"][:BATCH], "labels": data["labels"][:BATCH]}
+    split = {name: array[:BATCH] for name, array in data.items()}
     alone_labels = jnp.where(jnp.arange(BATCH) < 2, split["labels"], -1)
     both = [
-        evaluate({"images": images, "labels": alone_labels}, no_sums())
+        evaluate(batches.with_statistics({"images": images, "labels": alone_labels}), no_sums())
         for images in (split["images"], split["images"].at[2:].set(0))
     ]
     np.testing.assert_allclose(both[0]["loss"], both[1]["loss"], rtol=1e-6)
@@ -350,10 +351,12 @@ def test_evaluate_batch_adds_up_real_examples_only(trainer, begun, data):
     state, frozen = begun
     task = trainer.task
     evaluate = alone(functools.partial(task.evaluate_batch, evaluated(task, state, frozen)))
-    split = {
-        "images": jnp.pad(data["images"][:13], ((0, 3), (0, 0), (0, 0), (0, 0))),
-        "labels": jnp.pad(data["labels"][:13], (0, 3), constant_values=-1),
-    }
+    split = batches.with_statistics(
+        {
+            "images": jnp.pad(data["images"][:13], ((0, 3), (0, 0), (0, 0), (0, 0))),
+            "labels": jnp.pad(data["labels"][:13], (0, 3), constant_values=-1),
+        }
+    )
     sums = no_sums()
     for _ in range(2):
         sums = evaluate(split, sums)
