@@ -271,8 +271,7 @@ def _report(
     alive = [i for i, seed in enumerate(group.seeds) if seed not in lost]
     images = group.config.training.batch_size * len(group.seeds)
     rate, left = clock.rate(step) * images, clock.left(step, group.total)
-    reports.add(epoch, step, values, alive, images_per_second=rate, left=left)
-    return {name: float(np.mean(array[alive])) for name, array in values.items()}
+    return reports.add(epoch, step, values, alive, images_per_second=rate, left=left)
 
 
 def _save(

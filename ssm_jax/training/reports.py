@@ -87,8 +87,8 @@ class Reports:
         *,
         images_per_second: float,
         left: float,
-    ) -> None:
-        """Take up a report, to be written by `write_pending`.
+    ) -> dict[str, float]:
+        """Take up a report, to be written by `write_pending`; returns the means over the networks alive.
 
         Args:
           epoch: The epochs done.
@@ -111,6 +111,7 @@ class Reports:
 
         if jax.process_index() == 0:
             self._pending = write
+        return means
 
     def write_pending(self) -> None:
         """Write and print the last report, if that is still to be done."""
