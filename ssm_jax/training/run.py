@@ -20,7 +20,7 @@ from ssm_jax import config as configuration
 from ssm_jax import errors
 from ssm_jax.data import datasets
 from ssm_jax.data.batches import steps_per_epoch
-from ssm_jax.runs.folder import Record, RunFolder
+from ssm_jax.runs.folder import Record, RunFolder, model_name
 from ssm_jax.runs.metrics import Metrics
 from ssm_jax.runs.summary import Summary, table
 from ssm_jax.training import hosts, preemption, setup
@@ -121,16 +121,12 @@ def _say(text: str) -> None:
         print(text, flush=True)
 
 
-def _name(model: Build | None) -> str | None:
-    return None if model is None else getattr(model, "__qualname__", type(model).__name__)
-
-
 def _check_same_run(stored: Record, config: ConfigDict, model: Build | None, folder: RunFolder) -> None:
     """Check that the folder's run is the requested one."""
     requested = dict(configuration.fields(config))
     differences = configuration.differences(requested, dict(configuration.fields(stored.config)))
-    if _name(model) != stored.model:
-        differences.insert(0, f"model: {_name(model)} requested, {stored.model} stored")
+    if model_name(model) != stored.model:
+        differences.insert(0, f"model: {model_name(model)} requested, {stored.model} stored")
     if differences:
         raise errors.InputError(
             f"{folder.path} holds a run of another config ({'; '.join(differences)}): choose another "
@@ -167,7 +163,7 @@ def _check_size(config: ConfigDict, data: datasets.Dataset) -> None:
 def _record(config: ConfigDict, model: Build | None, task: Task, data: datasets.Dataset, size: int) -> Record:
     return Record(
         network=config.model.name if model is None else type(task.abstract()).__name__,
-        model=_name(model),
+        model=model_name(model),
         dataset=data.name,
         dataset_version=data.version,
         image_shape=data.image_shape,
