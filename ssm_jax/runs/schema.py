@@ -44,6 +44,10 @@ NotNegative = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, 1)]
 
 
+class NewerFormatError(errors.InputError):
+    """A sound file of a newer version of this library."""
+
+
 class Stored(Protocol):
     """A frozen dataclass that is stored as a JSON file."""
 
@@ -65,8 +69,8 @@ def read(kind: type[Kind], path: pathlib.Path) -> Kind | None:
       The checked content, or None where there is no file.
 
     Raises:
-      InputError: A file that cannot be read, of another format, or whose content does not fit; names the
-        file, the field, what was found and what is allowed.
+      InputError: A file that cannot be read, of another format (`NewerFormatError` where that is newer), or
+        whose content does not fit; names the file, the field, what was found and what is allowed.
     """
     try:
         value = json.loads(files.read_whole(path))
@@ -82,7 +86,7 @@ def read(kind: type[Kind], path: pathlib.Path) -> Kind | None:
         _check_format(value.pop("format", None), kind.format)
         return decode(kind, value)
     except errors.InputError as error:
-        raise errors.InputError(f"cannot use {path}: {error}") from error
+        raise type(error)(f"cannot use {path}: {error}") from error
 
 
 def write(path: pathlib.Path, content: Stored) -> None:
@@ -110,8 +114,8 @@ def _check_format(found: object, ours: int) -> None:
             f"{ours}"
         )
     if found != ours:
-        age = "a newer" if found > ours else "an older"
-        raise errors.InputError(
+        age, kind = ("a newer", NewerFormatError) if found > ours else ("an older", errors.InputError)
+        raise kind(
             f"its format is {reprlib.repr(found)}, of {age} version of ssm_jax; this one reads format {ours}"
         )
 
