@@ -43,7 +43,7 @@ def test_a_run_leaves_a_complete_summary(finished):
     assert summary.network == "fcn" and summary.dataset == "digits" and summary.method == "signed"
     assert summary.weights == 64 * 30 + 30 * 10 + 10 * 10
     assert summary.seeds == (0,) and summary.epochs == 2 and summary.steps == 46
-    assert summary.failed_seeds == summary.hidden_layers == ()
+    assert summary.failed_seeds == summary.emptied_layers == ()
     for numbers in (summary.test_accuracy, summary.remaining_weights):
         assert len(numbers.values) == 1
     assert 10 < summary.test_accuracy.mean <= 100
@@ -367,5 +367,5 @@ def test_more_steps_than_can_be_counted_are_refused_before_anything_starts(tmp_p
 def test_a_mask_that_hides_everything_is_said_in_the_table_and_the_summary(tmp_path, capsys, overrides):
     summary = ssm_jax.train_and_evaluate(small(**overrides), tmp_path)
     assert "the mask hides every weight" in capsys.readouterr().out
-    assert [hidden.seed for hidden in summary.hidden_layers] == [0]
-    assert RunFolder(tmp_path).read_summary().hidden_layers == summary.hidden_layers
+    assert [emptied.seed for emptied in summary.emptied_layers] == [0]
+    assert RunFolder(tmp_path).read_summary().emptied_layers == summary.emptied_layers
