@@ -26,8 +26,8 @@ def define(argv: list[str]) -> flags.FlagValues:
     """Define the flags, those for the config fields among the arguments too."""
     values = flags.FlagValues()
 
-    def integer(name: str, default: int | None, text: str, lower_bound: int) -> None:
-        flags.DEFINE_integer(name, default, text, lower_bound, flag_values=values)
+    def integer(name: str, default: int | None, text: str, low: int, high: int) -> None:
+        flags.DEFINE_integer(name, default, text, low, high, flag_values=values)
 
     config_flags.DEFINE_config_file(
         "config",
@@ -44,9 +44,9 @@ def define(argv: list[str]) -> flags.FlagValues:
     )
     # For several hosts outside a cluster whose environment tells them; see the README.
     flags.DEFINE_string("coordinator", None, "host:port of process 0.", flag_values=values)
-    integer("processes", None, "How many processes take part.", 1)
-    integer("process", None, "Which of them this is, from 0.", 0)
-    integer("heartbeat", 100, "Seconds after which a lost process ends the run.", 1)
+    integer("processes", None, "How many processes take part.", 1, 2**16)
+    integer("process", None, "Which of them this is, from 0.", 0, 2**16 - 1)
+    integer("heartbeat", 100, "Seconds after which a lost process ends the run.", 1, 86_400)
     return values
 
 

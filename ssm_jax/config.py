@@ -198,9 +198,10 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "optimizer.momentum": (_share, "at least 0 and below 1"),
     "optimizer.clip": (_not_negative, "at least 0"),
     "schedule.factor": (lambda factor: 0 < factor < 1, "above 0 and below 1"),
-    "schedule.epochs": (_positive, "above 0"),
-    "schedule.patience": (lambda epochs: epochs >= 3, "at least 3"),  # it looks `patience - 2` epochs back
-    "schedule.times": (_natural, "at least 1"),
+    "schedule.epochs": (lambda epochs: 0 < epochs <= 1e6, "above 0 and at most 1000000"),
+    # It looks `patience - 2` epochs back, whose losses the state holds.
+    "schedule.patience": (lambda epochs: 3 <= epochs <= 10_000, "3 to 10000"),
+    "schedule.times": (lambda times: 1 <= times <= 10_000, "1 to 10000"),
     "training.epochs": (_natural, "at least 1"),
     "training.batch_size": (_natural, "at least 1"),
     "training.steps_per_call": (_not_negative, "at least 0"),
@@ -244,9 +245,9 @@ def validate(config: ConfigDict) -> None:
     """
     _check_fields(config)
     for name, value in fields(config):
-        # NaN compares false with everything; infinity is above every bound.
-        if name in _RANGES and not (value != math.inf and _RANGES[name][0](value)):
-            raise errors.out_of_range(f"config.{name}", value, _RANGES[name][1])
+        inside, allowed_range = _RANGES.get(name, (lambda _: True, "a finite number"))
+        if (isinstance(value, float) and not math.isfinite(value)) or not inside(value):
+            raise errors.out_of_range(f"config.{name}", value, allowed_range)
     names = {
         "training.precision": (config.training.precision, PRECISIONS),
         "data.augment": (config.data.augment, AUGMENTATIONS),
@@ -307,6 +308,8 @@ def _flattened(values: object, sections: ConfigDict, prefix: str = "") -> Iterat
         name = f"config.{prefix}".removesuffix(".")
         raise errors.InputError(f"{name} is {reprlib.repr(values)}; it must hold fields by name")
     for name, value in values.items():
+        if "." in name:  # `override` would take it for the field of a section
+            raise errors.InputError(f"config holds {prefix + name!r} in one name; a field is in its section")
         inner = sections.get(name)
         if isinstance(inner, ConfigDict):
             yield from _flattened(value, inner, f"{prefix}{name}.")

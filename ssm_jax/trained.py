@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from ssm_jax import errors
 from ssm_jax.nn.layers import masked_layers
 from ssm_jax.runs.checkpoint import Checkpoints
-from ssm_jax.runs.folder import Record, RunFolder
+from ssm_jax.runs.folder import Record, RunFolder, model_name
 from ssm_jax.training import setup
 from ssm_jax.training.shapes import kernel_shapes
 from ssm_jax.training.step import Build, Task
@@ -62,10 +62,9 @@ def restore(
     record = folder.read_record()
     if record is None:
         raise errors.InputError(f"{folder.path} holds no run: it has no run.json")
-    if record.model is not None and model is None:
-        raise errors.InputError(f"the run in {folder.path} trained a model of its own: pass the same `model`")
-    if record.model is None and model is not None:
-        raise errors.InputError(f"the run in {folder.path} trained {record.network}: leave `model` out")
+    if model_name(model) != record.model:
+        asked = "leave `model` out" if record.model is None else f"pass the same `model`, {record.model}"
+        raise errors.InputError(f"the run in {folder.path} trained {record.network}: {asked}")
     seed = record.config.seed if seed is None else seed
     group = record.group(seed)
     checkpoints = Checkpoints(folder.checkpoints(group, "best" if best else "latest"), read_only=True)

@@ -4,6 +4,7 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import ssm_jax
 from ssm_jax import config
@@ -55,6 +56,16 @@ def test_what_is_not_there_is_named(run, tmp_path):
         ssm_jax.restore(run[0], best=True)
 
 
+def test_another_model_is_refused_by_name(run, tmp_path):
+    with pytest.raises(ssm_jax.InputError, match="trained fcn: leave `model` out"):
+        ssm_jax.restore(run[0], model=nnx.Module)
+    values = json.loads((run[0] / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(values | {"model": "Own", "network": "Own"}))
+    for model in (None, nnx.Module):
+        with pytest.raises(ssm_jax.InputError, match="trained Own: pass the same `model`, Own"):
+            ssm_jax.restore(tmp_path, model=model)
+
+
 def test_a_run_that_has_just_begun_has_no_checkpoint_yet(run, tmp_path):
     shutil.copy(run[0] / "run.json", tmp_path)
     with pytest.raises(ssm_jax.InputError, match=r"no checkpoint in .* yet"):
@@ -73,14 +84,18 @@ def test_restoring_leaves_a_save_under_way_alone_and_says_nothing(run, caplog):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"classes": 9}, r"is of another network than run\.json: .*\[2, 10, 10\], not \[2, 10, 9\]"),
+        ({"classes": 9}, r"is of another network: .*\[2, 10, 10\], not \[2, 10, 9\]"),
         (
             {"image_shape": [8, 9, 1]},
-            r"is of another network than run\.json: .*\[2, 64, 30\], not \[2, 72, 30\]",
+            r"is of another network: .*\[2, 64, 30\], not \[2, 72, 30\]",
         ),
-        ({"seeds_per_group": 1}, r"is of another network than run\.json"),
+        ({"seeds_per_group": 1}, r"is of another network"),
+        (
+            {"seeds_per_group": 10**9, "config": {None: {"seeds": 10**9}}},
+            r"is of another network: .*is \[2\], not \[1000000000\]",
+        ),
         ({"seeds_per_group": 3}, r"run\.json: seeds_per_group is 3; allowed is 1 to 2"),
-        ({"image_shape": [2**16] * 3, "classes": 2**31 - 1}, r"run\.json"),
+        ({"image_shape": [2**31 - 1] * 3, "classes": 2**31 - 1}, r"run\.json"),
         ({"config": {"model": {"name": "conv9"}}}, r"run\.json: unknown network 'conv9'"),
     ],
 )
@@ -89,7 +104,7 @@ def test_a_record_that_contradicts_the_checkpoint(run, tmp_path, change, message
     path = tmp_path / "run" / "run.json"
     values = json.loads(path.read_text())
     for section, fields in change.pop("config", {}).items():
-        values["config"][section] |= fields
+        (values["config"][section] if section else values["config"]).update(fields)
     path.write_text(json.dumps(values | change))
     with pytest.raises(ssm_jax.InputError, match=message) as caught:
         ssm_jax.restore(tmp_path / "run")

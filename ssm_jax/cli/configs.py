@@ -30,8 +30,9 @@ def check_file(value: str, folder: pathlib.Path) -> None:
     if not path.exists():
         # A bare name such as `digits` means one of ours.
         named = path.parent != pathlib.Path() and any(path.parent.glob("*.py"))
-        known = (path.parent if named else folder).glob("*.py")
-        raise errors.unknown("config file", str(path), map(os.path.relpath, sorted(known)))
+        files_there = sorted((path.parent if named else folder).glob("*.py"))
+        known = (file for file in files_there if b"get_config" in file.read_bytes())
+        raise errors.unknown("config file", str(path), map(os.path.relpath, known))
 
 
 def fault(value: str) -> errors.InputError | None:
@@ -42,7 +43,10 @@ def fault(value: str) -> errors.InputError | None:
     """
     path, _, variant = value.partition(":")
     try:
-        made = runpy.run_path(path)["get_config"](*filter(None, [variant]))
+        module = runpy.run_path(path)
+        if "get_config" not in module:
+            return errors.InputError(f"{path} has no get_config(), it is no config file")
+        made = module["get_config"](*filter(None, [variant]))
     except errors.InputError as error:
         return error
     except (Exception, SystemExit) as error:

@@ -39,4 +39,7 @@ def by_name(name: str, settings: ConfigDict | None = None) -> Rule | None:
     if made is None:
         return None
     fields = {field.name for field in dataclasses.fields(cast(Any, made))}
-    return made(**{name: value for name, value in (settings or {}).items() if name in fields})
+    try:
+        return made(**{name: value for name, value in (settings or {}).items() if name in fields})
+    except errors.InputError as error:  # of a setting, by the rule's own name of it
+        raise errors.InputError(f"config.mask.{error}") from error

@@ -7,15 +7,17 @@ not depend on a random generator staying the same.
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import shutil
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 from ssm_jax import errors
+from ssm_jax.runs import schema
 
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:
@@ -36,10 +38,40 @@ def unflatten(template: Any, leaves: dict[str, Any]) -> Any:
     return jax.tree_util.tree_unflatten(structure, [leaves[_name(path)] for path, _ in paths])
 
 
+def _difference(wanted: dict[str, Any], leaves: dict[str, np.ndarray]) -> str:
+    """Say in what arrays differ from a template's; the empty string where they don't."""
+    for name, leaf in wanted.items():
+        if name not in leaves:
+            return f"it has no {name}"
+        if leaves[name].shape != leaf.shape:
+            return f"{name} is {list(leaves[name].shape)}, not {list(leaf.shape)}"
+        if leaves[name].dtype != leaf.dtype:
+            return f"{name} is {leaves[name].dtype}, not {leaf.dtype}"
+    extra = sorted(leaves.keys() - wanted.keys())
+    return f"it has {extra[0]} as well" if extra else ""
+
+
 def _brief(error: Exception) -> str:
     if "RESOURCE_EXHAUSTED" in str(error) or "No space left" in str(error):
         return "no space left on the device"
     return errors.one_line(error)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Meta:
+    """What a checkpoint says beside its arrays.
+
+    Attributes:
+      seeds: Seeds of the networks.
+      validation_accuracy: The best mean so far, in %; -1 before the first.
+      train_seconds: Time in training steps, in seconds.
+      compile_seconds: Time in initializing, tracing and compiling, in seconds.
+    """
+
+    seeds: tuple[schema.Natural, ...]
+    validation_accuracy: Annotated[float, schema.Range(-1, 100)]
+    train_seconds: schema.NotNegative
+    compile_seconds: schema.NotNegative
 
 
 class Checkpoints:
@@ -77,7 +109,7 @@ class Checkpoints:
         Args:
           step: Number of steps taken; one that is saved already is left as it is.
           tree: Pytree of numpy arrays `[S, ...]`.
-          meta: JSON values beside the arrays.
+          meta: JSON values beside the arrays, the fields of a `Meta`.
 
         Raises:
           RunError: Nothing can be written, for example because the disk is full.
@@ -113,22 +145,28 @@ class Checkpoints:
         return errors.RunError(f"cannot save a checkpoint in {self.directory}: {_brief(error)}")
 
     def meta(self) -> dict[str, Any]:
-        """Read the JSON values of the newest step.
+        """Read the JSON values of the newest step, the fields of a `Meta`.
 
         Raises:
-          InputError: They cannot be read.
+          InputError: They cannot be read, or are none of a checkpoint.
         """
-        return self._read(meta=ocp.args.JsonRestore())["meta"]
+        values = self._read(meta=ocp.args.JsonRestore())["meta"]
+        try:
+            return dataclasses.asdict(schema.decode(Meta, values))
+        except errors.InputError as error:
+            raise self._unreadable(error) from error
 
     def _read(self, **items: Any) -> Any:
-        step = self.latest()
         try:
-            return self._open().restore(step, args=ocp.args.Composite(**items))
+            return self._open().restore(self.latest(), args=ocp.args.Composite(**items))
         except Exception as error:  # Orbax and TensorStore raise many types for a damaged file.
-            raise errors.InputError(
-                f"cannot read the checkpoint {self.directory / str(step)} ({_brief(error)}): if it is "
-                f"corrupt or of another network, delete {self.directory} to begin again"
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> errors.InputError:
+        advice = "" if self._read_only else f": if it is corrupt, delete {self.directory} to begin again"
+        return errors.InputError(
+            f"cannot read the checkpoint {self.directory / str(self.latest())} ({_brief(error)}){advice}"
+        )
 
     def restore(self, template: Any) -> tuple[Any, dict[str, Any]]:
         """Read the newest step.
@@ -142,16 +180,13 @@ class Checkpoints:
         Raises:
           InputError: The checkpoint is corrupt or of another network.
         """
-        wanted = flatten(template)
-        blank = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in wanted.items()}
-        leaves = self._read(arrays=ocp.args.StandardRestore(blank))["arrays"]
-        for name, leaf in wanted.items():  # Orbax gives whatever shape there is.
-            if leaves[name].shape != leaf.shape:
-                found, given = (list(array.shape) for array in (leaves[name], leaf))
-                raise errors.InputError(
-                    f"the checkpoint {self.directory / str(self.latest())} is of another network than "
-                    f"run.json: {name} is {found}, not {given}"
-                )
+        # Read as it is: a template would make Orbax allocate, or complain of, whatever a file claims.
+        leaves = self._read(arrays=ocp.args.StandardRestore())["arrays"]
+        difference = _difference(flatten(template), leaves)
+        if difference:
+            raise errors.InputError(
+                f"the checkpoint {self.directory / str(self.latest())} is of another network: {difference}"
+            )
         return unflatten(template, leaves), self.meta()
 
     def discard_after(self, step: int) -> None:

@@ -7,8 +7,8 @@ import dataclasses
 import fcntl
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import Annotated, ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
 
 from ml_collections import ConfigDict
 
@@ -17,7 +17,14 @@ from ssm_jax.runs import schema
 from ssm_jax.runs.schema import Count
 from ssm_jax.runs.summary import Summary
 
-_Side = Annotated[int, schema.Range(1, 2**16)]
+
+def model_name(model: Callable[..., Any] | None) -> str | None:
+    """Name the function that builds the caller's own network; None for one of the library's.
+
+    Args:
+      model: The function, a class for example.
+    """
+    return None if model is None else getattr(model, "__qualname__", type(model).__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +33,7 @@ class Record:
 
     Attributes:
       network: Name of the network, for messages.
-      model: Name of the function that builds the caller's own network; None for one of the library's.
+      model: Name of the function that builds the network, see `model_name`.
       dataset: Name of the dataset.
       dataset_version: Version of the dataset, or a digest of it.
       image_shape: Shape (H, W, C) of one image.
@@ -41,7 +48,7 @@ class Record:
     model: str | None
     dataset: str
     dataset_version: str
-    image_shape: tuple[_Side, _Side, _Side]
+    image_shape: tuple[Count, Count, Count]
     classes: Count
     examples: Count
     seeds_per_group: Count

@@ -44,6 +44,10 @@ NotNegative = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, 1)]
 
 
+class NewerFormatError(errors.InputError):
+    """A sound file of a newer version of this library."""
+
+
 class Stored(Protocol):
     """A frozen dataclass that is stored as a JSON file."""
 
@@ -65,8 +69,8 @@ def read(kind: type[Kind], path: pathlib.Path) -> Kind | None:
       The checked content, or None where there is no file.
 
     Raises:
-      InputError: A file that cannot be read, of another format, or whose content does not fit; names the
-        file, the field, what was found and what is allowed.
+      InputError: A file that cannot be read, of another format (`NewerFormatError` where that is newer), or
+        whose content does not fit; names the file, the field, what was found and what is allowed.
     """
     try:
         value = json.loads(files.read_whole(path))
@@ -80,9 +84,9 @@ def read(kind: type[Kind], path: pathlib.Path) -> Kind | None:
         if type(value) is not dict:
             raise _misfit("its content", value, "an object")
         _check_format(value.pop("format", None), kind.format)
-        return _decode(kind, value, "")
+        return decode(kind, value)
     except errors.InputError as error:
-        raise errors.InputError(f"cannot use {path}: {error}") from error
+        raise type(error)(f"cannot use {path}: {error}") from error
 
 
 def write(path: pathlib.Path, content: Stored) -> None:
@@ -110,8 +114,8 @@ def _check_format(found: object, ours: int) -> None:
             f"{ours}"
         )
     if found != ours:
-        age = "a newer" if found > ours else "an older"
-        raise errors.InputError(
+        age, kind = ("a newer", NewerFormatError) if found > ours else ("an older", errors.InputError)
+        raise kind(
             f"its format is {reprlib.repr(found)}, of {age} version of ssm_jax; this one reads format {ours}"
         )
 
@@ -123,17 +127,29 @@ def _misfit(name: str, found: object, allowed: str) -> errors.InputError:
     return errors.InputError(f"{name} is {reprlib.repr(found)}; it must be {allowed}")
 
 
-def _decode(kind: Any, value: Any, name: str) -> Any:
-    """Check a JSON value against a type; returns it as that type."""
+def decode(kind: Any, value: Any, name: str = "") -> Any:
+    """Check a JSON value against a type.
+
+    Args:
+      kind: The type, such as a dataclass.
+      value: The value, as `json` reads it.
+      name: What messages call it, such as the field that holds it.
+
+    Returns:
+      The value as that type.
+
+    Raises:
+      InputError: It does not fit; names the field, what was found and what is allowed.
+    """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         base, allowed = arguments
-        number = _decode(base, value, name)
+        number = decode(base, value, name)
         if number not in allowed:
             raise errors.out_of_range(name, value, str(allowed))
         return number
     if origin is types.UnionType:
-        return None if value is None else _decode(arguments[0], value, name)
+        return None if value is None else decode(arguments[0], value, name)
     if kind is ConfigDict:
         return configuration.from_dict(value)
     if dataclasses.is_dataclass(kind):
@@ -143,11 +159,11 @@ def _decode(kind: Any, value: Any, name: str) -> Any:
         if type(value) is not list or not (many or len(value) == len(arguments)):
             raise _misfit(name, value, "a list" if many else f"a list of {len(arguments)}")
         inner = arguments[:1] * len(value) if many else arguments
-        return tuple(_decode(inner[i], one, f"{name}[{i}]") for i, one in enumerate(value))
+        return tuple(decode(inner[i], one, f"{name}[{i}]") for i, one in enumerate(value))
     if origin is dict:
         if type(value) is not dict:
             raise _misfit(name, value, "an object")
-        return {key: _decode(arguments[1], one, f"{name}.{key}") for key, one in value.items()}
+        return {key: decode(arguments[1], one, f"{name}.{key}") for key, one in value.items()}
     # A float that is whole may have lost its point; an integer beyond 2**53 may be too large for one.
     if kind is float and type(value) is int and abs(value) <= 2**53:
         value = float(value)
@@ -167,7 +183,7 @@ def _decode_fields(kind: Any, value: Any, name: str) -> Any:
     if missing:
         raise errors.InputError(f"{name or 'it'} lacks {', '.join(missing)}")
     return kind(
-        **{key: _decode(inner, value[key], f"{name}.{key}".lstrip(".")) for key, inner in kinds.items()}
+        **{key: decode(inner, value[key], f"{name}.{key}".lstrip(".")) for key, inner in kinds.items()}
     )
 
 

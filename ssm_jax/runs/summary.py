@@ -57,7 +57,7 @@ class Failure:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Hidden:
+class Emptied:
     """A network in which a layer's mask hides every weight, so that nothing passes the layer.
 
     Attributes:
@@ -101,10 +101,11 @@ class Summary:
       weights: Number of weights of the masked layers.
       seeds: Seeds of the networks that were trained to the end, in the order of all values.
       failed_seeds: Networks that stopped on a number that is not finite.
-      hidden_layers: Networks in which a layer's mask hides every weight.
+      emptied_layers: Networks in which a layer's mask hides every weight.
       test_accuracy: In %, of the last step.
       remaining_weights: Share in [0, 1], of the last step.
-      epochs: Epochs of training, where no schedule ended it before.
+      epochs: Epochs of training of one network, the most of all groups; fewer than the config's where every
+        network stopped before.
       steps: Steps of training of one network, the most of all groups.
       train_seconds: Seconds in training steps, of all networks.
       compile_seconds: Seconds in initializing, tracing and compiling.
@@ -123,7 +124,7 @@ class Summary:
     weights: Size
     seeds: tuple[Natural, ...]
     failed_seeds: tuple[Failure, ...]
-    hidden_layers: tuple[Hidden, ...]
+    emptied_layers: tuple[Emptied, ...]
     test_accuracy: Statistics
     remaining_weights: Statistics
     epochs: Count
@@ -176,12 +177,13 @@ def table(summary: Summary) -> str:
         deviation = f" ± {factor * numbers.std:.2f}" if len(numbers.values) > 1 else ""
         return f"{factor * numbers.mean:.2f}{deviation} %"
 
-    seeds = summary.seeds
+    seeds, asked = summary.seeds, summary.config.training.epochs
+    epochs = str(asked) if summary.epochs == asked else f"{summary.epochs} of {asked}"
     lines += [
         "",
         f"{summary.network} on {summary.dataset}, {summary.method}, "
         + (f"{len(seeds)} seeds, " if len(seeds) > 1 else f"seed {seeds[0]}, ")
-        + f"{summary.epochs} epochs: test accuracy {spread(summary.test_accuracy, 1)}, "
+        + f"{epochs} epochs: test accuracy {spread(summary.test_accuracy, 1)}, "
         f"remaining weights {spread(summary.remaining_weights, 100)}",
         f"trained in {summary.train_seconds:.1f} s ({summary.images_per_second:,.0f} images/s) after "
         f"{summary.compile_seconds:.1f} s of compilation on {summary.device_count} x {summary.device}",
@@ -194,13 +196,13 @@ def _warnings(summary: Summary) -> Iterable[str]:
     for failure in summary.failed_seeds:
         yield f"seed {failure.seed} failed: {failure.metric} not finite at step {failure.step}"
     by_layers: dict[tuple[str, ...], list[int]] = {}
-    for hidden in summary.hidden_layers:
-        by_layers.setdefault(hidden.layers, []).append(hidden.seed)
+    for emptied in summary.emptied_layers:
+        by_layers.setdefault(emptied.layers, []).append(emptied.seed)
     for layers, seeds in by_layers.items():
         where = "" if len(layers) == len(summary.layers) else f" of {_some(layers)}"
         yield (
             f"seed{'s' * (len(seeds) > 1)} {_some(seeds)}: the mask hides every weight{where}; set a lower "
-            "config.optimizer.weight_decay or learning_rate"
+            "config.mask.threshold, config.optimizer.weight_decay or config.optimizer.learning_rate"
         )
 
 

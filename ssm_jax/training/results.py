@@ -11,8 +11,9 @@ import jax
 import numpy as np
 
 from ssm_jax import errors
+from ssm_jax.data.batches import steps_per_epoch
 from ssm_jax.runs.folder import Record
-from ssm_jax.runs.summary import Failure, Hidden, Layer, Statistics, Summary
+from ssm_jax.runs.summary import Emptied, Failure, Layer, Statistics, Summary
 from ssm_jax.training.loop import Result
 from ssm_jax.version import __version__
 
@@ -45,13 +46,14 @@ def summarize(record: Record, results: Sequence[Result], shapes: Mapping[str, tu
                 name=name, shape=shape, weights=math.prod(shape), inverted=inverted, hidden=hidden, kept=kept
             )
         )
-    hidden_layers = []
+    emptied_layers = []
     for result, i in good:
         names = tuple(name for name, shape in shapes.items() if result.counts[name][i][1] == math.prod(shape))
         if names:
-            hidden_layers.append(Hidden(seed=result.seeds[i], layers=names))
+            emptied_layers.append(Emptied(seed=result.seeds[i], layers=names))
     seconds = sum(result.train_seconds for result in results)
-    images = sum(r.steps * len(r.seeds) for r in results) * config.training.batch_size
+    steps, batch_size = max(result.steps for result in results), config.training.batch_size
+    images = sum(r.steps * len(r.seeds) for r in results) * batch_size
     return Summary(
         network=record.network,
         dataset=record.dataset,
@@ -59,11 +61,11 @@ def summarize(record: Record, results: Sequence[Result], shapes: Mapping[str, tu
         weights=sum(layer.weights for layer in layers),
         seeds=tuple(result.seeds[i] for result, i in good),
         failed_seeds=tuple(failures),
-        hidden_layers=tuple(hidden_layers),
+        emptied_layers=tuple(emptied_layers),
         test_accuracy=Statistics.of(r.test_accuracy[i] for r, i in good),
         remaining_weights=Statistics.of(r.remaining_weights[i] for r, i in good),
-        epochs=config.training.epochs,
-        steps=max(result.steps for result in results),
+        epochs=math.ceil(steps / steps_per_epoch(record.examples, batch_size, config.data.passes)),
+        steps=steps,
         train_seconds=seconds,
         compile_seconds=sum(result.compile_seconds for result in results),
         images_per_second=images / seconds,

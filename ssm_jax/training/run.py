@@ -20,7 +20,8 @@ from ssm_jax import config as configuration
 from ssm_jax import errors
 from ssm_jax.data import datasets
 from ssm_jax.data.batches import steps_per_epoch
-from ssm_jax.runs.folder import Record, RunFolder
+from ssm_jax.runs import schema
+from ssm_jax.runs.folder import Record, RunFolder, model_name
 from ssm_jax.runs.metrics import Metrics
 from ssm_jax.runs.summary import Summary, table
 from ssm_jax.training import hosts, preemption, setup
@@ -72,7 +73,7 @@ def train_and_evaluate(
     if stored is not None:
         _check_same_run(stored, config, model, folder)
     folder.check()
-    summary = None if stored is None else _finished(folder)
+    summary = None if stored is None else _finished(folder, stored)
     if summary is not None:
         _say(f"{table(summary)}\n\n{_next_steps(folder, model)}")
         return summary
@@ -121,16 +122,12 @@ def _say(text: str) -> None:
         print(text, flush=True)
 
 
-def _name(model: Build | None) -> str | None:
-    return None if model is None else getattr(model, "__qualname__", type(model).__name__)
-
-
 def _check_same_run(stored: Record, config: ConfigDict, model: Build | None, folder: RunFolder) -> None:
     """Check that the folder's run is the requested one."""
     requested = dict(configuration.fields(config))
     differences = configuration.differences(requested, dict(configuration.fields(stored.config)))
-    if _name(model) != stored.model:
-        differences.insert(0, f"model: {_name(model)} requested, {stored.model} stored")
+    if model_name(model) != stored.model:
+        differences.insert(0, f"model: {model_name(model)} requested, {stored.model} stored")
     if differences:
         raise errors.InputError(
             f"{folder.path} holds a run of another config ({'; '.join(differences)}): choose another "
@@ -138,13 +135,41 @@ def _check_same_run(stored: Record, config: ConfigDict, model: Build | None, fol
         )
 
 
-def _finished(folder: RunFolder) -> Summary | None:
-    """Read the summary of a finished run; one that is damaged is as good as none, it is made again."""
+def _finished(folder: RunFolder, record: Record) -> Summary | None:
+    """Read the summary of a finished run; one that is damaged is as good as none, it is made again.
+
+    Raises:
+      InputError: The summary is of a newer format, or of another run than the record.
+    """
     try:
-        return folder.read_summary()
+        summary = folder.read_summary()
+    except schema.NewerFormatError:
+        raise
     except errors.InputError as error:
         _say(f"{error}; it is made again from the checkpoints")
         return None
+    if summary is not None:
+        _check_same_summary(summary, record, folder)
+    return summary
+
+
+def _check_same_summary(summary: Summary, record: Record, folder: RunFolder) -> None:
+    """Check that the folder's summary is of the folder's run."""
+    found, stored = (dict(configuration.fields(content.config)) for content in (summary, record))
+    differences = [line.partition(":")[0] for line in configuration.differences(found, stored)]
+    seeds = sorted([*summary.seeds, *(failure.seed for failure in summary.failed_seeds)])
+    for name, ours, theirs in (
+        ("network", summary.network, record.network),
+        ("dataset", summary.dataset, record.dataset),
+        ("seeds", seeds, list(record.seeds)),
+    ):
+        if ours != theirs:
+            differences.append(name)
+    if differences:
+        raise errors.InputError(
+            f"{folder.summary_path} is of another run than run.json ({', '.join(differences)}): delete it to "
+            "have it made again from the checkpoints"
+        )
 
 
 def _check_size(config: ConfigDict, data: datasets.Dataset) -> None:
@@ -167,7 +192,7 @@ def _check_size(config: ConfigDict, data: datasets.Dataset) -> None:
 def _record(config: ConfigDict, model: Build | None, task: Task, data: datasets.Dataset, size: int) -> Record:
     return Record(
         network=config.model.name if model is None else type(task.abstract()).__name__,
-        model=_name(model),
+        model=model_name(model),
         dataset=data.name,
         dataset_version=data.version,
         image_shape=data.image_shape,
@@ -235,6 +260,7 @@ def _train_groups(
     on_devices, sizes = _place(data, task.batch_size)
     metrics = Metrics(folder.path)
     results = []
+    scan = not convolves(task) or jax.default_backend() != "cpu"
     with preemption.stop_requests() as stop:
         for seeds in record.groups():
             group = Group(
@@ -246,7 +272,7 @@ def _train_groups(
                 sizes=sizes,
                 metrics=metrics,
                 stop=stop,
-                scan=not convolves(task) or jax.default_backend() != "cpu",
+                scan=scan,
             )
             results.append(train_group(group))
     metrics.close()

@@ -24,10 +24,15 @@ def test_a_file_that_is_not_there_names_those_there_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder, name in (("configs", "conv8.py"), ("own", "mine.py")):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / name).write_text("")
+        (tmp_path / folder / name).write_text("def get_config(): ...")
+    (tmp_path / "configs" / "conv9.py").write_text("")  # no config
     folder = pathlib.Path("configs")
     configs.check_file("configs/conv8.py:dense", folder)
-    for given, nearest in (("conv8", "configs/conv8.py"), ("own/mime.py", "own/mine.py")):
+    for given, nearest in (
+        ("conv8", "configs/conv8.py"),
+        ("configs/conv9x.py", r"\(allowed: configs/conv8.py\)"),
+        ("own/mime.py", "own/mine.py"),
+    ):
         with pytest.raises(errors.InputError, match=nearest):
             configs.check_file(given, folder)
 
@@ -37,3 +42,10 @@ def test_a_good_file_has_no_fault(tmp_path):
     (tmp_path / "own.py").write_text(code)
     assert configs.fault(str(tmp_path / "own.py")) is None
     assert configs.fault(f"{tmp_path / 'own.py'}:variant") is None
+
+
+def test_a_file_without_get_config_is_no_config_file(tmp_path):
+    (tmp_path / "own.py").write_text("DENSE = {}\n")
+    assert str(configs.fault(str(tmp_path / "own.py"))).startswith(
+        f"{tmp_path / 'own.py'} has no get_config()"
+    )

@@ -142,6 +142,9 @@ def test_rules_by_name_take_their_settings_from_the_config():
     assert masks.by_name("dense", settings) is None
     with pytest.raises(errors.InputError, match=r"mask rule 'singed'; did you mean 'signed'\?"):
         masks.by_name("singed")
+    settings.threshold = 2.0
+    with pytest.raises(errors.InputError, match=r"^config\.mask\.threshold is 2.0; allowed is 0 to 1$"):
+        masks.by_name("signed", settings)
 
 
 def test_a_rule_of_ones_own_joins_by_an_entry(monkeypatch):

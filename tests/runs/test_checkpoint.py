@@ -1,5 +1,6 @@
 """What was saved comes back; what cannot be is one clear line."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -12,6 +13,9 @@ TREE = {
 }
 
 
+META = {"seeds": (0, 1), "validation_accuracy": -1.0, "train_seconds": 1.5, "compile_seconds": 2.0}
+
+
 def test_flatten_names_leaves_by_their_path_and_unflatten_is_its_inverse():
     leaves = flatten(TREE)
     assert set(leaves) == {"state/step", "frozen/kernel"}
@@ -22,12 +26,12 @@ def test_flatten_names_leaves_by_their_path_and_unflatten_is_its_inverse():
 def test_what_was_saved_comes_back(tmp_path):
     checkpoints = Checkpoints(tmp_path / "latest")
     assert checkpoints.latest() is None
-    checkpoints.save(3, TREE, {"note": "hello"})
+    checkpoints.save(3, TREE, META)
     checkpoints.close()
     again = Checkpoints(tmp_path / "latest")
     assert again.latest() == 3
     tree, meta = again.restore(TREE)
-    assert meta["note"] == "hello"
+    assert meta == META
     np.testing.assert_array_equal(tree["frozen"]["kernel"], TREE["frozen"]["kernel"])
     np.testing.assert_array_equal(tree["state"]["step"], TREE["state"]["step"])
     again.close()
@@ -36,7 +40,7 @@ def test_what_was_saved_comes_back(tmp_path):
 def test_only_the_latest_stays_and_what_is_newer_can_be_discarded(tmp_path):
     checkpoints = Checkpoints(tmp_path / "latest")
     for step in (3, 5, 5):
-        checkpoints.save(step, TREE, {})
+        checkpoints.save(step, TREE, META)
     checkpoints.wait()
     assert sorted(path.name for path in (tmp_path / "latest").iterdir() if path.name.isdigit()) == ["5"]
     checkpoints.discard_after(5)
@@ -48,17 +52,68 @@ def test_only_the_latest_stays_and_what_is_newer_can_be_discarded(tmp_path):
 
 def test_a_checkpoint_of_another_network_is_an_input_error(tmp_path):
     checkpoints = Checkpoints(tmp_path / "latest")
-    checkpoints.save(3, TREE, {})
-    other = {"state": {"step": np.zeros(2, np.int64), "more": np.zeros(2)}}
+    checkpoints.save(3, TREE, META)
     checkpoints.wait()
-    with pytest.raises(errors.InputError, match="if it is corrupt or of another network"):
-        checkpoints.restore(other)
+    more = TREE | {"more": np.zeros(2)}
+    with pytest.raises(errors.InputError, match="is of another network: it has no more"):
+        checkpoints.restore(more)
+    whole = TREE | {"frozen": {"kernel": np.zeros((2, 1, 2), np.int8)}}
+    with pytest.raises(errors.InputError, match="is of another network: frozen/kernel is float32, not int8"):
+        checkpoints.restore(whole)
+    with pytest.raises(errors.InputError, match="is of another network: it has frozen/kernel as well"):
+        checkpoints.restore({"state": TREE["state"]})
+    checkpoints.close()
+
+
+def test_a_shape_that_no_memory_could_hold_is_compared_and_not_allocated(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "latest")
+    checkpoints.save(3, TREE, META)
+    checkpoints.wait()
+    huge = jax.ShapeDtypeStruct((10**9, 10**6, 10**6), np.float32)
+    with pytest.raises(errors.InputError, match="frozen/kernel is"):
+        checkpoints.restore(TREE | {"frozen": {"kernel": huge}})
+    checkpoints.close()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_corrupt_checkpoint_is_one_line_and_only_a_writer_is_told_to_delete_it(tmp_path, read_only):
+    checkpoints = Checkpoints(tmp_path / "latest")
+    checkpoints.save(3, TREE, META)
+    checkpoints.close()
+    for path in (tmp_path / "latest" / "3" / "arrays").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    damaged = Checkpoints(tmp_path / "latest", read_only)
+    with pytest.raises(errors.InputError, match="cannot read the checkpoint") as caught:
+        damaged.restore(TREE)
+    assert "\n" not in str(caught.value) and ("delete" in str(caught.value)) == (not read_only)
+    damaged.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train_seconds": "long"}, "train_seconds is 'long'; it must be a finite number"),
+        ({"compile_seconds": -1}, "compile_seconds is -1; allowed is at least 0"),
+        ({"validation_accuracy": None}, "validation_accuracy is None"),
+    ],
+)
+def test_json_values_that_are_none_of_a_checkpoint(tmp_path, change, message):
+    checkpoints = Checkpoints(tmp_path / "latest")
+    checkpoints.save(4, TREE, {name: META[name] for name in META if name != "train_seconds"})
+    checkpoints.wait()
+    with pytest.raises(errors.InputError, match="it lacks train_seconds"):
+        checkpoints.meta()
+    checkpoints.save(5, TREE, META | change)
+    checkpoints.wait()
+    with pytest.raises(errors.InputError, match=message):
+        checkpoints.meta()
     checkpoints.close()
 
 
 def test_a_checkpoint_of_a_network_of_other_shapes_names_the_first(tmp_path):
     checkpoints = Checkpoints(tmp_path / "latest")
-    checkpoints.save(3, TREE, {})
+    checkpoints.save(3, TREE, META)
     checkpoints.wait()
     other = TREE | {"frozen": {"kernel": np.zeros((2, 1, 7), np.float32)}}
     with pytest.raises(errors.InputError, match=r"frozen/kernel is \[2, 1, 2\], not \[2, 1, 7\]"):
@@ -69,4 +124,4 @@ def test_a_checkpoint_of_a_network_of_other_shapes_names_the_first(tmp_path):
 def test_a_folder_that_cannot_be_written_is_a_run_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(errors.RunError, match="cannot save a checkpoint"):
-        Checkpoints(tmp_path / "file" / "latest").save(1, TREE, {})
+        Checkpoints(tmp_path / "file" / "latest").save(1, TREE, META)

@@ -7,7 +7,7 @@ import pytest
 
 from ssm_jax import config, errors
 from ssm_jax.runs.folder import RunFolder
-from ssm_jax.runs.summary import Failure, Hidden, Layer, Statistics, Summary, table
+from ssm_jax.runs.summary import Emptied, Failure, Layer, Statistics, Summary, table
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def summary():
         weights=32,
         seeds=(0, 1),
         failed_seeds=(Failure(seed=2, step=7, metric="loss"),),
-        hidden_layers=(Hidden(seed=1, layers=("denses/1",)),),
+        emptied_layers=(Emptied(seed=1, layers=("denses/1",)),),
         test_accuracy=Statistics.of([90.0, 92.0]),
         remaining_weights=Statistics.of([0.02, 0.04]),
         epochs=2,
@@ -34,7 +34,7 @@ def summary():
             Layer(name="denses/0", shape=(4, 2), weights=8, inverted=0.25, hidden=0.5, kept=0.25),
             Layer(name="denses/1", shape=(2, 12), weights=24, inverted=0.0, hidden=1.0, kept=0.0),
         ),
-        config=config.default(),
+        config=config.override(config.default(), {"training.epochs": 2}),
     )
 
 
@@ -74,6 +74,8 @@ def test_the_table_shows_layers_total_and_result(summary):
     assert "denses/0  4x2           8  25.00   50.00  25.00" in text
     assert "all                    32   6.25   87.50   6.25" in text
     assert "2 seeds, 2 epochs: test accuracy 91.00 ± 1.41 %, remaining weights 3.00 ± 1.41 %" in text
+    stopped = dataclasses.replace(summary, config=config.default())
+    assert "2 seeds, 2 of 100 epochs: test accuracy" in table(stopped)
     assert "seed 2 failed: loss not finite at step 7" in text
 
 
@@ -96,7 +98,7 @@ def test_the_table_of_a_dense_baseline_has_no_mask(summary):
     ],
 )
 def test_a_mask_that_hides_everything_is_said(summary, hidden, line):
-    hidden_layers = tuple(Hidden(seed=seed, layers=tuple(names)) for seed, names in hidden.items())
-    text = table(dataclasses.replace(summary, hidden_layers=hidden_layers))
+    emptied_layers = tuple(Emptied(seed=seed, layers=tuple(names)) for seed, names in hidden.items())
+    text = table(dataclasses.replace(summary, emptied_layers=emptied_layers))
     assert f"\n{line}" in text
-    assert "hides" not in table(dataclasses.replace(summary, hidden_layers=()))
+    assert "hides" not in table(dataclasses.replace(summary, emptied_layers=()))

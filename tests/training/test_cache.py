@@ -3,7 +3,9 @@
 import logging
 
 import jax
+import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from ssm_jax.training.cache import use_compilation_cache
 
@@ -16,6 +18,7 @@ def restored():
     yield
     for name, value in before.items():
         jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 def chosen():
@@ -33,6 +36,17 @@ def test_auto_is_in_the_cache_directory_of_the_user(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     use_compilation_cache("auto")
     assert chosen() == str(tmp_path / "ssm_jax" / "compiled")
+
+
+def test_a_later_choice_replaces_an_earlier_one(tmp_path):
+    for i, folder in enumerate((tmp_path / "a", tmp_path / "b")):
+        use_compilation_cache(str(folder))
+        assert chosen() == str(folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.jit(lambda x, i=i: x * (3 + i))(np.float32(2))
+        assert list(folder.iterdir())
+    use_compilation_cache("")
+    assert chosen() is None
 
 
 @pytest.mark.parametrize("folder", ["{}", "gs://bucket/cache"])

@@ -1,11 +1,13 @@
 """Sums over groups and seeds, against numbers by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from ssm_jax import config, errors
 from ssm_jax.runs.folder import Record
-from ssm_jax.runs.summary import Failure, Hidden, Statistics
+from ssm_jax.runs.summary import Emptied, Failure, Statistics
 from ssm_jax.training.loop import Result
 from ssm_jax.training.results import summarize
 
@@ -49,11 +51,19 @@ def test_a_failed_network_is_listed_and_left_out(record):
     assert summary.seeds == (5, 7) and summary.failed_seeds == (Failure(seed=6, step=3, metric="loss"),)
     assert summary.test_accuracy == Statistics.of([90.0, 70.0])
     assert summary.remaining_weights == Statistics.of([0.5, 0.7])
-    assert summary.hidden_layers == (Hidden(seed=7, layers=("b",)),)
+    assert summary.emptied_layers == (Emptied(seed=7, layers=("b",)),)
     a, b = summary.layers
     assert (a.inverted, a.hidden, a.kept) == (2 / 8, 3 / 8, 3 / 8) and (b.weights, summary.weights) == (2, 10)
     assert (summary.train_seconds, summary.compile_seconds, summary.steps) == (4.0, 2.0, 7)
     assert summary.images_per_second == 7 * 3 * 10 / 4.0
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(7, 1), (20, 2), (910, 91)])
+def test_epochs_are_those_that_were_trained(record, steps, epochs):
+    counts = {"a": [[1, 5, 2]], "b": [[1, 0, 1]]}
+    results = [result([seed], [90.0], counts) for seed in record.seeds]
+    results[1] = dataclasses.replace(results[1], steps=steps)
+    assert summarize(record, results, SHAPES).epochs == epochs
 
 
 def test_a_run_of_which_every_network_failed_is_an_error(record):

@@ -43,7 +43,7 @@ def test_a_run_leaves_a_complete_summary(finished):
     assert summary.network == "fcn" and summary.dataset == "digits" and summary.method == "signed"
     assert summary.weights == 64 * 30 + 30 * 10 + 10 * 10
     assert summary.seeds == (0,) and summary.epochs == 2 and summary.steps == 46
-    assert summary.failed_seeds == summary.hidden_layers == ()
+    assert summary.failed_seeds == summary.emptied_layers == ()
     for numbers in (summary.test_accuracy, summary.remaining_weights):
         assert len(numbers.values) == 1
     assert 10 < summary.test_accuracy.mean <= 100
@@ -282,6 +282,33 @@ def test_a_damaged_summary_is_made_again(copy, finished, capsys, text):
     assert (copy / "metrics.jsonl").read_bytes() == metrics
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"format": 2}, "its format is 2, of a newer version of ssm_jax"),
+        ({"dataset": "mnist"}, r"of another run than run\.json \(dataset\)"),
+        ({"seeds": [7]}, r"of another run than run\.json \(seeds\)"),
+        (
+            {"config": small(**{"mask.threshold": 0.3}).to_dict()},
+            r"of another run than run\.json \(mask\.threshold\)",
+        ),
+    ],
+    ids=["newer", "dataset", "seeds", "config"],
+)
+def test_a_sound_summary_that_is_not_of_this_run_is_refused_and_stays(copy, values, message):
+    path = copy / "summary.json"
+    change(path, **values)
+    before = path.read_bytes()
+    with pytest.raises(ssm_jax.InputError, match=message) as caught:
+        ssm_jax.train_and_evaluate(small(), copy)
+    assert "\n" not in str(caught.value) and path.read_bytes() == before
+
+
+def test_a_summary_of_other_neutral_settings_is_of_this_run(copy):
+    change(copy / "summary.json", config=small(**{"logging.epochs": 2}).to_dict())
+    assert ssm_jax.train_and_evaluate(small(), copy).config.logging.epochs == 2
+
+
 def test_a_damaged_record_is_named_and_nothing_is_touched(copy):
     (copy / "run.json").write_text("{")
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
@@ -340,5 +367,5 @@ def test_more_steps_than_can_be_counted_are_refused_before_anything_starts(tmp_p
 def test_a_mask_that_hides_everything_is_said_in_the_table_and_the_summary(tmp_path, capsys, overrides):
     summary = ssm_jax.train_and_evaluate(small(**overrides), tmp_path)
     assert "the mask hides every weight" in capsys.readouterr().out
-    assert [hidden.seed for hidden in summary.hidden_layers] == [0]
-    assert RunFolder(tmp_path).read_summary().hidden_layers == summary.hidden_layers
+    assert [emptied.seed for emptied in summary.emptied_layers] == [0]
+    assert RunFolder(tmp_path).read_summary().emptied_layers == summary.emptied_layers
