@@ -32,7 +32,7 @@ VARIANTS: base.Variants = {
 
 
 def get_config(variants: str = "") -> ConfigDict:
-    """The settings of the main row, or of some of `VARIANTS`."""
+    """Return the settings of the main row, or of some of `VARIANTS`."""
     config = base.default()
     config.model.name = "conv2"
     config.data.name = "cifar10"

@@ -27,7 +27,7 @@ VARIANTS: base.Variants = {
 
 
 def get_config(variants: str = "") -> ConfigDict:
-    """The main settings, or some of `VARIANTS`."""
+    """Return the main settings, or some of `VARIANTS`."""
     config = base.default()
     config.model.name = "conv2"
     config.model.width = 0.5

@@ -38,5 +38,5 @@ VARIANTS: base.Variants = {
 
 
 def get_config(variants: str = "") -> ConfigDict:
-    """The settings of the main row, or of some of `VARIANTS`."""
+    """Return the settings of the main row, or of some of `VARIANTS`."""
     return base.with_variant(base.default(), variants, VARIANTS)

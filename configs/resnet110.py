@@ -35,7 +35,7 @@ VARIANTS: base.Variants = {
 
 
 def get_config(variants: str = "") -> ConfigDict:
-    """The settings of the main row, or of some of `VARIANTS`."""
+    """Return the settings of the main row, or of some of `VARIANTS`."""
     config = resnet56.get_config()
     config.model.name = "resnet110"
     config.mask.threshold = 0.85

@@ -37,7 +37,7 @@ NEUTRAL = (
 
 
 def default() -> ConfigDict:
-    """The settings of the paper's FCN on MNIST, a locked `ConfigDict`.
+    """Make the settings of the paper's FCN on MNIST, a locked `ConfigDict`.
 
     Returns:
       A config whose fields are explained beside their defaults, in this function.
