@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ssm_jax.types import PyTree
 
-def _one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
+
+def _one_by_one(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """The function itself; `vmap` calls it once for every element instead of batching its operations.
 
     What stands around the calls, masks and activations and updates, is batched as ever.
@@ -22,7 +23,7 @@ def _one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
     mapped = jax.custom_batching.custom_vmap(function)
 
     @mapped.def_vmap
-    def loop(size: int, batched: list[bool], *arguments: jax.Array) -> tuple[Any, Any]:
+    def loop(size: int, batched: list[bool], *arguments: jax.Array) -> tuple[PyTree, PyTree]:
         results = [
             mapped(*(array[i] if own else array for array, own in zip(arguments, batched, strict=True)))
             for i in range(size)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from ssm_jax import errors
 
@@ -55,7 +56,7 @@ class SignedConstant:
     scale: float
     mode: Mode = "fan_in"
 
-    def __call__(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    def __call__(self, key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
         """Draw a kernel of that shape and dtype."""
         return self.signs(key, shape).astype(dtype) * self.constant(shape).astype(dtype)
 
@@ -77,7 +78,7 @@ def uniform(scale: float, mode: Mode = "fan_in") -> Initializer:
       mode: The fan, `fan_in`, or `fan_avg` for the mean of fan_in and fan_out.
     """
 
-    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    def init(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
         # As a matrix, which has the fan_in of the kernel.
         scale_of_matrix = scale * fans(shape)[0] / _fan(shape, mode)
         draw = jax.nn.initializers.variance_scaling(scale_of_matrix, "fan_in", "uniform")

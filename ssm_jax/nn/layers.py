@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from ssm_jax import errors, masks
 from ssm_jax.nn import initializers
@@ -66,7 +67,7 @@ class Masking:
     rule: masks.Rule | str | None = masks.Signed()
     kernel_init: initializers.Initializer = initializers.elus()
     score_init: initializers.Initializer = initializers.xavier_uniform()
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
         if isinstance(self.rule, str):

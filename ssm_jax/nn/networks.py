@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from ssm_jax import errors
 from ssm_jax.nn.layers import Conv, Dense, Masking
@@ -124,7 +125,7 @@ def _none(features: int, **_: Any) -> Callable[[jax.Array], jax.Array]:
     return _identity
 
 
-def _batch(features: int, *, affine: bool, dtype: Any, rngs: nnx.Rngs) -> nnx.BatchNorm:
+def _batch(features: int, *, affine: bool, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.BatchNorm:
     return nnx.BatchNorm(
         features,
         momentum=0.99,  # the authors' constants

@@ -18,9 +18,10 @@ import orbax.checkpoint as ocp
 
 from ssm_jax import errors
 from ssm_jax.runs import schema
+from ssm_jax.types import PyTree
 
 
-def flatten(tree: Any) -> dict[str, np.ndarray]:
+def flatten(tree: PyTree) -> dict[str, np.ndarray]:
     """Name the leaves of a pytree by their path, for example `params/denses/0/scores`."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {_name(path): leaf for path, leaf in leaves}
@@ -32,7 +33,7 @@ def _name(path: tuple[Any, ...]) -> str:
     return "/".join(part for part in parts if part != "value")
 
 
-def unflatten(template: Any, leaves: dict[str, Any]) -> Any:
+def unflatten(template: PyTree, leaves: dict[str, Any]) -> PyTree:
     """Invert `flatten`, in the structure of a template."""
     paths, structure = jax.tree_util.tree_flatten_with_path(template)
     return jax.tree_util.tree_unflatten(structure, [leaves[_name(path)] for path, _ in paths])
@@ -103,7 +104,7 @@ class Checkpoints:
         """Return the newest complete step, or None."""
         return self._open().latest_step() if self.directory.is_dir() else None
 
-    def save(self, step: int, tree: Any, meta: dict[str, Any]) -> None:
+    def save(self, step: int, tree: PyTree, meta: dict[str, Any]) -> None:
         """Save in the background; a save under way is waited for first.
 
         Args:
@@ -168,7 +169,7 @@ class Checkpoints:
             f"cannot read the checkpoint {self.directory / str(self.latest())} ({_brief(error)}){advice}"
         )
 
-    def restore(self, template: Any) -> tuple[Any, dict[str, Any]]:
+    def restore(self, template: PyTree) -> tuple[PyTree, dict[str, Any]]:
         """Read the newest step.
 
         Args:

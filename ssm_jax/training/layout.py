@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -20,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ssm_jax import errors
 from ssm_jax.data import batches
 from ssm_jax.data.batches import Data
+from ssm_jax.types import PyTree
 
 DEVICE_AXIS = "devices"
 
@@ -69,16 +69,16 @@ class Layout:
         first = _devices().index(jax.local_devices()[0])
         return self.slots()[first : first + jax.local_device_count()]
 
-    def place(self, tree: Any) -> Any:
+    def place(self, tree: PyTree) -> PyTree:
         """Put a tree of `[S, ...]` numpy arrays onto this host's devices as `[D, G, ...]`."""
         slots = self.local_slots()
         return jax.tree.map(lambda array: put(np.asarray(array)[slots]), tree)
 
-    def template(self, tree: Any) -> Any:
+    def template(self, tree: PyTree) -> PyTree:
         """The shapes `[S, ...]` that `gather` would return for a tree of `[D, G, ...]` arrays."""
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct((self.count, *a.shape[2:]), a.dtype), tree)
 
-    def gather(self, tree: Any) -> Any:
+    def gather(self, tree: PyTree) -> PyTree:
         """The inverse of `place`: numpy arrays `[S, ...]`, the same on every host."""
         if self.mode == "data":
             first = jax.device_get(jax.tree.map(lambda array: array.addressable_shards[0].data, tree))

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -19,6 +18,7 @@ from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.metrics import Metrics
 from ssm_jax.runs.progress import Progress
+from ssm_jax.runs.summary import Failure
 from ssm_jax.training import hosts, optimizer, preemption
 from ssm_jax.training.clock import Clock
 from ssm_jax.training.programs import Programs
@@ -71,22 +71,22 @@ class Group:
         batches = 0 if self.scan else 1
         return evaluate(self.programs, state, frozen, splits, self.sizes, step, batches)
 
-    def failures(self, state: State) -> list[dict[str, Any]]:
-        """Of every network that stopped on a non-finite number: `seed`, `step` and `metric`."""
+    def failures(self, state: State) -> list[Failure]:
+        """The networks that stopped on a non-finite number."""
         failures = self.programs.layout.gather(state.failure)
         return [
-            {"seed": seed, "step": int(step), "metric": FAILURES[metric]}
+            Failure(seed=seed, step=int(step), metric=FAILURES[metric])
             for seed, (step, metric) in zip(self.seeds, failures, strict=True)
             if step >= 0
         ]
 
-    def is_over(self, state: State, failed: Sequence[dict[str, Any]]) -> bool:
+    def is_over(self, state: State, failed: Sequence[Failure]) -> bool:
         """Whether every network has failed or has been stopped by its schedule."""
         stopped = optimizer.stopped(state.optimizer)
         if not stopped.ndim:
             return len(failed) == len(self.seeds)
         final = self.programs.layout.gather(stopped)
-        lost = {failure["seed"] for failure in failed}
+        lost = {failure.seed for failure in failed}
         return all(seed in lost or end for seed, end in zip(self.seeds, final, strict=True))
 
 
@@ -100,7 +100,7 @@ class Result:
       test_accuracy: In %, float `[S]`, of the last step.
       remaining_weights: A share in [0, 1], float `[S]`, of the last step.
       counts: By the path of a masked layer, the numbers of -1, 0 and +1, `[S, 3]`.
-      failed: Of every network that stopped on a non-finite number: `seed`, `step` and `metric`.
+      failed: The networks that stopped on a non-finite number.
       train_seconds: Time in training steps, over all the processes that took part one after another.
       compile_seconds: Time in tracing and compiling, likewise.
     """
@@ -110,7 +110,7 @@ class Result:
     test_accuracy: np.ndarray
     remaining_weights: np.ndarray
     counts: dict[str, np.ndarray]
-    failed: list[dict[str, Any]]
+    failed: list[Failure]
     train_seconds: float
     compile_seconds: float
 
@@ -258,7 +258,7 @@ def _report(
     state: State,
     evaluation: Evaluation,
     epoch: int,
-    failed: list[dict[str, Any]],
+    failed: list[Failure],
 ) -> dict[str, float]:
     """Take up the epoch's report; returns the means over the networks that have not failed."""
     step, steps_per_epoch = evaluation.step, group.programs.task.steps_per_epoch
@@ -267,7 +267,7 @@ def _report(
         "train_loss": totals["loss"].astype(np.float64) / steps_per_epoch,
         "train_accuracy": 100 * totals["accuracy"].astype(np.float64) / steps_per_epoch,
     } | evaluation.values
-    lost = {failure["seed"] for failure in failed}
+    lost = {failure.seed for failure in failed}
     alive = [i for i, seed in enumerate(group.seeds) if seed not in lost]
     images = group.config.training.batch_size * len(group.seeds)
     rate, left = clock.rate(step) * images, clock.left(step, group.total)
@@ -287,12 +287,12 @@ def _save(
     checkpoints.save(step, group.programs.layout.gather({"state": state, "frozen": frozen}), meta)
 
 
-def _failure(group: Group, failure: dict[str, Any], latest: Checkpoints) -> errors.RunError:
+def _failure(group: Group, failure: Failure, latest: Checkpoints) -> errors.RunError:
     """The error of a run whose only network failed."""
     latest.wait()
     saved = latest.latest()
     kept = "no checkpoint had been saved" if saved is None else f"the checkpoint of step {saved} is kept"
     return errors.RunError(
-        f"{failure['metric']} is not finite at step {failure['step']} (epoch "
-        f"{failure['step'] // group.programs.task.steps_per_epoch + 1}); {kept}"
+        f"{failure.metric} is not finite at step {failure.step} (epoch "
+        f"{failure.step // group.programs.task.steps_per_epoch + 1}); {kept}"
     )

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from ssm_jax import errors
+from ssm_jax.types import PyTree
 
 # The plateau rule's constants.
 FIRST_EPOCH = 11  # the first epoch that can be bad, counted from 1
@@ -46,7 +47,7 @@ class PlateauState(NamedTuple):
     stopped: jax.Array
 
 
-def stopped(optimizer_state: Any) -> jax.Array:
+def stopped(optimizer_state: PyTree) -> jax.Array:
     """Tell whether a plateau schedule has made its last reduction: the network is final from then on.
 
     Args:
@@ -63,7 +64,7 @@ def stopped(optimizer_state: Any) -> jax.Array:
 def _plateau(
     *, steps_per_epoch: int, factor: float, patience: int, times: int, **_: Any
 ) -> optax.GradientTransformationExtraArgs:
-    def init(params: Any) -> PlateauState:
+    def init(params: PyTree) -> PlateauState:
         zero = jnp.zeros((), jnp.int32)
         return PlateauState(
             steps=zero,
@@ -93,8 +94,8 @@ def _plateau(
         )
 
     def update(
-        updates: Any, state: PlateauState, params: Any = None, *, value: jax.typing.ArrayLike, **_: Any
-    ) -> tuple[Any, PlateauState]:
+        updates: PyTree, state: PlateauState, params: PyTree = None, *, value: jax.typing.ArrayLike, **_: Any
+    ) -> tuple[PyTree, PlateauState]:
         power = jnp.float32(factor) ** state.reductions.astype(jnp.float32)
         scale = jnp.where(state.stopped, 0.0, power)
         state = state._replace(steps=state.steps + 1, total=state.total + jnp.asarray(value, jnp.float32))
@@ -178,7 +179,7 @@ def schedule(
     )
 
 
-def _is_kernel(params: Any) -> Any:
+def _is_kernel(params: PyTree) -> PyTree:
     return jax.tree.map(lambda array: array.ndim >= 2, params)
 
 

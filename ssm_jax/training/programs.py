@@ -16,9 +16,10 @@ from ssm_jax import errors
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.training.layout import DEVICE_AXIS, Layout, own_rows
 from ssm_jax.training.step import Data, State, Task, no_sums
+from ssm_jax.types import PyTree
 
 
-def _repeated(body: Callable[[Any], Any], carry: Any, times: int) -> Any:
+def _repeated(body: Callable[[PyTree], PyTree], carry: PyTree, times: int) -> PyTree:
     # A single step stays outside any loop: convolutions inside a loop are slow on the CPU (jax #12868).
     if times == 1:
         return body(carry)
@@ -109,7 +110,7 @@ class Programs:
             # Nobody shares this batch: an axis of size one makes the averages over it do nothing.
             function = jax.vmap(function, in_axes=None, out_axes=None, axis_name=BATCH_AXIS, axis_size=1)
 
-        def seeds(*arguments: Any) -> Any:
+        def seeds(*arguments: PyTree) -> PyTree:
             own, common = arguments[: len(arguments) - shared], arguments[len(arguments) - shared :]
             if self.layout.per_device > 1:
                 return jax.vmap(lambda *own: function(*own, *common))(*own)
@@ -120,7 +121,7 @@ class Programs:
         axis = BATCH_AXIS if self.layout.mode == "data" else DEVICE_AXIS
         return jax.pmap(seeds, axis_name=axis, donate_argnums=tuple(range(donate)))
 
-    def _call(self, name: str, times: int, make: Callable[[], Any], *arguments: Any) -> Any:
+    def _call(self, name: str, times: int, make: Callable[[], Any], *arguments: PyTree) -> PyTree:
         if (name, times) not in self._compiled:
             start = time.perf_counter()
             # pmap itself takes this host's rows. Its compiled program takes the arrays over all hosts, and
@@ -187,10 +188,10 @@ class Programs:
           Summed loss and number of correct answers, float64 `[S]` each.
         """
 
-        def run(state: State, frozen: nnx.State, sums: Any, data: Data, times: int) -> Any:
+        def run(state: State, frozen: nnx.State, sums: PyTree, data: Data, times: int) -> PyTree:
             network = self.task.apply_masks(self._evaluation, state, frozen, training=False)
 
-            def body(sums: Any) -> Any:
+            def body(sums: PyTree) -> PyTree:
                 return self.task.evaluate_batch(network, data, sums, self._shard(), self.layout.shards)
 
             return _repeated(body, sums, times)

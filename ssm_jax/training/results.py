@@ -13,7 +13,7 @@ import numpy as np
 from ssm_jax import errors
 from ssm_jax.data.batches import steps_per_epoch
 from ssm_jax.runs.folder import Record
-from ssm_jax.runs.summary import Emptied, Failure, Layer, Statistics, Summary
+from ssm_jax.runs.summary import Emptied, Layer, Statistics, Summary
 from ssm_jax.training.loop import Result
 from ssm_jax.version import __version__
 
@@ -30,7 +30,7 @@ def summarize(record: Record, results: Sequence[Result], shapes: Mapping[str, tu
       RunError: Every network has failed.
     """
     config = record.config
-    failures = [Failure(**failure) for result in results for failure in result.failed]
+    failures = [failure for result in results for failure in result.failed]
     failed = {failure.seed for failure in failures}
     if len(failed) == config.seeds:
         raise errors.RunError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 from flax import nnx
@@ -12,6 +11,7 @@ from ssm_jax import errors
 from ssm_jax.nn.layers import masked_layers, split
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.training.step import Task
+from ssm_jax.types import PyTree
 
 
 def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
@@ -79,7 +79,7 @@ def training_bytes(task: Task, image_shape: Sequence[int]) -> int:
     graph, params, frozen, rest = split(task.abstract())
     images = jax.ShapeDtypeStruct((task.batch_size, *image_shape), task.dtype)
 
-    def kept(params: Any, frozen: Any, rest: Any, images: jax.Array) -> Any:
+    def kept(params: PyTree, frozen: PyTree, rest: PyTree, images: jax.Array) -> PyTree:
         return jax.vjp(lambda params: nnx.merge(graph, params, frozen, rest)(images), params)[1]
 
     # In an axis of one, for normalizations that average over devices.

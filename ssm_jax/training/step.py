@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax import lax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from ssm_jax import masks
 from ssm_jax.data import batches
@@ -24,6 +24,7 @@ from ssm_jax.data.batches import Data
 from ssm_jax.nn.layers import Parts, apply_masks, masked_layers, split
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.training import optimizer
+from ssm_jax.types import PyTree
 
 Build = Callable[[nnx.Rngs], nnx.Module]
 
@@ -52,9 +53,9 @@ class State:
 
     seed: jax.Array
     step: jax.Array
-    params: Any
-    rest: Any
-    optimizer: Any
+    params: nnx.State
+    rest: nnx.State
+    optimizer: PyTree
     totals: dict[str, jax.Array]
     failure: jax.Array
 
@@ -81,7 +82,7 @@ class Task:
     passes: int = 1
     shuffle: bool = True
     augment: bool = False
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @property
     def steps_per_epoch(self) -> int:

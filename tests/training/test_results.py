@@ -38,7 +38,7 @@ def result(seeds, accuracy, counts, failed=()):
         test_accuracy=np.array(accuracy),
         remaining_weights=1 - hidden / 10,
         counts={name: np.array(values) for name, values in counts.items()},
-        failed=[{"seed": seed, "step": 3, "metric": "loss"} for seed in failed],
+        failed=[Failure(seed=seed, step=3, metric="loss") for seed in failed],
         train_seconds=2.0,
         compile_seconds=1.0,
     )
