@@ -30,3 +30,12 @@ EXTREME_008_3E4 = EXTREME_008_5E4 | {"optimizer.weight_decay": 3e-4}
 STAIRCASE: dict[str, Any] = {"schedule.name": "staircase", "schedule.factor": 0.96, "schedule.epochs": 10.0}
 # The recipe of that trainer: it may be what the FCN and Conv rows were made with.
 OLDER = STAIRCASE | {"init.elus_factor": 3.0, "data.shuffle": False, "optimizer.clip": 0.5}
+
+# The dense baselines of Conv2 and Conv4, and of Conv6 and Conv8.
+DENSE_CONV = DENSE | {
+    "optimizer.learning_rate": 0.008,
+    "optimizer.weight_decay": 7e-4,
+    "schedule.epochs": 5.0,
+    "training.epochs": 50,
+}
+DENSE_DEEP_CONV = DENSE_CONV | {"optimizer.learning_rate": 0.01}

@@ -18,13 +18,7 @@ from configs import common
 from ssm_jax import config as base
 
 VARIANTS: base.Variants = {
-    "dense": common.DENSE
-    | {
-        "optimizer.learning_rate": 0.008,
-        "optimizer.weight_decay": 7e-4,
-        "schedule.epochs": 5.0,
-        "training.epochs": 50,
-    },
+    "dense": common.DENSE_CONV,
     "extreme": common.EXTREME | {"schedule.epochs": 5.0},
     "extreme_008_3e4": common.EXTREME_008_3E4,
     "older": common.OLDER,

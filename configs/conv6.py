@@ -17,20 +17,8 @@ from configs import common
 from ssm_jax import config as base
 
 VARIANTS: base.Variants = {
-    "dense": common.DENSE
-    | {
-        "optimizer.learning_rate": 0.01,
-        "optimizer.weight_decay": 7e-4,
-        "schedule.epochs": 5.0,
-        "training.epochs": 50,
-    },
-    "dense_staircase": common.DENSE
-    | common.STAIRCASE
-    | {
-        "optimizer.learning_rate": 0.01,
-        "optimizer.weight_decay": 7e-4,
-        "training.epochs": 50,
-    },
+    "dense": common.DENSE_DEEP_CONV,
+    "dense_staircase": common.DENSE_DEEP_CONV | common.STAIRCASE,
     "extreme": common.EXTREME | {"training.epochs": 110},
     "extreme_008_5e4": common.EXTREME_008_5E4,
     "extreme_008_3e4": common.EXTREME_008_3E4,
