@@ -132,6 +132,39 @@ def override(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
     return config
 
 
+_BOOLEANS = {"true": True, "false": False}
+
+
+def parse(config: ConfigDict, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Read values that were written as text, each by the type of its field.
+
+    Args:
+      config: The config whose fields they are meant for.
+      texts: By dotted field name, a text such as `0.05` or `true`.
+
+    Returns:
+      The values for `override`, by the same names.
+
+    Raises:
+      InputError: A field is unknown, or a text is no value of its type.
+
+    Examples:
+      >>> parse(default(), {"training.epochs": "3", "data.shuffle": "false"})
+      {'training.epochs': 3, 'data.shuffle': False}
+    """
+    known = dict(fields(config))
+    values = {}
+    for name, text in texts.items():
+        kind = type(errors.choose("config field", name, known))
+        try:
+            values[name] = _BOOLEANS[text.lower()] if kind is bool else kind(text)
+        except (KeyError, ValueError) as error:
+            raise errors.InputError(
+                f"config.{name} is {reprlib.repr(text)}; it must be of type {kind.__name__}"
+            ) from error
+    return values
+
+
 def with_variant(config: ConfigDict, names: str | None, variants: Variants) -> ConfigDict:
     """Apply variants' overrides to a config.
 

@@ -16,6 +16,7 @@ LAYERS = [
     {"nn", "runs"},
     {"training"},
     {"trained"},
+    {"experiments"},
     {"cli"},
 ]
 ROOT = pathlib.Path(importlib.util.find_spec("ssm_jax").origin).parent
@@ -51,7 +52,9 @@ def imports(name: str) -> set[str]:
 
 
 def layer(name: str) -> int:
-    """The place of a module's layer."""
+    """The place of a module's layer; what a package does on `python -m` is a command line."""
+    if name.endswith("__main__"):
+        return len(LAYERS) - 1
     return next(i for i, names in enumerate(LAYERS) if name.partition(".")[0] in names)
 
 

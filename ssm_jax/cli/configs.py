@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import runpy
 import traceback
+from collections.abc import Iterator
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -30,9 +33,21 @@ def check_file(value: str, folder: pathlib.Path) -> None:
     if not path.exists():
         # A bare name such as `digits` means one of ours.
         named = path.parent != pathlib.Path() and any(path.parent.glob("*.py"))
-        files_there = sorted((path.parent if named else folder).glob("*.py"))
-        known = (file for file in files_there if b"get_config" in file.read_bytes())
+        known = _config_files(path.parent if named else folder)
         raise errors.unknown("config file", str(path), map(os.path.relpath, known))
+
+
+def _config_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    return [file for file in sorted(folder.glob("*.py")) if b"get_config" in file.read_bytes()]
+
+
+def names(folder: pathlib.Path) -> list[str]:
+    """Name the config files in a folder, without their ending.
+
+    Args:
+      folder: The folder.
+    """
+    return [file.stem for file in _config_files(folder)]
 
 
 def fault(value: str) -> errors.InputError | None:
@@ -41,26 +56,67 @@ def fault(value: str) -> errors.InputError | None:
     Args:
       value: The value of `--config`: a path, perhaps with `:variant`.
     """
-    path, _, variant = value.partition(":")
     try:
-        module = runpy.run_path(path)
-        if "get_config" not in module:
-            return errors.InputError(f"{path} has no get_config(), it is no config file")
-        made = module["get_config"](*filter(None, [variant]))
+        load(value)
     except errors.InputError as error:
         return error
+    return None
+
+
+def load(value: str) -> ConfigDict:
+    """Run a config file and return its config.
+
+    Args:
+      value: A path, perhaps with `:variant`.
+
+    Raises:
+      InputError: The file is no config file or fails; names its line.
+    """
+    path, _, variant = value.partition(":")
+    module = _run(path)
+    with _explained(path):
+        made = module["get_config"](*filter(None, [variant]))
+    if not isinstance(made, ConfigDict):
+        raise errors.InputError(
+            f"{path}: get_config() must return a config; start from ssm_jax.config.default()"
+        )
+    return made
+
+
+def variants(path: str) -> list[str]:
+    """Name the variants of a config file, its `VARIANTS`.
+
+    Args:
+      path: The file.
+
+    Raises:
+      InputError: The file is no config file or fails; names its line.
+    """
+    return list(_run(path).get("VARIANTS", ()))
+
+
+def _run(path: str) -> dict[str, Any]:
+    with _explained(path):
+        module = runpy.run_path(path)
+    if "get_config" not in module:
+        raise errors.InputError(f"{path} has no get_config(), it is no config file")
+    return module
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Turn whatever a config file raises into an `InputError` of one line."""
+    try:
+        yield
+    except errors.InputError:
+        raise
     except (Exception, SystemExit) as error:
         frames = [
             frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path
         ]
         line = error.lineno if isinstance(error, SyntaxError) else (frames or [1])[-1]
         message = str(error.args[0] if error.args else "").partition("\n")[0]
-        return errors.InputError(f"{path}, line {line}: {type(error).__name__}: {message}")
-    if not isinstance(made, ConfigDict):
-        return errors.InputError(
-            f"{path}: get_config() must return a config; start from ssm_jax.config.default()"
-        )
-    return None
+        raise errors.InputError(f"{path}, line {line}: {type(error).__name__}: {message}") from error
 
 
 def default_workdir(value: str) -> str:

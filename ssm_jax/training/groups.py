@@ -23,6 +23,17 @@ _MOST_CONVOLVING = {"gpu": 8, "tpu": 1}
 _UNKNOWN_MEMORY = 8e9
 
 
+def parallel_mode(config: ConfigDict) -> str:
+    """Decide what the devices share: `data` or `seeds`, see `config.parallel`.
+
+    Args:
+      config: A whole config.
+    """
+    if config.parallel != "auto":
+        return config.parallel
+    return "seeds" if config.seeds > 1 else "data"
+
+
 def seeds_per_group(config: ConfigDict, task: Task, image_shape: Sequence[int], mode: str) -> int:
     """Decide how many networks are trained at the same time, on all devices together.
 
@@ -55,3 +66,8 @@ def seeds_per_group(config: ConfigDict, task: Task, image_shape: Sequence[int], 
 def convolves(task: Task) -> bool:
     """Tell whether a task's network has a convolution among its masked layers."""
     return any(len(shape) > 2 for shape in kernel_shapes(task).values())
+
+
+def scans(task: Task) -> bool:
+    """Tell whether one call of a program may take several steps: on a CPU not with convolutions."""
+    return not convolves(task) or jax.default_backend() != "cpu"

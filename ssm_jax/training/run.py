@@ -26,7 +26,7 @@ from ssm_jax.runs.metrics import Metrics
 from ssm_jax.runs.summary import Summary, table
 from ssm_jax.training import hosts, preemption, setup
 from ssm_jax.training.cache import use_compilation_cache
-from ssm_jax.training.groups import convolves, seeds_per_group
+from ssm_jax.training.groups import parallel_mode, scans, seeds_per_group
 from ssm_jax.training.layout import Layout, pad_split, replicate
 from ssm_jax.training.loop import Group, Result, train_group
 from ssm_jax.training.programs import Programs
@@ -92,7 +92,7 @@ def train_and_evaluate(
         check_logits(task, data.image_shape, data.classes)
 
     # 5. Lay the networks out on the devices, in groups that are trained at the same time.
-    mode = config.parallel if config.parallel != "auto" else "seeds" if config.seeds > 1 else "data"
+    mode = parallel_mode(config)
     size = stored.seeds_per_group if stored else seeds_per_group(config, task, data.image_shape, mode)
     programs = functools.cache(lambda count: Programs(task, Layout(mode, count)))
     programs(size)  # tells whether the batch divides by the devices
@@ -260,7 +260,6 @@ def _train_groups(
     on_devices, sizes = _place(data, task.batch_size)
     metrics = Metrics(folder.path)
     results = []
-    scan = not convolves(task) or jax.default_backend() != "cpu"
     with preemption.stop_requests() as stop:
         for seeds in record.groups():
             group = Group(
@@ -272,7 +271,7 @@ def _train_groups(
                 sizes=sizes,
                 metrics=metrics,
                 stop=stop,
-                scan=scan,
+                scan=scans(task),
             )
             results.append(train_group(group))
     metrics.close()

@@ -1,0 +1,213 @@
+"""The paper's experiments from the command line: `python -m ssm_jax.experiments`.
+
+An experiment can be stopped at any moment, and goes on when the same command is given again; a finished
+run is never repeated. More rows, densities, rules or seeds than before are added to what is there. Exit
+status: 0 done, 1 some runs failed, 2 the input can't be run, 143 or 130 stopped by SIGTERM or Ctrl-C with
+the state saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import logging
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from ssm_jax import errors
+from ssm_jax.cli import configs, status
+from ssm_jax.experiments import paper, plans, results, runner, tables
+from ssm_jax.experiments.plans import Setting
+from ssm_jax.experiments.record import Experiment
+
+# The name by which `--variant` asks for a config without a variant.
+MAIN = "main"
+BEST = "best"
+
+_PROGRAM = "python -m ssm_jax.experiments"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise errors.InputError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the arguments say; returns the exit status.
+
+    Args:
+      argv: The arguments, without the program's name.
+    """
+    return status.run(functools.partial(_main, list(argv)))
+
+
+def _main(argv: list[str]) -> None:
+    argv = argv or ["--help"]
+    if not argv[0].startswith("-"):
+        errors.choose("verb", argv[0], _VERBS)
+    overrides, rest = _overrides(argv)
+    arguments = _parser().parse_args(rest)
+    logging.basicConfig(format="%(message)s", force=True)
+    logging.getLogger("ssm_jax").setLevel(logging.INFO)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    _VERBS[arguments.verb](arguments, overrides)
+
+
+def _overrides(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Part the values of config fields from the other arguments."""
+    overrides, rest = {}, []
+    for argument in argv:
+        name, given, value = argument.partition("=")
+        if not name.startswith("--config."):
+            rest.append(argument)
+        elif not given:
+            raise errors.InputError(f"{name} lacks its value: {name}=<value>")
+        else:
+            overrides[name.removeprefix("--config.")] = value
+    return overrides, rest
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog=_PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
+
+    def verb(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        return verbs.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=f"example:\n  {_PROGRAM} {name} {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    made = verb(
+        "paper", "Rows of the paper's main table.", "--rows fcn conv2 --seeds 20 --workdir=runs/paper"
+    )
+    made.add_argument("--rows", nargs="+", required=True, metavar="ROW", help=", ".join(paper.ROWS))
+    made.add_argument("--dense", action="store_true", help="also train each row's dense baseline")
+    _add_common(made)
+
+    made = verb(
+        "frontier",
+        "Test accuracy against remaining weights.",
+        "--network fcn --densities 0.005 0.01 0.02 0.05 0.1 0.25 0.5",
+    )
+    _add_network(made)
+    made.add_argument("--densities", nargs="+", required=True, type=float, help="shares in (0, 1]")
+    made.add_argument("--rules", nargs="+", default=[plans.SIGNED], help="mask rules that can hold a density")
+    _add_common(made)
+
+    made = verb("rivals", "Mask rules side by side under the same training.", "--network conv2 --seeds 3")
+    _add_network(made)
+    made.add_argument("--rules", nargs="+", default=list(plans.RIVALS), help=", ".join(plans.RIVALS))
+    made.add_argument("--density", type=float, help="share in (0, 1], for the rules that can hold one")
+    _add_common(made)
+
+    made = verb(
+        "ablation", "Kernels and scores, thresholds, mask rules, dense initializations.", "--network fcn"
+    )
+    _add_network(made)
+    _add_common(made)
+    return parser
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--network", required=True, help="a file among the configs, for example conv2")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", type=int, default=1, help="networks per setting (default: 1)")
+    parser.add_argument("--workdir", help="folder of the runs (default: runs/<verb>[-<network>])")
+    parser.add_argument(
+        "--variant",
+        help=f"variant of the config; {MAIN} is none (default: {BEST} where the config has it, else {MAIN})",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its time, run nothing")
+    parser.add_argument("--configs", default="configs", help="folder of config files (default: configs)")
+    parser.add_argument_group(
+        "settings of all runs", "--config.<field>=<value>, for example --config.training.epochs=3"
+    )
+
+
+def _paper(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    for name in arguments.rows:
+        errors.choose("row", name, paper.ROWS)
+    networks = dict.fromkeys(paper.ROWS[name].config for name in arguments.rows)
+    variants = {network: _variant(arguments, network) for network in networks}
+    settings = plans.rows(arguments.rows, variants, dense=arguments.dense)
+    # A row's variant is in its name, so that rows of several may lie in one folder.
+    _run(arguments, Experiment(kind="paper", shared={}, runs=()), settings, overrides)
+
+
+def _frontier(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    variant = _variant(arguments, arguments.network)
+    settings = plans.frontier(arguments.network, variant, arguments.densities, arguments.rules)
+    _run(arguments, _of_network(arguments, variant, overrides), settings, overrides)
+
+
+def _rivals(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    variant = _variant(arguments, arguments.network)
+    settings = plans.rivals(arguments.network, variant, arguments.rules, arguments.density)
+    _run(arguments, _of_network(arguments, variant, overrides), settings, overrides)
+
+
+def _ablation(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    variant = _variant(arguments, arguments.network)
+    base = _load(arguments.configs)(plans.spec(arguments.network, variant))
+    settings = plans.ablation(arguments.network, variant, base)
+    _run(arguments, _of_network(arguments, variant, overrides), settings, overrides)
+
+
+_VERBS: dict[str, Callable[[argparse.Namespace, dict[str, str]], None]] = {
+    "paper": _paper,
+    "frontier": _frontier,
+    "rivals": _rivals,
+    "ablation": _ablation,
+}
+
+
+def _of_network(arguments: argparse.Namespace, variant: str, overrides: dict[str, str]) -> Experiment:
+    shared = {"network": arguments.network, "variant": variant or MAIN, **overrides}
+    return Experiment(kind=arguments.verb, shared=shared, runs=())
+
+
+def _variant(arguments: argparse.Namespace, network: str) -> str:
+    """The variant that is asked for, or the best there is; empty for the main row."""
+    file = pathlib.Path(arguments.configs) / f"{network}.py"
+    if not file.exists():
+        raise errors.unknown("network", network, configs.names(pathlib.Path(arguments.configs)))
+    if arguments.variant is None:
+        return BEST if BEST in configs.variants(str(file)) else ""
+    return "" if arguments.variant == MAIN else str(arguments.variant)
+
+
+def _load(folder: str) -> runner.Load:
+    return lambda spec: configs.load(str(pathlib.Path(folder) / spec))
+
+
+def _run(
+    arguments: argparse.Namespace,
+    experiment: Experiment,
+    settings: Sequence[Setting],
+    overrides: dict[str, str],
+) -> None:
+    workdir = arguments.workdir or runner.workdir_of(arguments.verb, getattr(arguments, "network", None))
+    jobs = runner.prepare(
+        experiment,
+        settings,
+        seeds=arguments.seeds,
+        overrides=overrides,
+        workdir=workdir,
+        load=_load(arguments.configs),
+    )
+    if arguments.dry_run:
+        print(runner.describe(jobs))
+        return
+    try:
+        runner.run(experiment, jobs, workdir)
+    finally:
+        _, runs = results.finished(workdir)
+        if runs:
+            print(f"\n{tables.markdown(results.results(runs))}", flush=True)

@@ -1,0 +1,106 @@
+"""How long the runs of an experiment take."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable
+
+import jax
+from ml_collections import ConfigDict
+
+from ssm_jax.data.batches import steps_per_epoch
+from ssm_jax.data.datasets import Dataset
+from ssm_jax.runs.summary import Summary
+from ssm_jax.training import setup
+from ssm_jax.training.groups import parallel_mode, scans, seeds_per_group
+from ssm_jax.training.layout import Layout, replicate
+from ssm_jax.training.programs import Programs
+
+# How many steps are timed, where a call takes many and where it takes one.
+_SCANNED_STEPS = 50
+_SINGLE_STEPS = 3
+# The forward pass of an evaluation, against a step with its backward pass.
+_EVALUATION = 1 / 3
+
+# What decides the time of a step: the network's settings, and the mask rule.
+Task = tuple[tuple[object, ...], str]
+
+
+def task_of(config: ConfigDict) -> Task:
+    """Return what decides the time of a step of a config, as a key.
+
+    Args:
+      config: A whole config.
+    """
+    network = (*config.model.to_dict().items(), config.data.name, config.data.augment)
+    return (*network, config.training.batch_size, config.training.precision), config.mask.rule
+
+
+@dataclasses.dataclass
+class Speeds:
+    """Seconds that a step takes per network, by task.
+
+    Attributes:
+      measured: Of runs that are finished, or of some steps that were timed.
+    """
+
+    measured: dict[Task, float] = dataclasses.field(default_factory=dict)
+
+    def add(self, summary: Summary) -> None:
+        """Take up what a finished run tells."""
+        steps = summary.steps * len(summary.seeds)
+        self.measured[task_of(summary.config)] = summary.train_seconds / steps
+
+    def add_all(self, summaries: Iterable[Summary]) -> None:
+        """Take up what finished runs tell."""
+        for summary in summaries:
+            self.add(summary)
+
+    def of(self, config: ConfigDict) -> float | None:
+        """Return the seconds per step of a config; of another mask rule where its own is unknown."""
+        task = task_of(config)
+        if task in self.measured:
+            return self.measured[task]
+        network = [seconds for (network, _), seconds in self.measured.items() if network == task[0]]
+        return max(network, default=None)
+
+    def time(self, config: ConfigDict, data: Dataset) -> None:
+        """Time some steps of a config, without the time of compiling them.
+
+        Args:
+          config: A whole config.
+          data: Its data.
+        """
+        task = setup.task(
+            config, setup.network(config, data.image_shape, data.classes), len(data.train_labels)
+        )
+        mode = parallel_mode(config)
+        size = seeds_per_group(config, task, data.image_shape, mode)
+        programs = Programs(task, Layout(mode, size))
+        state, frozen = programs.initialize(range(config.seed, config.seed + size))
+        split = replicate({"images": data.train_images, "labels": data.train_labels})
+        at_once = min(_SCANNED_STEPS, task.steps_per_epoch // 2) if scans(task) else 1
+        calls = 1 if at_once > 1 else _SINGLE_STEPS
+        state = jax.block_until_ready(programs.train(state, frozen, split, max(1, at_once)))
+        start = time.perf_counter()
+        for _ in range(calls):
+            state = programs.train(state, frozen, split, max(1, at_once))
+        jax.block_until_ready(state)
+        steps = calls * max(1, at_once) * size
+        self.measured[task_of(config)] = (time.perf_counter() - start) / steps
+
+
+def seconds(config: ConfigDict, data: Dataset, per_step: float, done: int = 0) -> float:
+    """Estimate what a run takes, its evaluations included, compilation and start not.
+
+    Args:
+      config: The run's config.
+      data: Its data.
+      per_step: Seconds per step and network.
+      done: Steps that are taken already, of all networks together.
+    """
+    steps = steps_per_epoch(len(data.train_labels), config.training.batch_size, config.data.passes)
+    evaluated = (len(data.validation_labels) + len(data.test_labels)) / config.training.batch_size
+    per_epoch = 1 + _EVALUATION * evaluated / (steps * config.logging.epochs)
+    return max(0, config.training.epochs * steps * config.seeds - done) * per_step * per_epoch

@@ -1,0 +1,215 @@
+"""What each experiment trains: functions from its arguments to a list of settings.
+
+A config is written as on the command line of `train.py`, but for its folder: `fcn.py:best,edge_popup`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from ml_collections import ConfigDict
+
+from ssm_jax import errors
+from ssm_jax.config import DENSE
+from ssm_jax.experiments import paper
+
+# Variants that exchange the mask rule; `signed` is the rule of every config without one of them.
+SIGNED = "signed"
+RIVALS = (
+    SIGNED,
+    "binary",
+    "binary_absolute",
+    "stochastic",
+    "edge_popup",
+    "signed_topk",
+    "biprop",
+    "multicoated",
+    "sign_only",
+    DENSE,
+)
+# These keep every weight, or as many as their probabilities say.
+WITHOUT_DENSITY = ("stochastic", "sign_only", DENSE)
+
+# The grid of the paper's ablations.
+KERNELS = ("elus", "he_constant", "xavier_constant", "he_uniform")
+SCORES = ("xavier_uniform", "he_uniform", "elus_uniform")
+THRESHOLDS = (0.1, 0.15, 0.25, 0.4, 0.6)
+ABLATION_RULES = ("binary", "binary_absolute", "signed_topk")
+DENSE_KERNELS = ("elu", "he_uniform", "xavier_uniform")
+WIDTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A setting that is trained with one or more seeds.
+
+    Attributes:
+      name: Name of the folder of its run.
+      config: The config file and its variants.
+      overrides: By a config field's dotted name, its value as text, as on a command line.
+      labels: What tells it from the others, by column of the tables.
+    """
+
+    name: str
+    config: str
+    overrides: dict[str, str]
+    labels: dict[str, str]
+
+
+def spec(network: str, *variants: str) -> str:
+    """Write a config file and its variants as one text; empty variants are left out.
+
+    Examples:
+      >>> spec("fcn", "best", "edge_popup")
+      'fcn.py:best,edge_popup'
+      >>> spec("fcn", "")
+      'fcn.py'
+    """
+    chosen = ",".join(filter(None, variants))
+    return f"{network}.py:{chosen}" if chosen else f"{network}.py"
+
+
+def rows(names: Sequence[str], variants: Mapping[str, str], *, dense: bool = False) -> list[Setting]:
+    """Plan rows of the paper's main table.
+
+    Args:
+      names: Keys of `paper.ROWS`.
+      variants: By the name of a config, the variant to train; missing or empty is the main row.
+      dense: Whether to train the dense baseline of each row too.
+
+    Raises:
+      InputError: A row is unknown; names the nearest.
+    """
+    settings = []
+    for name in dict.fromkeys(names):
+        row = errors.choose("row", name, paper.ROWS)
+        for variant in (variants.get(row.config, ""), *([DENSE] if dense else [])):
+            config = spec(row.config, variant)
+            settings.append(
+                Setting(
+                    name="-".join(filter(None, (name, variant))),
+                    config=config,
+                    overrides={} if row.width == 1 else {"model.width": f"{row.width:g}"},
+                    labels={"row": name, "config": config},
+                )
+            )
+    return settings
+
+
+def frontier(
+    network: str, variant: str, densities: Sequence[float], rules: Sequence[str] = (SIGNED,)
+) -> list[Setting]:
+    """Plan accuracy against remaining weights.
+
+    Args:
+      network: Name of the config.
+      variant: The variant between network and rule, or empty.
+      densities: Shares of weights that remain at the end, in (0, 1].
+      rules: Entries of `RIVALS` that can hold a density.
+
+    Raises:
+      InputError: A density is out of range, or a rule is unknown or holds none.
+    """
+    _check_densities(densities)
+    for rule in rules:
+        _check_rule(rule)
+        if rule in WITHOUT_DENSITY:
+            holding = [name for name in RIVALS if name not in WITHOUT_DENSITY]
+            raise errors.InputError(f"{rule} holds no density (those that do: {', '.join(holding)})")
+    return [
+        Setting(
+            name=f"{rule}-{density:g}",
+            config=_with_rule(network, variant, rule),
+            overrides={"mask.density": f"{density:g}"},
+            labels={"rule": rule, "density": f"{density:g}"},
+        )
+        for rule in dict.fromkeys(rules)
+        for density in dict.fromkeys(densities)
+    ]
+
+
+def rivals(
+    network: str, variant: str, rules: Sequence[str] = RIVALS, density: float | None = None
+) -> list[Setting]:
+    """Plan mask rules side by side under the same training.
+
+    Args:
+      network: Name of the config.
+      variant: The variant between network and rule, or empty.
+      rules: Entries of `RIVALS`.
+      density: The share of weights that remain at the end, in (0, 1], for the rules that can hold one; None
+        leaves every rule what its variant says.
+
+    Raises:
+      InputError: A rule is unknown or the density out of range.
+    """
+    if density is not None:
+        _check_densities([density])
+    settings = []
+    for rule in dict.fromkeys(rules):
+        _check_rule(rule)
+        held = None if rule in WITHOUT_DENSITY else density
+        settings.append(
+            Setting(
+                name=rule if held is None else f"{rule}-{held:g}",
+                config=_with_rule(network, variant, rule),
+                overrides={} if held is None else {"mask.density": f"{held:g}"},
+                labels={"rule": rule, "density": "" if held is None else f"{held:g}"},
+            )
+        )
+    return settings
+
+
+def ablation(network: str, variant: str, base: ConfigDict) -> list[Setting]:
+    """Plan the paper's ablations: one change at a time, but for kernels and scores, which are a grid.
+
+    Args:
+      network: Name of the config.
+      variant: The variant that everything starts from, or empty.
+      base: The config of that variant; what equals it is planned once.
+    """
+
+    def setting(part: str, label: str, config: str, **overrides: str) -> Setting:
+        changes = {name.replace("_", ".", 1): value for name, value in overrides.items()}
+        name = label.replace(" ", "-").replace(",", "")
+        return Setting(name=name, config=config, overrides=changes, labels={"part": part, "setting": label})
+
+    main = spec(network, variant)
+    settings = [setting("base", "base", main)]
+    for kernel in KERNELS:
+        for score in SCORES:
+            if (kernel, score) != (base.init.kernel, base.init.score):
+                changes = {"init_kernel": kernel, "init_score": score}
+                settings.append(setting("kernels and scores", f"{kernel}, {score}", main, **changes))
+    for share in THRESHOLDS:
+        if share != base.mask.threshold:
+            settings.append(setting("threshold", f"threshold {share:g}", main, mask_threshold=f"{share:g}"))
+    settings += [setting("mask rule", rule, spec(network, variant, rule)) for rule in ABLATION_RULES]
+    settings += [
+        setting("dense", f"dense {kernel}", spec(network, DENSE), init_kernel=kernel)
+        for kernel in DENSE_KERNELS
+    ]
+    if base.model.normalization != "none":
+        settings.append(setting("normalization", "batch norm", spec(network, variant, "batch_norm")))
+        settings += [
+            setting("width", f"width {width:g}", main, model_width=f"{width:g}")
+            for width in WIDTHS
+            if width != base.model.width
+        ]
+    return settings
+
+
+def _with_rule(network: str, variant: str, rule: str) -> str:
+    return spec(network, variant, "" if rule == SIGNED else rule)
+
+
+def _check_rule(rule: str) -> None:
+    if rule not in RIVALS:
+        raise errors.unknown("rule", rule, RIVALS)
+
+
+def _check_densities(densities: Sequence[float]) -> None:
+    for density in densities:
+        if not 0 < density <= 1:
+            raise errors.out_of_range("density", density, "above 0 and at most 1")

@@ -1,0 +1,145 @@
+"""`experiment.json`: which experiment a folder holds, and the runs that belong to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from ssm_jax import errors
+from ssm_jax.config import NEUTRAL
+from ssm_jax.experiments.plans import Setting
+from ssm_jax.runs import schema
+from ssm_jax.runs.schema import Count, Natural
+
+FILE = "experiment.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """A setting and the seeds that one run trains of it.
+
+    Attributes:
+      setting: What is trained.
+      seed: The first seed.
+      seeds: Number of seeds.
+    """
+
+    setting: Setting
+    seed: Natural
+    seeds: Count
+
+    @property
+    def name(self) -> str:
+        """Name of the run's folder; seeds that were added later have one of their own."""
+        last = self.seed + self.seeds - 1
+        return f"{self.setting.name}-seeds-{self.seed}-{last}" if self.seed else self.setting.name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What a folder of runs is.
+
+    Attributes:
+      kind: Name of the experiment, such as `frontier`.
+      shared: What all its runs have in common, by name, for example the network.
+      runs: The runs that have begun.
+    """
+
+    format: ClassVar[int] = 1
+    kind: str
+    shared: dict[str, str]
+    runs: tuple[Run, ...]
+
+
+def read(folder: str | os.PathLike[str]) -> Experiment | None:
+    """Read which experiment a folder holds; None where there is none.
+
+    Raises:
+      InputError: The record is damaged or of another format.
+    """
+    return schema.read(Experiment, pathlib.Path(folder) / FILE)
+
+
+def write(folder: str | os.PathLike[str], experiment: Experiment) -> None:
+    """Write which experiment a folder holds.
+
+    Raises:
+      RunError: The file cannot be written.
+    """
+    schema.write(pathlib.Path(folder) / FILE, experiment)
+
+
+def schedule(
+    stored: Experiment | None, requested: Experiment, settings: Sequence[Setting], seeds: int, workdir: str
+) -> list[Run]:
+    """Decide which runs the settings need: those that have begun, and new ones for the seeds that lack.
+
+    Args:
+      stored: The experiment in the folder, if there is one.
+      requested: The one that is asked for; its runs are not read.
+      settings: The settings.
+      seeds: Number of seeds of each, from 0.
+      workdir: The folder, for messages.
+
+    Raises:
+      InputError: The folder holds another experiment, or a setting of the same name that differs.
+    """
+    begun: dict[str, list[Run]] = {}
+    if stored is not None:
+        _check_same(stored, requested, workdir)
+        for run in stored.runs:
+            begun.setdefault(run.setting.name, []).append(run)
+    runs = []
+    for setting in settings:
+        there = begun.get(setting.name, [])
+        for run in there:
+            _check_same_setting(run.setting, setting, workdir)
+        covered = sum(run.seeds for run in there)
+        runs += there
+        if covered < seeds:
+            runs.append(Run(setting=setting, seed=covered, seeds=seeds - covered))
+    return runs
+
+
+def add(experiment: Experiment, run: Run) -> Experiment:
+    """Add a run to an experiment, if it is not there yet.
+
+    Args:
+      experiment: The experiment.
+      run: The run.
+    """
+    if run.name in {other.name for other in experiment.runs}:
+        return experiment
+    return dataclasses.replace(experiment, runs=(*experiment.runs, run))
+
+
+def _check_same(stored: Experiment, requested: Experiment, workdir: str) -> None:
+    differences = [f"{requested.kind} requested, {stored.kind} stored"]
+    if requested.kind == stored.kind:
+        differences = _differences(requested.shared, stored.shared)
+    if differences:
+        raise errors.InputError(
+            f"{workdir} holds another experiment ({'; '.join(differences)}): choose another --workdir"
+        )
+
+
+def _check_same_setting(stored: Setting, requested: Setting, workdir: str) -> None:
+    differences = _differences(
+        {"config": requested.config, **requested.overrides}, {"config": stored.config, **stored.overrides}
+    )
+    if differences:
+        raise errors.InputError(
+            f"{workdir} holds another {stored.name} ({'; '.join(differences)}): choose another --workdir"
+        )
+
+
+def _differences(requested: Mapping[str, str], stored: Mapping[str, str]) -> list[str]:
+    names = sorted({*requested, *stored} - set(NEUTRAL))
+    return [
+        f"{name}: {requested.get(name, 'nothing')} requested, {stored.get(name, 'nothing')} stored"
+        for name in names
+        if requested.get(name) != stored.get(name)
+    ]

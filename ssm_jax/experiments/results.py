@@ -1,0 +1,108 @@
+"""What the finished runs of an experiment have found, the seeds of a setting taken together."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import pathlib
+from collections.abc import Iterable
+
+from ssm_jax import errors
+from ssm_jax.experiments import record
+from ssm_jax.experiments.plans import Setting
+from ssm_jax.experiments.record import Experiment, Run
+from ssm_jax.runs.folder import RunFolder
+from ssm_jax.runs.summary import Statistics, Summary
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What was found of one setting.
+
+    Attributes:
+      setting: The setting.
+      summaries: Summaries of its finished runs, at least one.
+    """
+
+    setting: Setting
+    summaries: tuple[Summary, ...]
+
+    @property
+    def method(self) -> str:
+        """Name of the mask rule."""
+        return self.summaries[0].method
+
+    @property
+    def accuracy(self) -> Statistics:
+        """Test accuracy in % over all seeds."""
+        return _pooled(summary.test_accuracy for summary in self.summaries)
+
+    @property
+    def remaining(self) -> Statistics:
+        """Remaining weights, a share in [0, 1], over all seeds."""
+        return _pooled(summary.remaining_weights for summary in self.summaries)
+
+    @property
+    def failed(self) -> int:
+        """Number of networks that stopped on a number that is not finite; they are in no mean."""
+        return sum(len(summary.failed_seeds) for summary in self.summaries)
+
+    @property
+    def epochs(self) -> str:
+        """Epochs of training, such as `50`, or `48 to 50` where a schedule stopped some networks."""
+        epochs = sorted({summary.epochs for summary in self.summaries})
+        return str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+
+    @property
+    def device(self) -> str:
+        """Kind and number of the devices."""
+        return _listed(f"{summary.device_count} x {summary.device}" for summary in self.summaries)
+
+    @property
+    def versions(self) -> str:
+        """Versions of Python and JAX."""
+        return _listed(
+            f"Python {summary.versions['python']}, jax {summary.versions['jax']}"
+            for summary in self.summaries
+        )
+
+
+def results(runs: Iterable[tuple[Run, Summary]]) -> list[Result]:
+    """Take the runs of each setting together.
+
+    Args:
+      runs: Finished runs and their summaries.
+    """
+    by_name: dict[str, list[tuple[Run, Summary]]] = {}
+    for run, summary in runs:
+        by_name.setdefault(run.setting.name, []).append((run, summary))
+    return [Result(group[0][0].setting, tuple(summary for _, summary in group)) for group in by_name.values()]
+
+
+def finished(workdir: str | os.PathLike[str]) -> tuple[Experiment, list[tuple[Run, Summary]]]:
+    """Read the finished runs of an experiment's folder.
+
+    Args:
+      workdir: The folder.
+
+    Raises:
+      InputError: It holds no experiment, or a file of it is damaged.
+    """
+    experiment = record.read(workdir)
+    if experiment is None:
+        raise errors.InputError(f"{os.fspath(workdir)} holds no experiment: it has no {record.FILE}")
+    runs = []
+    for run in experiment.runs:
+        summary = RunFolder(pathlib.Path(workdir) / run.name).read_summary()
+        if summary is not None:
+            runs.append((run, summary))
+    return experiment, runs
+
+
+def _pooled(parts: Iterable[Statistics]) -> Statistics:
+    return Statistics.of(itertools.chain.from_iterable(part.values for part in parts))
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(texts))

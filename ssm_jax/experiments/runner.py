@@ -1,0 +1,247 @@
+"""Run an experiment: one folder per run, resumed where it stopped, nothing repeated."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from ml_collections import ConfigDict
+
+from ssm_jax import config as configuration
+from ssm_jax import errors
+from ssm_jax.data import datasets
+from ssm_jax.experiments import estimate, record
+from ssm_jax.experiments.plans import Setting
+from ssm_jax.experiments.record import Experiment, Run
+from ssm_jax.runs.folder import RunFolder
+from ssm_jax.runs.metrics import read_metrics
+from ssm_jax.runs.summary import Summary
+from ssm_jax.training import setup
+from ssm_jax.training.run import train_and_evaluate
+
+# Makes the config of a setting from its file and variants.
+Load = Callable[[str], ConfigDict]
+
+
+@dataclasses.dataclass
+class Job:
+    """A run and what it needs.
+
+    Attributes:
+      run: The run.
+      config: Its config.
+      folder: Its folder.
+      data: Its data.
+      summary: What it has found, once it is finished.
+    """
+
+    run: Run
+    config: ConfigDict
+    folder: RunFolder
+    data: datasets.Dataset
+    summary: Summary | None
+
+    def seconds(self, speeds: estimate.Speeds) -> float | None:
+        """Estimate the seconds that are left of it; None where nothing is known of its network."""
+        per_step = speeds.of(self.config)
+        if per_step is None:
+            return None
+        taken: dict[int, int] = {}
+        for line in read_metrics(self.folder.path / "metrics.jsonl"):
+            taken[line["seed"]] = line["step"]
+        return estimate.seconds(self.config, self.data, per_step, sum(taken.values()))
+
+
+def prepare(
+    experiment: Experiment,
+    settings: Sequence[Setting],
+    *,
+    seeds: int,
+    overrides: Mapping[str, str],
+    workdir: str | os.PathLike[str],
+    load: Load,
+) -> list[Job]:
+    """Check everything that can be checked before a run starts.
+
+    Args:
+      experiment: Kind of the experiment and what all its runs share.
+      settings: What is to be trained.
+      seeds: Number of seeds of each setting.
+      overrides: Values of config fields for all runs, as text by dotted name.
+      workdir: The experiment's folder.
+      load: Makes the config of a setting from its file and variants.
+
+    Returns:
+      The runs in the order of the settings, finished ones too.
+
+    Raises:
+      InputError: A config, its data or the folder cannot be used.
+    """
+    if seeds < 1:
+        raise errors.out_of_range("--seeds", seeds, "at least 1")
+    workdir = RunFolder(workdir).path  # which a bucket is not
+    settings = [_overridden(setting, overrides) for setting in settings]
+    runs = record.schedule(record.read(workdir), experiment, settings, seeds, str(workdir))
+    RunFolder(workdir).check()
+    # Every config before any data, which may have to be downloaded.
+    configs = [_config(run, load) for run in runs]
+    jobs, data = [], {}
+    for run, config in zip(runs, configs, strict=True):
+        folder = RunFolder(workdir / run.name)
+        summary = _checked_summary(folder, config)
+        chosen = config.data.name, config.data.dir, config.data.validation
+        if chosen not in data:
+            data[chosen] = datasets.load(config.data.name, config.data.dir, validation=config.data.validation)
+        jobs.append(Job(run, config, folder, data[chosen], summary))
+    return jobs
+
+
+def _overridden(setting: Setting, overrides: Mapping[str, str]) -> Setting:
+    for name in overrides:
+        if name in setting.overrides:
+            raise errors.InputError(f"--config.{name}: that is what this experiment sets itself")
+        if name in ("seed", "seeds"):
+            raise errors.InputError(f"--config.{name}: the seeds of an experiment are --seeds, from 0")
+    return dataclasses.replace(setting, overrides={**setting.overrides, **overrides})
+
+
+def _config(run: Run, load: Load) -> ConfigDict:
+    config = load(run.setting.config)
+    configuration.override(config, configuration.parse(config, run.setting.overrides))
+    configuration.override(config, {"seed": run.seed, "seeds": run.seeds})
+    try:
+        configuration.validate(config)
+        setup.check(config)
+    except errors.InputError as error:
+        raise errors.InputError(f"{run.name}: {error}") from error
+    return config
+
+
+def _checked_summary(folder: RunFolder, config: ConfigDict) -> Summary | None:
+    """Check that the folder's run is the requested one; returns its summary if it is finished."""
+    stored = folder.read_record()
+    if stored is None:
+        folder.check()
+        return None
+    differences = configuration.differences(
+        dict(configuration.fields(config)), dict(configuration.fields(stored.config))
+    )
+    if differences:
+        raise errors.InputError(
+            f"{folder.path} holds a run of another config ({'; '.join(differences)}): choose another "
+            "--workdir"
+        )
+    return folder.read_summary()
+
+
+def describe(jobs: Sequence[Job]) -> str:
+    """Write the plan with an estimate of its time; steps are timed for networks that no run tells of.
+
+    Args:
+      jobs: The runs.
+    """
+    speeds = _speeds(jobs)
+    known = set(speeds.measured)
+    lines, total = [], 0.0
+    for number, job in enumerate(jobs, start=1):
+        line = f"run {number} of {len(jobs)}: {job.run.name} ({job.run.setting.config}"
+        line += "".join(f", {name}={value}" for name, value in job.run.setting.overrides.items())
+        line += f"), {job.config.training.epochs} epochs, {_seeds(job.run)}"
+        if job.summary is not None:
+            lines.append(f"{line}: finished")
+            continue
+        source = "by finished runs"
+        if speeds.of(job.config) is None:
+            speeds.time(job.config, job.data)
+        if estimate.task_of(job.config)[0] not in {network for network, _ in known}:
+            source = "by some steps, timed now"
+        left = job.seconds(speeds)
+        total += left or 0.0
+        lines.append(f"{line}: about {_duration(left or 0.0)}, {source}")
+    return "\n".join([*lines, f"in all: about {_duration(total)} of training"])
+
+
+def run(experiment: Experiment, jobs: Sequence[Job], workdir: str | os.PathLike[str]) -> None:
+    """Run what is not finished, one run after another.
+
+    Args:
+      experiment: Kind of the experiment and what all its runs share.
+      jobs: The runs, as `prepare` returned them.
+      workdir: The experiment's folder.
+
+    Raises:
+      RunError: Some runs failed; the others are finished.
+      Preempted: SIGTERM or Ctrl-C was received and the state saved.
+    """
+    speeds = _speeds(jobs)
+    RunFolder(workdir).make()
+    failed = []
+    for number, job in enumerate(jobs, start=1):
+        # Read every time: another process may be at other runs of the same experiment.
+        stored = record.read(workdir) or experiment
+        record.write(workdir, record.add(stored, job.run))
+        if job.summary is not None:
+            continue
+        print(
+            f"\nrun {number} of {len(jobs)}: {_title(job.run)}{_left(jobs[number - 1 :], speeds)}", flush=True
+        )
+        try:
+            job.summary = train_and_evaluate(job.config, job.folder.path)
+        except (errors.RunError, errors.InputError) as error:
+            print(
+                f"run {number} of {len(jobs)}, {job.run.name}, failed: {error}", file=sys.stderr, flush=True
+            )
+            failed.append(job.run.name)
+        else:
+            speeds.add(job.summary)
+    if failed:
+        raise errors.RunError(f"{len(failed)} of {len(jobs)} runs failed: {', '.join(failed)}")
+
+
+def _speeds(jobs: Sequence[Job]) -> estimate.Speeds:
+    speeds = estimate.Speeds()
+    speeds.add_all(job.summary for job in jobs if job.summary is not None)
+    return speeds
+
+
+def _title(run: Run) -> str:
+    return f"{', '.join(filter(None, run.setting.labels.values()))}, {_seeds(run)}"
+
+
+def _seeds(run: Run) -> str:
+    last = run.seed + run.seeds - 1
+    return f"seeds {run.seed} to {last}" if run.seeds > 1 else f"seed {run.seed}"
+
+
+def _left(jobs: Sequence[Job], speeds: estimate.Speeds) -> str:
+    seconds = [job.seconds(speeds) for job in jobs if job.summary is None]
+    known = [one for one in seconds if one is not None]
+    if not known:
+        return ""
+    about = "about" if len(known) == len(seconds) else "more than"
+    return f"; {about} {_duration(sum(known))} left"
+
+
+def _duration(seconds: float) -> str:
+    """Write seconds in the unit that suits them.
+
+    Examples:
+      >>> _duration(20), _duration(1500), _duration(9000)
+      ('20 s', '25 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def workdir_of(kind: str, network: str | None) -> str:
+    """Name the folder of an experiment: `runs/<kind>[-<network>]`.
+
+    Examples:
+      >>> workdir_of("frontier", "fcn")
+      'runs/frontier-fcn'
+    """
+    return str(pathlib.Path("runs") / "-".join(filter(None, (kind, network))))

@@ -1,0 +1,135 @@
+"""Tables of an experiment's results, in Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+
+from scipy import special
+
+from ssm_jax.experiments import paper
+from ssm_jax.experiments.results import Result
+from ssm_jax.runs.summary import Statistics
+
+CONFIDENCE = 0.95
+
+
+def half_width(numbers: Statistics) -> float | None:
+    """Half of the 95 % interval of a mean, by Student's t; None for one value.
+
+    Args:
+      numbers: The values, taken for independent and normal.
+
+    Examples:
+      >>> round(half_width(Statistics.of([1.0, 2.0, 3.0])), 3)
+      2.484
+    """
+    count = len(numbers.values)
+    if count < 2:
+        return None
+    return float(special.stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * numbers.std / math.sqrt(count)
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """Lay out a table; what all rows share of device and versions stands below it.
+
+    Args:
+      results: One per row, at least one.
+    """
+    cells = [_cells(result) for result in results]
+    columns = {name: [row[name] for row in cells] for name in cells[0]}
+    shared = [
+        values[0]
+        for name in ("device", "versions")
+        if len(set(values := columns[name])) == 1 and columns.pop(name)
+    ]
+    # A column that is empty everywhere says nothing.
+    columns = {name: values for name, values in columns.items() if any(values)}
+    lines = [list(columns), ["---"] * len(columns), *map(list, zip(*columns.values(), strict=True))]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table}\n\nAll rows: {', '.join(shared)}." if shared else table
+
+
+def _cells(result: Result) -> dict[str, str]:
+    published = _published(result)
+    accuracy, remaining = result.accuracy, result.remaining
+    cells = {
+        **result.setting.labels,
+        "epochs": result.epochs,
+        "n": str(len(accuracy.values)),
+        "failed": str(result.failed or ""),
+        "accuracy %": _spread(accuracy),
+        "95 % interval": _interval(accuracy),
+        "remaining %": _spread(remaining, 100),
+        "its 95 % interval": _interval(remaining, 100),
+    }
+    if published is not None:
+        theirs, left = published
+        cells |= {
+            "paper %": f"{theirs.mean:.2f}" + (f" at {100 * left.mean:.2f}" if left else ""),
+            "difference": f"{accuracy.mean - theirs.mean:+.2f}"
+            + (f" at {100 * (remaining.mean - left.mean):+.2f}" if left else ""),
+        }
+    return cells | {"device": result.device, "versions": result.versions}
+
+
+def _published(result: Result) -> tuple[paper.Published, paper.Published | None] | None:
+    row = paper.ROWS.get(result.setting.labels.get("row", ""))
+    if row is None:
+        return None
+    return row.accuracy_of(result.method), row.remaining_of(result.method)
+
+
+def _spread(numbers: Statistics, factor: float = 1) -> str:
+    deviation = f" ± {factor * numbers.std:.2f}" if len(numbers.values) > 1 else ""
+    return f"{factor * numbers.mean:.2f}{deviation}"
+
+
+def _interval(numbers: Statistics, factor: float = 1) -> str:
+    half = half_width(numbers)
+    if half is None:
+        return ""
+    return f"{factor * (numbers.mean - half):.2f} to {factor * (numbers.mean + half):.2f}"
+
+
+def to_csv(results: Sequence[Result]) -> str:
+    """Write a table as comma-separated values, every number in full and shares as shares.
+
+    Args:
+      results: One per row, at least one.
+    """
+    rows = [_values(result) for result in results]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _values(result: Result) -> dict[str, object]:
+    values: dict[str, object] = {**result.setting.labels, "method": result.method}
+    first = result.summaries[0]
+    values |= {"network": first.network, "data": first.dataset, "epochs": result.epochs}
+    values |= {"n": len(result.accuracy.values), "failed": result.failed}
+    values["seeds"] = " ".join(str(seed) for summary in result.summaries for seed in summary.seeds)
+    for name, numbers in (("accuracy", result.accuracy), ("remaining", result.remaining)):
+        half = half_width(numbers)
+        values |= {f"{name}_mean": numbers.mean, f"{name}_std": numbers.std if half is not None else None}
+        values[f"{name}_half_width"] = half
+    published = _published(result)
+    if published is not None:
+        theirs, left = published
+        values |= {"paper_accuracy": theirs.mean, "accuracy_difference": result.accuracy.mean - theirs.mean}
+        if left is not None:
+            values |= {
+                "paper_remaining": left.mean,
+                "remaining_difference": result.remaining.mean - left.mean,
+            }
+    return values | {
+        "train_seconds": sum(summary.train_seconds for summary in result.summaries),
+        "device": result.device,
+        "versions": result.versions,
+    }
