@@ -9,7 +9,7 @@
 The paper (mean of 50 runs): 68.37 % at 0.60 % remaining weights; dense 68.79 %.
 
 Measured so far, one seed on 2 CPU cores: 68.05 % at 0.69 % after 40 of the 100 epochs, one hour
-(`results/conv2-40-epochs.json`).
+(`results/single/conv2-40-epochs.json`).
 """
 
 from ml_collections import ConfigDict

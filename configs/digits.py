@@ -8,8 +8,8 @@ higher learning rate and a weight decay four times the paper's. The last 360 sca
 the test set. The settings of both were chosen by training without blocks of 360 consecutive scans of the
 training set and testing on these.
 
-Measured on 2 CPU cores, means of 20 seeds: 95.60 % at 2.85 % (`results/digits.json`); dense 95.68 %
-(`results/digits-dense.json`), which is the same within the error of the means, 0.15.
+Measured on 2 CPU cores, means of 20 seeds: 95.60 % at 2.85 % (`results/single/digits.json`); dense 95.68 %
+(`results/single/digits-dense.json`), which is the same within the error of the means, 0.15.
 """
 
 from ml_collections import ConfigDict

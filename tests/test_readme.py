@@ -1,4 +1,4 @@
-"""The README's snippet runs, and its results table holds what the files in `results/` say."""
+"""The README's snippet runs, and its tables hold what the files in `results/` and elsewhere say."""
 
 import json
 import pathlib
@@ -7,48 +7,13 @@ import re
 import pytest
 
 from benchmarks.compiled import report
-from ssm_jax.runs import schema
-from ssm_jax.runs.summary import Summary
+from ssm_jax.experiments import readme, tables
+from ssm_jax.experiments.results import read_collected
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 COMPILED = set((ROOT / "benchmarks" / "results").glob("compiled-*.json"))
 MEASURED = set((ROOT / "benchmarks" / "results").glob("*.json")) - COMPILED
-# What the paper says of a row: dense accuracy, accuracy and remaining weights in %.
-PAPER = {
-    "fcn": "97.48 at 3.77",
-    "fcn-tuned": "97.48 at 3.77",
-    "fcn-tuned-20-epochs-float32": "97.48 at 3.77",
-    "fcn-tuned-20-epochs-bfloat16": "97.48 at 3.77",
-    "conv2-40-epochs": "68.37 at 0.60 (100 epochs)",
-}
-
-
-def row(path):
-    summary = schema.read(Summary, path)
-    seeds = len(summary.seeds)
-
-    def spread(numbers, factor):
-        deviation = f" ± {factor * numbers.std:.2f}" if seeds > 1 else ""
-        return f"{factor * numbers.mean:.2f}{deviation}"
-
-    cells = [
-        f"`{path.stem}`",
-        summary.network,
-        summary.dataset,
-        str(summary.epochs),
-        str(seeds),
-        spread(summary.test_accuracy, 1),
-        spread(summary.remaining_weights, 100),
-        PAPER.get(path.stem, ""),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def table():
-    head = "| file | network | data | epochs | seeds | accuracy % | remaining % | paper % |"
-    rows = [row(path) for path in sorted((ROOT / "results").glob("*.json"))]
-    return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
 
 
 def speed_row(name, path):
@@ -90,9 +55,16 @@ def test_the_compiled_table_is_what_the_files_say():
     assert found and found[1] == report.markdown([json.loads(path.read_text()) for path in sorted(COMPILED)])
 
 
-def test_the_results_table_is_what_the_files_say():
-    found = re.search(r"<!-- results -->\n(.*?)\n<!-- end of results -->", README, re.S)
-    assert found and found[1] == table()
+def test_the_results_are_what_the_files_say():
+    found = re.search(f"{readme.BEGIN}(.*?){readme.END}", README, re.S)
+    assert found and found[1] == readme.section(ROOT / "results", ROOT)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/table.*")), ids=lambda path: path.parent.name)
+def test_the_tables_beside_the_results_are_what_the_files_say(path):
+    results = read_collected(path.parent)
+    made = {".md": f"{tables.markdown(results)}\n", ".csv": tables.to_csv(results)}
+    assert path.read_text() == made[path.suffix]
 
 
 def test_the_snippet_runs(tmp_path, monkeypatch, capsys):

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from ssm_jax import errors
 from ssm_jax.cli import configs, status
-from ssm_jax.experiments import paper, plans, results, runner, tables
+from ssm_jax.experiments import collect, paper, plans, readme, results, runner, tables
 from ssm_jax.experiments.plans import Setting
 from ssm_jax.experiments.record import Experiment
 
@@ -110,6 +110,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_network(made)
     _add_common(made)
+
+    made = verb(
+        "collect",
+        "Copy summaries and curves into a folder, with a table of them and figures.",
+        "runs/paper --into=results/paper",
+    )
+    made.add_argument("runs", help="folder of an experiment, finished or not")
+    made.add_argument("--into", required=True, help="folder of the results")
+
+    made = verb("readme", "Write the README's results section from the collected experiments.", "")
+    made.add_argument("--readme", default="README.md", help="default: README.md")
+    made.add_argument("--results", default="results", help="folder of the results (default: results)")
     return parser
 
 
@@ -160,11 +172,30 @@ def _ablation(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     _run(arguments, _of_network(arguments, variant, overrides), settings, overrides)
 
 
+def _collect(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    _check_none(overrides)
+    experiment = collect.collect(arguments.runs, arguments.into)
+    print(f"{len(experiment.runs)} runs, their table and figures are in {arguments.into}")
+
+
+def _readme(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    _check_none(overrides)
+    changed = readme.update(arguments.readme, arguments.results)
+    print(f"the results in {arguments.readme} are {'written anew' if changed else 'as before'}")
+
+
+def _check_none(overrides: dict[str, str]) -> None:
+    for name in overrides:
+        raise errors.InputError(f"--config.{name}: nothing is trained here")
+
+
 _VERBS: dict[str, Callable[[argparse.Namespace, dict[str, str]], None]] = {
     "paper": _paper,
     "frontier": _frontier,
     "rivals": _rivals,
     "ablation": _ablation,
+    "collect": _collect,
+    "readme": _readme,
 }
 
 

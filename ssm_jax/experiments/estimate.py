@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import jax
 from ml_collections import ConfigDict
 
+from ssm_jax.data import datasets
 from ssm_jax.data.batches import steps_per_epoch
-from ssm_jax.data.datasets import Dataset
 from ssm_jax.runs.summary import Summary
 from ssm_jax.training import setup
 from ssm_jax.training.groups import parallel_mode, scans, seeds_per_group
@@ -65,13 +65,13 @@ class Speeds:
         network = [seconds for (network, _), seconds in self.measured.items() if network == task[0]]
         return max(network, default=None)
 
-    def time(self, config: ConfigDict, data: Dataset) -> None:
+    def time(self, config: ConfigDict) -> None:
         """Time some steps of a config, without the time of compiling them.
 
         Args:
           config: A whole config.
-          data: Its data.
         """
+        data = datasets.load(config.data.name, config.data.dir, validation=config.data.validation)
         task = setup.task(
             config, setup.network(config, data.image_shape, data.classes), len(data.train_labels)
         )
@@ -91,16 +91,29 @@ class Speeds:
         self.measured[task_of(config)] = (time.perf_counter() - start) / steps
 
 
-def seconds(config: ConfigDict, data: Dataset, per_step: float, done: int = 0) -> float:
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Sizes of a dataset.
+
+    Attributes:
+      trained: Number of training images.
+      evaluated: Number of images of the splits that are evaluated.
+    """
+
+    trained: int
+    evaluated: int
+
+
+def seconds(config: ConfigDict, sizes: Sizes, per_step: float, done: int = 0) -> float:
     """Estimate what a run takes, its evaluations included, compilation and start not.
 
     Args:
       config: The run's config.
-      data: Its data.
+      sizes: Sizes of its data.
       per_step: Seconds per step and network.
       done: Steps that are taken already, of all networks together.
     """
-    steps = steps_per_epoch(len(data.train_labels), config.training.batch_size, config.data.passes)
-    evaluated = (len(data.validation_labels) + len(data.test_labels)) / config.training.batch_size
-    per_epoch = 1 + _EVALUATION * evaluated / (steps * config.logging.epochs)
-    return max(0, config.training.epochs * steps * config.seeds - done) * per_step * per_epoch
+    steps = steps_per_epoch(sizes.trained, config.training.batch_size, config.data.passes)
+    evaluation = _EVALUATION * sizes.evaluated / config.training.batch_size / config.logging.epochs
+    left = max(0, config.training.epochs * steps * config.seeds - done)
+    return left * per_step * (1 + evaluation / steps)

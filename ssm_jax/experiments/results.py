@@ -9,9 +9,11 @@ import pathlib
 from collections.abc import Iterable
 
 from ssm_jax import errors
-from ssm_jax.experiments import record
+from ssm_jax.experiments import curves, record
+from ssm_jax.experiments.curves import Point
 from ssm_jax.experiments.plans import Setting
 from ssm_jax.experiments.record import Experiment, Run
+from ssm_jax.runs import schema
 from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.summary import Statistics, Summary
 
@@ -23,10 +25,12 @@ class Result:
     Attributes:
       setting: The setting.
       summaries: Summaries of its finished runs, at least one.
+      curve: Its training curve, the mean over all seeds; empty where it was not kept.
     """
 
     setting: Setting
     summaries: tuple[Summary, ...]
+    curve: list[Point] = dataclasses.field(default_factory=list)
 
     @property
     def method(self) -> str:
@@ -68,6 +72,50 @@ class Result:
         )
 
 
+def finished(workdir: str | os.PathLike[str]) -> tuple[Experiment, list[tuple[Run, Summary]]]:
+    """Read the finished runs of an experiment's folder.
+
+    Args:
+      workdir: The folder.
+
+    Raises:
+      InputError: It holds no experiment, or a file of it is damaged.
+    """
+    experiment = _experiment(workdir)
+    runs = []
+    for run in experiment.runs:
+        summary = RunFolder(pathlib.Path(workdir) / run.name).read_summary()
+        if summary is not None:
+            runs.append((run, summary))
+    return experiment, runs
+
+
+def read_collected(folder: str | os.PathLike[str]) -> list[Result]:
+    """Read the results that `collect` brought into a folder.
+
+    Args:
+      folder: The folder.
+
+    Raises:
+      InputError: It holds no experiment, or a file of it is missing or damaged.
+    """
+    runs = []
+    points: dict[str, list[Point]] = {}
+    for run in _experiment(folder).runs:
+        path = pathlib.Path(folder) / f"{run.name}.json"
+        summary = schema.read(Summary, path)
+        if summary is None:
+            raise errors.InputError(f"{path} is missing, which {record.FILE} names")
+        runs.append((run, summary))
+        curve = path.with_suffix(".csv")
+        if curve.exists():
+            points.setdefault(run.setting.name, []).extend(curves.from_csv(curve.read_text()))
+    return [
+        dataclasses.replace(result, curve=curves.merge(points.get(result.setting.name, ())))
+        for result in results(runs)
+    ]
+
+
 def results(runs: Iterable[tuple[Run, Summary]]) -> list[Result]:
     """Take the runs of each setting together.
 
@@ -80,24 +128,11 @@ def results(runs: Iterable[tuple[Run, Summary]]) -> list[Result]:
     return [Result(group[0][0].setting, tuple(summary for _, summary in group)) for group in by_name.values()]
 
 
-def finished(workdir: str | os.PathLike[str]) -> tuple[Experiment, list[tuple[Run, Summary]]]:
-    """Read the finished runs of an experiment's folder.
-
-    Args:
-      workdir: The folder.
-
-    Raises:
-      InputError: It holds no experiment, or a file of it is damaged.
-    """
-    experiment = record.read(workdir)
+def _experiment(folder: str | os.PathLike[str]) -> Experiment:
+    experiment = record.read(folder)
     if experiment is None:
-        raise errors.InputError(f"{os.fspath(workdir)} holds no experiment: it has no {record.FILE}")
-    runs = []
-    for run in experiment.runs:
-        summary = RunFolder(pathlib.Path(workdir) / run.name).read_summary()
-        if summary is not None:
-            runs.append((run, summary))
-    return experiment, runs
+        raise errors.InputError(f"{os.fspath(folder)} holds no experiment: it has no {record.FILE}")
+    return experiment
 
 
 def _pooled(parts: Iterable[Statistics]) -> Statistics:

@@ -34,14 +34,14 @@ class Job:
       run: The run.
       config: Its config.
       folder: Its folder.
-      data: Its data.
+      sizes: Sizes of its data.
       summary: What it has found, once it is finished.
     """
 
     run: Run
     config: ConfigDict
     folder: RunFolder
-    data: datasets.Dataset
+    sizes: estimate.Sizes
     summary: Summary | None
 
     def seconds(self, speeds: estimate.Speeds) -> float | None:
@@ -52,7 +52,7 @@ class Job:
         taken: dict[int, int] = {}
         for line in read_metrics(self.folder.path / "metrics.jsonl"):
             taken[line["seed"]] = line["step"]
-        return estimate.seconds(self.config, self.data, per_step, sum(taken.values()))
+        return estimate.seconds(self.config, self.sizes, per_step, sum(taken.values()))
 
 
 def prepare(
@@ -88,14 +88,17 @@ def prepare(
     RunFolder(workdir).check()
     # Every config before any data, which may have to be downloaded.
     configs = [_config(run, load) for run in runs]
-    jobs, data = [], {}
+    jobs = []
+    sizes: dict[tuple[object, ...], estimate.Sizes] = {}
     for run, config in zip(runs, configs, strict=True):
         folder = RunFolder(workdir / run.name)
         summary = _checked_summary(folder, config)
         chosen = config.data.name, config.data.dir, config.data.validation
-        if chosen not in data:
-            data[chosen] = datasets.load(config.data.name, config.data.dir, validation=config.data.validation)
-        jobs.append(Job(run, config, folder, data[chosen], summary))
+        if chosen not in sizes:
+            data = datasets.load(config.data.name, config.data.dir, validation=config.data.validation)
+            evaluated = len(data.validation_labels) + len(data.test_labels)
+            sizes[chosen] = estimate.Sizes(len(data.train_labels), evaluated)
+        jobs.append(Job(run, config, folder, sizes[chosen], summary))
     return jobs
 
 
@@ -155,7 +158,7 @@ def describe(jobs: Sequence[Job]) -> str:
             continue
         source = "by finished runs"
         if speeds.of(job.config) is None:
-            speeds.time(job.config, job.data)
+            speeds.time(job.config)
         if estimate.task_of(job.config)[0] not in {network for network, _ in known}:
             source = "by some steps, timed now"
         left = job.seconds(speeds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from ssm_jax.experiments.results import Result
 from ssm_jax.runs.summary import Statistics
 
 CONFIDENCE = 0.95
+_LAST = ("device", "versions")
 
 
 def half_width(numbers: Statistics) -> float | None:
@@ -39,12 +41,10 @@ def markdown(results: Sequence[Result]) -> str:
       results: One per row, at least one.
     """
     cells = [_cells(result) for result in results]
-    columns = {name: [row[name] for row in cells] for name in cells[0]}
-    shared = [
-        values[0]
-        for name in ("device", "versions")
-        if len(set(values := columns[name])) == 1 and columns.pop(name)
-    ]
+    # Not every row has a number of the paper beside it; device and versions come last.
+    names = [name for name in dict.fromkeys(itertools.chain(*cells)) if name not in _LAST]
+    columns = {name: [row.get(name, "") for row in cells] for name in (*names, *_LAST)}
+    shared = [columns.pop(name)[0] for name in _LAST if len(set(columns[name])) == 1]
     # A column that is empty everywhere says nothing.
     columns = {name: values for name, values in columns.items() if any(values)}
     lines = [list(columns), ["---"] * len(columns), *map(list, zip(*columns.values(), strict=True))]
@@ -61,9 +61,9 @@ def _cells(result: Result) -> dict[str, str]:
         "n": str(len(accuracy.values)),
         "failed": str(result.failed or ""),
         "accuracy %": _spread(accuracy),
-        "95 % interval": _interval(accuracy),
+        "accuracy, 95 %": _interval(accuracy),
         "remaining %": _spread(remaining, 100),
-        "its 95 % interval": _interval(remaining, 100),
+        "remaining, 95 %": _interval(remaining, 100),
     }
     if published is not None:
         theirs, left = published

@@ -1,0 +1,70 @@
+"""Bring an experiment's results home: small files in one folder, a table of them, and figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+
+from ssm_jax import errors, files
+from ssm_jax.experiments import curves, figures, record, tables
+from ssm_jax.experiments.record import Experiment
+from ssm_jax.experiments.results import Result, finished, read_collected
+from ssm_jax.runs import schema
+from ssm_jax.runs.metrics import read_metrics
+
+
+def collect(workdir: str | os.PathLike[str], into: str | os.PathLike[str]) -> Experiment:
+    """Copy what the finished runs of an experiment have found, and sum it up.
+
+    A folder that holds results of the same experiment keeps them; the same runs are replaced.
+
+    Args:
+      workdir: The experiment's folder.
+      into: The folder of the results, which is made. `experiment.json` and every run's summary
+        `<run>.json` and mean curve `<run>.csv` are written there, `table.md`, `table.csv` and the figures.
+
+    Returns:
+      The experiment as the results now hold it.
+
+    Raises:
+      InputError: There is nothing to collect, `into` holds another experiment, or matplotlib is missing.
+      RunError: A file cannot be written.
+    """
+    figures.require()
+    experiment, runs = finished(workdir)
+    if not runs:
+        raise errors.InputError(f"{os.fspath(workdir)} holds no finished run yet")
+    into = pathlib.Path(os.path.expanduser(into))
+    there = record.read(into)
+    collected = dataclasses.replace(experiment, runs=()) if there is None else there
+    record.schedule(there, experiment, [run.setting for run, _ in runs], 1, str(into))
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        for run, summary in runs:
+            schema.write(into / f"{run.name}.json", summary)
+            lines = read_metrics(pathlib.Path(workdir) / run.name / "metrics.jsonl")
+            _write(into / f"{run.name}.csv", curves.to_csv(curves.of_metrics(lines)))
+            collected = record.add(collected, run)
+        record.write(into, collected)
+        found = read_collected(into)
+        write_tables(into, found)
+        figures.draw(collected, found, into)
+    except OSError as error:
+        raise errors.RunError(f"cannot write to {into}: {files.reason(error)}") from error
+    return collected
+
+
+def write_tables(folder: pathlib.Path, results: list[Result]) -> None:
+    """Write `table.md` and `table.csv`.
+
+    Args:
+      folder: The folder of the results.
+      results: The results.
+    """
+    _write(folder / "table.md", tables.markdown(results) + "\n")
+    _write(folder / "table.csv", tables.to_csv(results))
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    files.write_whole(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,248 @@
+"""Figures of an experiment's results, as PNG and SVG; matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import itertools
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ssm_jax import errors
+from ssm_jax.config import DENSE
+from ssm_jax.experiments import paper
+from ssm_jax.experiments.record import Experiment
+from ssm_jax.experiments.results import Result
+from ssm_jax.experiments.tables import half_width
+from ssm_jax.runs.summary import Statistics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colors, which the color-blind tell apart, without the yellow that paper swallows; markers
+# and lines differ as well, for prints without color.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
+_LINES = ("-", "--", "-.", ":")
+_GRAY = "#666666"
+
+_STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    # The same results give the same file.
+    "svg.hashsalt": "ssm_jax",
+}
+
+# Which label makes a line, or a color, of the results of an experiment.
+_SERIES = {"paper": "row", "frontier": "rule", "rivals": "rule", "ablation": "part", "runs": "run"}
+# More curves than these in one figure can't be told apart.
+_MOST_CURVES = 14
+
+
+def require() -> None:
+    """Check that figures can be drawn.
+
+    Raises:
+      InputError: matplotlib is not installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise errors.InputError(
+            "figures need matplotlib: pip install 'matplotlib>=3.10,<4', or this package with [report]"
+        )
+
+
+def draw(experiment: Experiment, results: Sequence[Result], folder: pathlib.Path) -> list[pathlib.Path]:
+    """Draw the figures of an experiment.
+
+    Args:
+      experiment: The experiment.
+      results: Its results, at least one.
+      folder: The folder that gets `frontier.png` and `.svg`, accuracy against remaining weights, and
+        `curves.png` and `.svg`, or several of these where there are many settings.
+
+    Returns:
+      The files.
+
+    Raises:
+      InputError: matplotlib is not installed.
+    """
+    require()
+    by_series = _grouped(results, _SERIES[experiment.kind])
+    masked = {
+        name: [result for result in series if result.method != DENSE] for name, series in by_series.items()
+    }
+    written: list[pathlib.Path] = []
+    if any(masked.values()):
+        joined = experiment.kind == "frontier"
+        with _figure(folder / "frontier", written) as figure:
+            _frontier(figure.add_subplot(), {n: s for n, s in masked.items() if s}, results, joined)
+    curves = {result.setting.name: result for result in results if result.curve}
+    if len(curves) <= _MOST_CURVES:
+        groups = {"": list(curves.values())}
+    else:
+        groups = _grouped(list(curves.values()), _SERIES[experiment.kind])
+    for name, group in groups.items():
+        if group:
+            stem = "-".join(filter(None, ("curves", name.replace(" ", "-"))))
+            with _figure(folder / stem, written, width=9) as figure:
+                _curves(figure, group)
+    return written
+
+
+def _grouped(results: Sequence[Result], label: str) -> dict[str, list[Result]]:
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.setting.labels.get(label, ""), []).append(result)
+    return groups
+
+
+@contextlib.contextmanager
+def _figure(path: pathlib.Path, written: list[pathlib.Path], width: float = 6.5) -> Iterator[Figure]:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width, 4.2), layout="constrained")
+        yield figure
+        for kind, settings in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
+            figure.savefig(path.with_suffix(f".{kind}"), **settings)
+            written.append(path.with_suffix(f".{kind}"))
+
+
+def _frontier(axes: Axes, series: dict[str, list[Result]], results: Sequence[Result], joined: bool) -> None:
+    """Draw accuracy against remaining weights, with what others published for the same networks."""
+    for i, (name, group) in enumerate(series.items()):
+        group = sorted(group, key=lambda result: result.remaining.mean)
+        axes.errorbar(
+            [100 * result.remaining.mean for result in group],
+            [result.accuracy.mean for result in group],
+            xerr=[_error(result.remaining, 100) for result in group],
+            yerr=[_error(result.accuracy) for result in group],
+            color=_COLORS[i % len(_COLORS)],
+            marker=_MARKERS[i % len(_MARKERS)],
+            linestyle=_LINES[i % len(_LINES)] if joined else "none",
+            markersize=5,
+            capsize=2,
+            label=name,
+            zorder=3,
+        )
+    dense = [result for result in results if result.method == DENSE]
+    if len(dense) == 1:
+        line = (0, (6, 3))
+        axes.axhline(dense[0].accuracy.mean, color=_GRAY, linewidth=1, linestyle=line, label="dense (ours)")
+    _published(axes, results)
+    axes.set_xscale("log")
+    _label_log_axis(axes.xaxis)
+    axes.set_title(_title(results), fontsize=9)
+    axes.set_xlabel("remaining weights, % (log scale)")
+    axes.set_ylabel("test accuracy, %")
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
+def _label_log_axis(axis: Axis) -> None:
+    from matplotlib import ticker
+
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _title(results: Sequence[Result]) -> str:
+    """What results are of: networks, data, epochs and seeds."""
+    summaries = [summary for result in results for summary in result.summaries]
+    networks = dict.fromkeys(f"{summary.network} on {summary.dataset}" for summary in summaries)
+    epochs = _span(summary.epochs for summary in summaries)
+    seeds = _span(len(result.accuracy.values) for result in results)
+    named = f"{', '.join(networks)}: " if len(networks) < 3 else ""
+    return f"{named}{epochs} epochs, n = {seeds}, 95 % intervals of means"
+
+
+def _span(numbers: Iterable[int]) -> str:
+    found = sorted(set(numbers))
+    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def _error(numbers: Statistics, factor: float = 1) -> float:
+    return factor * (half_width(numbers) or 0.0)
+
+
+def _published(axes: Axes, results: Sequence[Result]) -> None:
+    """Mark the paper's rows and others' results for the networks of the results."""
+    networks = {
+        (summary.network, summary.dataset, summary.config.model.width)
+        for result in results
+        for summary in result.summaries
+    }
+    label: str | None = "Koster et al. 2022"
+    for row in paper.ROWS.values():
+        if (row.network, row.data, row.width) in networks:
+            axes.errorbar(
+                100 * row.remaining.mean,
+                row.accuracy.mean,
+                xerr=_bracket(row.remaining, 100),
+                yerr=_bracket(row.accuracy),
+                color="black",
+                marker="*",
+                markersize=11,
+                markerfacecolor="white",
+                linestyle="none",
+                capsize=2,
+                label=label,
+                zorder=4,
+            )
+            label = None
+    shapes = itertools.cycle(("1", "2", "3", "4", "+", "x"))
+    markers: dict[str, str] = {}
+    for point in paper.POINTS:
+        if (point.network, point.data, 1.0) not in networks:
+            continue
+        label = None
+        if point.source not in markers:
+            markers[point.source] = next(shapes)
+            label = point.source if point.low == point.high else f"{point.source}, a range"
+        axes.plot(
+            [100 * point.low, 100 * point.high],
+            [point.accuracy] * 2,
+            color=_GRAY,
+            marker=markers[point.source],
+            markersize=9,
+            linewidth=1,
+            label=label,
+            zorder=2,
+        )
+
+
+def _bracket(number: paper.Published, factor: float = 1) -> Any:
+    if number.low is None or number.high is None:
+        return None
+    return [[factor * (number.mean - number.low)], [factor * (number.high - number.mean)]]
+
+
+def _curves(figure: Figure, results: Sequence[Result]) -> None:
+    """Draw accuracy and remaining weights over the epochs."""
+    accuracy, remaining = figure.subplots(1, 2, sharex=True)
+    for i, result in enumerate(results):
+        style: dict[str, Any] = {
+            "color": _COLORS[i % len(_COLORS)],
+            "linestyle": _LINES[i // len(_COLORS) % len(_LINES)],
+            "linewidth": 1.3,
+            "label": result.setting.name,
+        }
+        epochs = [point["epoch"] for point in result.curve]
+        accuracy.plot(epochs, [point["test_accuracy"] for point in result.curve], **style)
+        remaining.plot(epochs, [100 * point["remaining_weights"] for point in result.curve], **style)
+    accuracy.set_ylabel("test accuracy, %")
+    remaining.set_ylabel("remaining weights, % (log scale)")
+    remaining.set_yscale("log")
+    _label_log_axis(remaining.yaxis)
+    for axes in (accuracy, remaining):
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    remaining.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
