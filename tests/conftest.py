@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import re
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,37 @@ os.environ["XLA_FLAGS"] = re.sub(
 )
 if "jax" in sys.modules:  # a plugin was earlier; the variable has been read, but no device made yet
     sys.modules["jax"].config.update("jax_num_cpu_devices", DEVICES)
+
+
+# FCN of 30 and 10 units on the digits; `best` differs by its learning rate.
+TINY = """
+from ssm_jax import config as base
+
+VARIANTS = {
+    "dense": {"mask.rule": "dense", "init.kernel": "elu", "optimizer.learning_rate": 0.01},
+    "binary": {"mask.rule": "binary"},
+    "best": {"optimizer.learning_rate": 0.1},
+    "diverging": {"mask.rule": "dense", "optimizer.learning_rate": 1e30},
+}
+
+
+def get_config(variants=""):
+    config = base.default()
+    config.data.name = "digits"
+    config.model.width = 0.1
+    config.training.epochs = 2
+    config.training.batch_size = 64
+    return base.with_variant(config, variants, VARIANTS)
+"""
+
+
+@pytest.fixture(scope="session")
+def configs(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder of config files that holds `tiny`."""
+    folder = tmp_path_factory.mktemp("tiny") / "configs"
+    folder.mkdir()
+    (folder / "tiny.py").write_text(TINY)
+    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -60,7 +60,9 @@ def test_the_results_are_what_the_files_say():
     assert found and found[1] == readme.section(ROOT / "results", ROOT)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/table.*")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "results").glob("*/table.*")), ids=lambda path: path.parent.name
+)
 def test_the_tables_beside_the_results_are_what_the_files_say(path):
     results = read_collected(path.parent)
     made = {".md": f"{tables.markdown(results)}\n", ".csv": tables.to_csv(results)}

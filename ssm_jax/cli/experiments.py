@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from ssm_jax import errors
 from ssm_jax.cli import configs, status
-from ssm_jax.experiments import collect, paper, plans, readme, results, runner, tables
+from ssm_jax.experiments import collect, paper, plans, readme, record, results, runner, tables
 from ssm_jax.experiments.plans import Setting
 from ssm_jax.experiments.record import Experiment
 
@@ -239,6 +239,6 @@ def _run(
     try:
         runner.run(experiment, jobs, workdir)
     finally:
-        _, runs = results.finished(workdir)
-        if runs:
-            print(f"\n{tables.markdown(results.results(runs))}", flush=True)
+        found = record.read(workdir) and results.finished(workdir)[1]
+        if found:
+            print(f"\n{tables.markdown(results.results(found))}", flush=True)

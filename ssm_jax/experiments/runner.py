@@ -147,7 +147,7 @@ def describe(jobs: Sequence[Job]) -> str:
       jobs: The runs.
     """
     speeds = _speeds(jobs)
-    known = set(speeds.measured)
+    finished = {network for network, _ in speeds.measured}
     lines, total = [], 0.0
     for number, job in enumerate(jobs, start=1):
         line = f"run {number} of {len(jobs)}: {job.run.name} ({job.run.setting.config}"
@@ -157,10 +157,11 @@ def describe(jobs: Sequence[Job]) -> str:
             lines.append(f"{line}: finished")
             continue
         source = "by finished runs"
-        if speeds.of(job.config) is None:
-            speeds.time(job.config)
-        if estimate.task_of(job.config)[0] not in {network for network, _ in known}:
+        task = estimate.task_of(job.config)
+        if task[0] not in finished:
             source = "by some steps, timed now"
+            if task not in speeds.measured:
+                speeds.time(job.config)
         left = job.seconds(speeds)
         total += left or 0.0
         lines.append(f"{line}: about {_duration(left or 0.0)}, {source}")

@@ -1,0 +1,113 @@
+"""What each experiment trains, as literals."""
+
+import pytest
+
+from ssm_jax import config as configuration
+from ssm_jax import errors
+from ssm_jax.experiments import plans
+
+
+def told(settings):
+    return [(one.name, one.config, one.overrides) for one in settings]
+
+
+def test_rows_have_their_variant_and_width():
+    assert told(plans.rows(["fcn", "resnet20-x2", "fcn"], {"fcn": "best"}, dense=True)) == [
+        ("fcn-best", "fcn.py:best", {}),
+        ("fcn-dense", "fcn.py:dense", {}),
+        ("resnet20-x2", "resnet20.py", {"model.width": "2"}),
+        ("resnet20-x2-dense", "resnet20.py:dense", {"model.width": "2"}),
+    ]
+
+
+def test_a_row_is_labeled_for_the_papers_number():
+    (setting,) = plans.rows(["conv8"], {})
+    assert setting.labels == {"row": "conv8", "config": "conv8.py"}
+
+
+def test_an_unknown_row_names_the_nearest():
+    with pytest.raises(errors.InputError, match="unknown row 'conv9'; did you mean 'conv"):
+        plans.rows(["conv9"], {})
+
+
+def test_a_frontier_goes_through_densities_for_every_rule():
+    settings = plans.frontier("fcn", "best", [0.005, 0.1, 0.1], ["signed", "edge_popup"])
+    assert told(settings) == [
+        ("signed-0.005", "fcn.py:best", {"mask.density": "0.005"}),
+        ("signed-0.1", "fcn.py:best", {"mask.density": "0.1"}),
+        ("edge_popup-0.005", "fcn.py:best,edge_popup", {"mask.density": "0.005"}),
+        ("edge_popup-0.1", "fcn.py:best,edge_popup", {"mask.density": "0.1"}),
+    ]
+    assert settings[0].labels == {"rule": "signed", "density": "0.005"}
+
+
+@pytest.mark.parametrize("density", [0.0, -0.1, 1.1, float("nan")])
+def test_a_density_out_of_range_is_refused(density):
+    with pytest.raises(errors.InputError, match="allowed is above 0 and at most 1"):
+        plans.frontier("fcn", "", [0.1, density])
+    with pytest.raises(errors.InputError, match="allowed is above 0 and at most 1"):
+        plans.rivals("fcn", "", density=density)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [("edge-popup", "did you mean 'edge_popup'?"), ("dense", "dense holds no density")],
+)
+def test_a_rule_without_a_frontier_is_refused(rule, message):
+    with pytest.raises(errors.InputError, match=message):
+        plans.frontier("fcn", "", [0.1], [rule])
+
+
+def test_rivals_train_alike():
+    assert told(plans.rivals("conv2", "")) == [
+        ("signed", "conv2.py", {}),
+        ("binary", "conv2.py:binary", {}),
+        ("binary_absolute", "conv2.py:binary_absolute", {}),
+        ("stochastic", "conv2.py:stochastic", {}),
+        ("edge_popup", "conv2.py:edge_popup", {}),
+        ("signed_topk", "conv2.py:signed_topk", {}),
+        ("biprop", "conv2.py:biprop", {}),
+        ("multicoated", "conv2.py:multicoated", {}),
+        ("sign_only", "conv2.py:sign_only", {}),
+        ("dense", "conv2.py:dense", {}),
+    ]
+
+
+def test_rivals_have_one_density_where_they_hold_one():
+    assert told(plans.rivals("conv2", "best", ["biprop", "dense"], density=0.1)) == [
+        ("biprop-0.1", "conv2.py:best,biprop", {"mask.density": "0.1"}),
+        ("dense", "conv2.py:best,dense", {}),
+    ]
+
+
+def test_an_ablation_changes_one_thing_at_a_time():
+    assert told(plans.ablation("fcn", "best", configuration.default())) == [
+        ("base", "fcn.py:best", {}),
+        *(
+            (f"{kernel}-{score}", "fcn.py:best", {"init.kernel": kernel, "init.score": score})
+            for kernel in ("elus", "he_constant", "xavier_constant", "he_uniform")
+            for score in ("xavier_uniform", "he_uniform", "elus_uniform")
+            if (kernel, score) != ("elus", "xavier_uniform")
+        ),
+        ("threshold-0.1", "fcn.py:best", {"mask.threshold": "0.1"}),
+        ("threshold-0.15", "fcn.py:best", {"mask.threshold": "0.15"}),
+        ("threshold-0.25", "fcn.py:best", {"mask.threshold": "0.25"}),
+        ("threshold-0.6", "fcn.py:best", {"mask.threshold": "0.6"}),
+        ("binary", "fcn.py:best,binary", {}),
+        ("binary_absolute", "fcn.py:best,binary_absolute", {}),
+        ("signed_topk", "fcn.py:best,signed_topk", {}),
+        ("dense-elu", "fcn.py:dense", {"init.kernel": "elu"}),
+        ("dense-he_uniform", "fcn.py:dense", {"init.kernel": "he_uniform"}),
+        ("dense-xavier_uniform", "fcn.py:dense", {"init.kernel": "xavier_uniform"}),
+    ]
+
+
+def test_the_ablation_of_a_resnet_has_batch_norm_and_widths():
+    base = configuration.override(
+        configuration.default(), {"model.name": "resnet20", "model.normalization": "paper"}
+    )
+    found = told(plans.ablation("resnet20", "", base))[-6:]
+    assert found == [
+        ("batch-norm", "resnet20.py:batch_norm", {}),
+        *((f"width-{w}", "resnet20.py", {"model.width": w}) for w in ("1.5", "2", "2.5", "3", "3.5")),
+    ]

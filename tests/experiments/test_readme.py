@@ -1,0 +1,50 @@
+"""The results section of a README, of made-up results."""
+
+import pytest
+
+from ssm_jax import errors
+from ssm_jax.experiments import readme, record
+from ssm_jax.experiments.record import Experiment
+from ssm_jax.runs import schema
+
+TEXT = f"# Title\n\n{readme.BEGIN}old{readme.END}\n\nThe rest.\n"
+
+
+@pytest.fixture
+def folder(tmp_path, planned, summarized):
+    """Two collected experiments below `results/`."""
+    for kind, name in (("rivals", "a"), ("paper", "b")):
+        path = tmp_path / "results" / name
+        path.mkdir(parents=True)
+        shared = {"network": "fcn"} if kind == "rivals" else {}
+        run = planned(kind, rule="signed")
+        record.write(path, Experiment(kind=kind, shared=shared, runs=(run,)))
+        schema.write(path / f"{kind}.json", summarized([97.0], [0.03]))
+    (tmp_path / "results" / "a" / "frontier.png").write_text("")
+    (tmp_path / "README.md").write_text(TEXT)
+    return tmp_path
+
+
+def test_the_section_holds_tables_and_figures_the_papers_first(folder):
+    assert readme.update(folder / "README.md", folder / "results")
+    text = (folder / "README.md").read_text()
+    assert text.startswith(
+        "# Title\n\n<!-- results -->\n**The paper's rows** ([files](results/b))\n\n| rule |"
+    )
+    assert "**Mask rules side by side: network fcn** ([files](results/a))\n\n| rule | epochs |" in text
+    assert "![Mask rules side by side: network fcn](results/a/frontier.png)" in text
+    assert "results/b/frontier.png" not in text and "old" not in text
+    assert text.endswith("\n<!-- end of results -->\n\nThe rest.\n")
+    assert not readme.update(folder / "README.md", folder / "results")
+
+
+def test_a_readme_without_the_section_is_refused(folder):
+    (folder / "README.md").write_text("# Title\n")
+    with pytest.raises(errors.InputError, match="has no section between <!-- results -->"):
+        readme.update(folder / "README.md", folder / "results")
+
+
+def test_a_folder_without_experiments_is_refused(folder):
+    with pytest.raises(errors.InputError, match="holds no collected experiment"):
+        readme.update(folder / "README.md", folder)
+    assert (folder / "README.md").read_text() == TEXT
