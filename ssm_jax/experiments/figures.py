@@ -81,7 +81,7 @@ def draw(experiment: Experiment, results: Sequence[Result], folder: pathlib.Path
     written: list[pathlib.Path] = []
     if any(masked.values()):
         joined = experiment.kind == "frontier"
-        with _figure(folder / "frontier", written) as figure:
+        with _figure(folder / "frontier", written, width=8) as figure:
             _frontier(figure.add_subplot(), {n: s for n, s in masked.items() if s}, results, joined)
     curves = {result.setting.name: result for result in results if result.curve}
     if len(curves) <= _MOST_CURVES:
@@ -104,7 +104,7 @@ def _grouped(results: Sequence[Result], label: str) -> dict[str, list[Result]]:
 
 
 @contextlib.contextmanager
-def _figure(path: pathlib.Path, written: list[pathlib.Path], width: float = 6.5) -> Iterator[Figure]:
+def _figure(path: pathlib.Path, written: list[pathlib.Path], width: float) -> Iterator[Figure]:
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -210,12 +210,14 @@ def _published(axes: Axes, results: Sequence[Result]) -> None:
         axes.plot(
             [100 * point.low, 100 * point.high],
             [point.accuracy] * 2,
-            color=_GRAY,
+            color="black",
             marker=markers[point.source],
-            markersize=9,
+            markersize=10,
+            markeredgewidth=1.5,
             linewidth=1,
+            linestyle="-" if point.low < point.high else "none",
             label=label,
-            zorder=2,
+            zorder=4,
         )
 
 
@@ -231,7 +233,7 @@ def _curves(figure: Figure, results: Sequence[Result]) -> None:
     for i, result in enumerate(results):
         style: dict[str, Any] = {
             "color": _COLORS[i % len(_COLORS)],
-            "linestyle": _LINES[i // len(_COLORS) % len(_LINES)],
+            "linestyle": _LINES[(i + i // len(_COLORS)) % len(_LINES)],
             "linewidth": 1.3,
             "label": result.setting.name,
         }
