@@ -26,12 +26,12 @@ from ssm_jax.runs.metrics import Metrics
 from ssm_jax.runs.summary import Summary, table
 from ssm_jax.training import hosts, preemption, setup
 from ssm_jax.training.cache import use_compilation_cache
-from ssm_jax.training.groups import convolves, seeds_per_group
+from ssm_jax.training.groups import seeds_per_group
 from ssm_jax.training.layout import Layout, pad_split, replicate
 from ssm_jax.training.loop import Group, Result, train_group
 from ssm_jax.training.programs import Programs
 from ssm_jax.training.results import summarize
-from ssm_jax.training.shapes import check_logits, kernel_shapes
+from ssm_jax.training.shapes import check_logits, convolves, kernel_shapes
 from ssm_jax.training.step import Build, Data, Task
 
 # Steps are counted in int32.
@@ -49,10 +49,12 @@ def train_and_evaluate(
     Args:
       config: The run's config, see `ssm_jax.config.default`.
       workdir: A folder of this run's own; made if it isn't there.
-      model: A network of the caller's own, built from this library's layers: a function from
-        `nnx.Rngs` (streams `params`, `scores`, `default`) to a module that maps float images
+      model: A network of the caller's own, of this library's layers or masked by `ssm_jax.supermask`: a
+        function from `nnx.Rngs` (streams `params`, `scores`, `default`) to a module that maps float images
         `[B, H, W, C]` to logits `[B, classes]`. `config.model`, `config.mask` and `config.init` then
-        don't apply. A batch normalization in it takes `axis_name=ssm_jax.BATCH_AXIS`.
+        don't apply. Random numbers that its layers draw, dropout for example, follow from seed and step. An
+        `nnx.BatchNorm` in it sees the whole batch, whichever devices share it; a layer that keeps other
+        statistics averages them over the axis `ssm_jax.BATCH_AXIS` itself.
 
     Returns:
       The run's summary, which `summary.json` holds.
