@@ -83,7 +83,9 @@ def training_bytes(task: Task, image_shape: Sequence[int]) -> int:
       task: The task that holds the network.
       image_shape: The shape of an image, `(H, W, C)`.
     """
-    graph, params, *others = split(task.abstract())
+    model = task.abstract()
+    model.train()
+    graph, params, *others = split(model)
     images = jax.ShapeDtypeStruct((task.batch_size, *image_shape), task.dtype)
 
     def kept(params: PyTree, others: PyTree, images: jax.Array) -> PyTree:
