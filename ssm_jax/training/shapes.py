@@ -10,7 +10,7 @@ from flax import nnx
 from ssm_jax import errors
 from ssm_jax.nn.layers import Conv, masked_layers, split
 from ssm_jax.nn.networks import BATCH_AXIS
-from ssm_jax.training.step import Task
+from ssm_jax.training.step import Task, merged
 from ssm_jax.types import PyTree
 
 
@@ -89,7 +89,7 @@ def training_bytes(task: Task, image_shape: Sequence[int]) -> int:
     images = jax.ShapeDtypeStruct((task.batch_size, *image_shape), task.dtype)
 
     def kept(params: PyTree, others: PyTree, images: jax.Array) -> PyTree:
-        return jax.vjp(lambda params: nnx.merge(graph, params, *others)(images), params)[1]
+        return jax.vjp(lambda params: merged(graph, params, *others)(images), params)[1]
 
     # In an axis of one, for normalizations that average over devices.
     kept = jax.vmap(kept, in_axes=None, out_axes=None, axis_name=BATCH_AXIS, axis_size=1)

@@ -180,7 +180,7 @@ class Task:
           Its parts; `params` holds effective kernels in the compute dtype in place of scores.
         """
         key = jax.random.fold_in(self._key(state, _MASKS), state.step) if training else None
-        model = _merged(graph, state.params, frozen, state.rest, self.random(state))
+        model = merged(graph, state.params, frozen, state.rest, self.random(state))
         apply_masks(model, key)
         return split(model)
 
@@ -240,7 +240,7 @@ class Task:
         random = self.random(state, lax.axis_index(BATCH_AXIS))
 
         def loss_of(kernels: nnx.State) -> tuple[jax.Array, tuple[jax.Array, nnx.State]]:
-            model = _merged(dense.graph, kernels, dense.frozen, dense.rest, random)
+            model = merged(dense.graph, kernels, dense.frozen, dense.rest, random)
             logits = model(images).astype(jnp.float32)
             loss = _losses(logits, labels).mean()
             return loss, (jnp.mean(logits.argmax(-1) == labels), split(model).rest)
@@ -309,7 +309,7 @@ class Task:
         part = {name: lax.dynamic_slice_in_dim(array, start, size) for name, array in data.items()}
         images = batches.standardize(part["images"], (part["mean"], part["deviation"])).astype(self.dtype)
         labels = part["labels"]
-        logits = _merged(*network)(images).astype(jnp.float32)
+        logits = merged(*network)(images).astype(jnp.float32)
         real = labels >= 0
         local = {
             "loss": jnp.sum(jnp.where(real, _losses(logits, labels), 0.0)),
@@ -326,11 +326,12 @@ class Task:
         self, graph: nnx.GraphDef[Any], state: State, frozen: nnx.State
     ) -> dict[str, masks.Counts]:
         """How many weights each masked layer inverts, hides and keeps, by the layer's path."""
-        model = _merged(graph, state.params, frozen, state.rest, self.random(state))
+        model = merged(graph, state.params, frozen, state.rest, self.random(state))
         return {path: layer.count() for path, layer in masked_layers(model)}
 
 
-def _merged(graph: nnx.GraphDef[Any], *states: nnx.State) -> nnx.Module:
+def merged(graph: nnx.GraphDef[Any], *states: nnx.State) -> nnx.Module:
+    """Put a network together inside a transformation of JAX, where its layers may change their variables."""
     # A variable may only be updated at the trace level that made it: mapping makes new ones at this level.
     return nnx.merge(graph, *jax.tree.map(lambda array: array, states))
 
