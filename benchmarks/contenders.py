@@ -126,7 +126,7 @@ class JaxTraining:
     ) -> None:
         build = setup.network(config, data["images"].shape[1:], CLASSES)
         self.task = setup.task(config, build, len(data["labels"]))
-        convolves = any(len(shape) > 2 for shape in shapes.kernel_shapes(self.task).values())
+        convolves = shapes.convolves(self.task)
         # As training has it: convolutions inside a loop are slow on the CPU.
         loops = not convolves or jax.default_backend() != "cpu"
         self.steps = self.task.steps_per_epoch if loops else 1

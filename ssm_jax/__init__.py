@@ -9,9 +9,11 @@ from ssm_jax.config import default as default_config
 from ssm_jax.data.batches import standardize
 from ssm_jax.errors import InputError, Preempted, RunError
 from ssm_jax.masks import Binary, Rule, Signed
+from ssm_jax.nn.convert import supermask
 from ssm_jax.nn.layers import Conv, Dense, Frozen, Masking, Score, apply_masks, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS, build
 from ssm_jax.nn.pooling import max_pool
+from ssm_jax.nn.remaining import mask_table, remaining_weights
 from ssm_jax.version import __version__
 
 if TYPE_CHECKING:
@@ -38,10 +40,13 @@ __all__ = [
     "apply_masks",
     "build",
     "default_config",
+    "mask_table",
     "masked_layers",
     "max_pool",
+    "remaining_weights",
     "restore",
     "standardize",
+    "supermask",
     "train_and_evaluate",
 ]
 

@@ -83,7 +83,8 @@ def restore(
         checkpoints.close()
     index = group.index(seed)
     state, frozen = (jax.tree.map(lambda leaf: leaf[index], tree[name]) for name in ("state", "frozen"))
-    network = nnx.merge(task.graph(training=False), *jax.device_put((state.params, frozen, state.rest)))
+    parts = *jax.device_put((state.params, frozen, state.rest)), task.random(state)
+    network = nnx.merge(task.graph(training=False), *parts)
     masks = {path: np.asarray(layer.mask(), np.int8) for path, layer in masked_layers(network)}
     return Trained(network, masks, record.config, seed, step)
 

@@ -3,7 +3,8 @@
 Variable types tell apart what a layer holds, so that `split` gives what is trained (`Score`), what is
 frozen (`Kernel`, or `Signs` and `Constant`) and the rest (`RuleState`, statistics). The same layer with
 `Masking(rule=None)` is its dense baseline: the kernel is an ordinary `nnx.Param` and there are no scores.
-`apply_masks` turns a masked network into the dense one that it amounts to.
+`apply_masks` turns a masked network into the dense one that it amounts to. `ssm_jax.nn.convert` puts a
+`MaskedKernel` into layers of Flax.
 """
 
 from __future__ import annotations
@@ -120,6 +121,11 @@ class Masked(nnx.Module):
             self.kernel = Kernel(kernel)
         self.scores = Score(scores)
         self.rule_state = nnx.Dict({name: RuleState(value) for name, value in state.items()})
+
+    @property
+    def kind(self) -> str:
+        """The name of the layer's type."""
+        return type(self).__name__
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -243,6 +249,36 @@ class Conv(Masked):
             return convolve(inputs.astype(self.dtype), self.effective_kernel(), self.stride)
 
 
+class MaskedKernel(Masked):
+    """A masked kernel in the place of the `nnx.Param` that a layer of Flax calls its kernel.
+
+    Such a layer reads `self.kernel[...]`, which is the effective kernel here.
+
+    Args:
+      shape: The kernel's shape.
+      kind: The name of the layer's type.
+      masking: How the kernel is drawn and masked; its `dtype` is that of the kernel.
+      rngs: The streams `params` (kernel) and `scores`.
+    """
+
+    def __init__(self, shape: Sequence[int], kind: str, *, masking: Masking, rngs: nnx.Rngs) -> None:
+        super().__init__(shape, masking=masking, rngs=rngs)
+        self.layer_kind = kind
+
+    @property
+    def kind(self) -> str:
+        """The name of the layer's type."""
+        return self.layer_kind
+
+    def __getitem__(self, index: Any) -> jax.Array:
+        """Index the effective kernel."""
+        return self.effective_kernel()[index]
+
+    def __jax_array__(self) -> jax.Array:
+        """Stand for the effective kernel in functions of JAX."""
+        return self.effective_kernel()
+
+
 class Parts(NamedTuple):
     """A model taken apart; `nnx.merge(*parts)` puts it together again.
 
@@ -251,40 +287,47 @@ class Parts(NamedTuple):
       params: What is trained: scores, and any `nnx.Param` of other layers.
       frozen: What is drawn once, the random kernels.
       rest: Everything else: what mask rules keep, statistics of normalizations.
+      random: The streams of random numbers that layers keep, as dropout does.
     """
 
     graph: nnx.GraphDef[Any]
     params: nnx.State
     frozen: nnx.State
     rest: nnx.State
+    random: nnx.State
 
 
 def split(model: nnx.Module) -> Parts:
-    """Take a model apart into what is trained, what is frozen and the rest.
+    """Take a model apart into what is trained, what is frozen, the rest and its streams of random numbers.
 
     Args:
       model: Any NNX module.
     """
-    graph, params, frozen, rest = cast(tuple[Any, ...], nnx.split(model, nnx.Param, Frozen, ...))
-    return Parts(graph, params, frozen, rest)
+    graph, params, frozen, random, rest = cast(
+        tuple[Any, ...], nnx.split(model, nnx.Param, Frozen, nnx.RngState, ...)
+    )
+    return Parts(graph, params, frozen, rest, random)
 
 
 def masked_layers(model: nnx.Module) -> Iterator[tuple[str, Masked]]:
     """Go through the masked (or dense) layers of ours in a model, with their paths such as `convs/0`.
+
+    Of a layer of Flax that `supermask` has masked it is the layer's path, with its masked kernel.
 
     Args:
       model: Any NNX module.
     """
     for path, module in nnx.iter_graph(model):
         if isinstance(module, Masked):
+            path = path[:-1] if isinstance(module, MaskedKernel) else path
             yield "/".join(str(part) for part in path), module
 
 
 def apply_masks(model: nnx.Module, key: jax.Array | None = None) -> None:
     """Turn a masked network into the dense one that it amounts to.
 
-    Every layer of ours gets its effective kernel, in the compute dtype, as an `nnx.Param`; scores and random
-    kernels go. The network computes what it computed before.
+    Every layer gets its effective kernel, in the compute dtype, as an `nnx.Param`; scores and random kernels
+    go. The network computes what it computed before; layers of Flax are as plain as they were.
 
     Args:
       model: Any NNX module; changed in place.
@@ -292,3 +335,8 @@ def apply_masks(model: nnx.Module, key: jax.Array | None = None) -> None:
     """
     for place, (_, layer) in enumerate(list(masked_layers(model))):
         layer.apply_mask(None if key is None else jax.random.fold_in(key, place))
+    modules: list[Any] = [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.Module)]
+    for module in modules:
+        kernel = getattr(module, "kernel", None)
+        if isinstance(kernel, MaskedKernel):
+            module.kernel = kernel.kernel

@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ssm_jax import errors
+from ssm_jax.columns import aligned
 from ssm_jax.config import DENSE
 from ssm_jax.runs.schema import Count, Natural, NotNegative, Share, Size
 
@@ -162,16 +163,7 @@ def table(summary: Summary) -> str:
         for name in columns.values()
     )
     rows.append(("all", "", f"{summary.weights:,}", *(f"{100 * mean:.2f}" for mean in means)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(w) if i < 2 else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    lines.insert(len(lines) - 1, "-" * len(lines[0]))
+    lines = aligned(rows, left=2)
 
     def spread(numbers: Statistics, factor: float) -> str:
         deviation = f" ± {factor * numbers.std:.2f}" if len(numbers.values) > 1 else ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 from ml_collections import ConfigDict
 
-from ssm_jax.training.shapes import kernel_shapes, training_bytes
+from ssm_jax.training.shapes import convolves, training_bytes
 from ssm_jax.training.step import Task
 
 # Of a device's memory, the share that the seeds beside each other may fill; the data needs some too.
@@ -61,11 +61,6 @@ def seeds_per_group(config: ConfigDict, task: Task, image_shape: Sequence[int], 
     # Groups of like size: the last one of a remainder would leave devices idle.
     groups = -(-config.seeds // spread)
     return -(-config.seeds // groups)
-
-
-def convolves(task: Task) -> bool:
-    """Tell whether a task's network has a convolution among its masked layers."""
-    return any(len(shape) > 2 for shape in kernel_shapes(task).values())
 
 
 def scans(task: Task) -> bool:

@@ -49,10 +49,12 @@ def train_and_evaluate(
     Args:
       config: The run's config, see `ssm_jax.config.default`.
       workdir: A folder of this run's own; made if it isn't there.
-      model: A network of the caller's own, built from this library's layers: a function from
-        `nnx.Rngs` (streams `params`, `scores`, `default`) to a module that maps float images
+      model: A network of the caller's own, of this library's layers or masked by `ssm_jax.supermask`: a
+        function from `nnx.Rngs` (streams `params`, `scores`, `default`) to a module that maps float images
         `[B, H, W, C]` to logits `[B, classes]`. `config.model`, `config.mask` and `config.init` then
-        don't apply. A batch normalization in it takes `axis_name=ssm_jax.BATCH_AXIS`.
+        don't apply. Random numbers that its layers draw, dropout for example, follow from seed and step. An
+        `nnx.BatchNorm` in it sees the whole batch, whichever devices share it; a layer that keeps other
+        statistics averages them over the axis `ssm_jax.BATCH_AXIS` itself.
 
     Returns:
       The run's summary, which `summary.json` holds.

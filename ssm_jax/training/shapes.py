@@ -8,9 +8,9 @@ import jax
 from flax import nnx
 
 from ssm_jax import errors
-from ssm_jax.nn.layers import masked_layers, split
+from ssm_jax.nn.layers import Conv, masked_layers, split
 from ssm_jax.nn.networks import BATCH_AXIS
-from ssm_jax.training.step import Task
+from ssm_jax.training.step import Task, merged
 from ssm_jax.types import PyTree
 
 
@@ -21,8 +21,7 @@ def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
       task: The task that holds the network.
 
     Raises:
-      InputError: The network has no layer of ours, keeps a random stream of its own, as dropout does, or
-        can't be built for the images.
+      InputError: The network has no masked layer, or can't be built for the images.
     """
     try:
         model = task.abstract()
@@ -32,13 +31,21 @@ def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
         raise errors.InputError(f"the network can't be built: {errors.one_line(error)}") from error
     shapes = {path: layer.shape for path, layer in masked_layers(model)}
     if not shapes:
-        raise errors.InputError("the network holds no ssm_jax.Dense or ssm_jax.Conv: nothing can be masked")
-    if jax.tree.leaves(nnx.state(model, nnx.RngState)):
         raise errors.InputError(
-            "the network keeps a random stream of its own (dropout does): every random number of a run "
-            "follows from its seed and step, so such layers can't be trained"
+            "the network holds no ssm_jax.Dense or ssm_jax.Conv: nothing can be masked (ssm_jax.supermask "
+            "masks the layers of any NNX model)"
         )
     return shapes
+
+
+def convolves(task: Task) -> bool:
+    """Tell whether a task's network has a convolution.
+
+    Args:
+      task: The task that holds the network.
+    """
+    kinds = (Conv, nnx.Conv, nnx.ConvTranspose)
+    return any(isinstance(module, kinds) for _, module in nnx.iter_graph(task.abstract()))
 
 
 def check_logits(task: Task, image_shape: Sequence[int], classes: int) -> None:
@@ -76,14 +83,16 @@ def training_bytes(task: Task, image_shape: Sequence[int]) -> int:
       task: The task that holds the network.
       image_shape: The shape of an image, `(H, W, C)`.
     """
-    graph, params, frozen, rest = split(task.abstract())
+    model = task.abstract()
+    model.train()
+    graph, params, *others = split(model)
     images = jax.ShapeDtypeStruct((task.batch_size, *image_shape), task.dtype)
 
-    def kept(params: PyTree, frozen: PyTree, rest: PyTree, images: jax.Array) -> PyTree:
-        return jax.vjp(lambda params: nnx.merge(graph, params, frozen, rest)(images), params)[1]
+    def kept(params: PyTree, others: PyTree, images: jax.Array) -> PyTree:
+        return jax.vjp(lambda params: merged(graph, params, *others)(images), params)[1]
 
     # In an axis of one, for normalizations that average over devices.
     kept = jax.vmap(kept, in_axes=None, out_axes=None, axis_name=BATCH_AXIS, axis_size=1)
-    residuals = jax.tree.leaves(jax.eval_shape(kept, params, frozen, rest, images))
+    residuals = jax.tree.leaves(jax.eval_shape(kept, params, others, images))
     weights = sum(array.size for array in jax.tree.leaves(params))
     return 6 * 4 * weights + sum(array.size * array.dtype.itemsize for array in residuals)

@@ -8,6 +8,7 @@ Gradients and metrics are averaged over the named axis `networks.BATCH_AXIS`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,7 @@ from ssm_jax.types import PyTree
 Build = Callable[[nnx.Rngs], nnx.Module]
 
 # What a seed's key is folded with, per use.
-_PARAMS, _SCORES, _DEFAULT, _ORDER, _AUGMENT, _MASKS = range(6)
+_PARAMS, _SCORES, _DEFAULT, _ORDER, _AUGMENT, _MASKS, _LAYERS = range(7)
 
 # Which metric was not finite, by its place in `State.failure[1]`.
 FAILURES = ("loss", "gradient norm")
@@ -103,6 +104,10 @@ class Task:
         """The network's definition, in training or in evaluation mode, for `nnx.merge`."""
         model = self.abstract()
         model.train() if training else model.eval()
+        for _, module in list(nnx.iter_graph(model)) if training else ():
+            if isinstance(module, nnx.BatchNorm) and module.axis_name is None:
+                # The statistics of a batch are those of all its parts, whichever devices have them.
+                module.axis_name = BATCH_AXIS
         return split(model).graph
 
     def initialize(self, seed: ArrayLike) -> tuple[State, nnx.State]:
@@ -111,7 +116,7 @@ class Task:
         Args:
           seed: The network's seed, an int32 scalar.
         """
-        _, params, frozen, rest = split(self.network(seed))
+        _, params, frozen, rest, _ = split(self.network(seed))
         zero = jnp.zeros((), jnp.float32)
         state = State(
             seed=jnp.asarray(seed),
@@ -175,9 +180,33 @@ class Task:
           Its parts; `params` holds effective kernels in the compute dtype in place of scores.
         """
         key = jax.random.fold_in(self._key(state, _MASKS), state.step) if training else None
-        model = _merged(graph, state.params, frozen, state.rest)
+        model = merged(graph, state.params, frozen, state.rest, self.random(state))
         apply_masks(model, key)
         return split(model)
+
+    def random(self, state: State, shard: jax.Array | int = 0) -> nnx.State:
+        """Make the streams of random numbers that layers keep, dropout for example, for one step.
+
+        They follow from (seed, step) and the layer, and are never stored.
+
+        Args:
+          state: The network's state; gives seed and step.
+          shard: The number of the part of the batch, from 0, each of which has streams of its own.
+        """
+        key = jax.random.fold_in(jax.random.fold_in(self._key(state, _LAYERS), state.step), shard)
+        leaves, structure = self._streams
+
+        def stream(place: int, leaf: jax.Array) -> jax.Array:
+            if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                return jnp.zeros(leaf.shape, leaf.dtype)  # the count of what was drawn from a key
+            own = jax.random.fold_in(key, place)
+            return jax.random.split(own, leaf.shape) if leaf.shape else own
+
+        return jax.tree.unflatten(structure, [stream(place, leaf) for place, leaf in enumerate(leaves)])
+
+    @functools.cached_property
+    def _streams(self) -> tuple[list[jax.Array], jax.tree_util.PyTreeDef]:
+        return jax.tree.flatten(split(self.abstract()).random)
 
     def _key(self, state: State, use: int) -> jax.Array:
         return jax.random.fold_in(jax.random.key(state.seed), use)
@@ -208,9 +237,10 @@ class Task:
           final.
         """
         dense = self.apply_masks(graph, state, frozen, training=True)
+        random = self.random(state, lax.axis_index(BATCH_AXIS))
 
         def loss_of(kernels: nnx.State) -> tuple[jax.Array, tuple[jax.Array, nnx.State]]:
-            model = _merged(dense.graph, kernels, dense.frozen, dense.rest)
+            model = merged(dense.graph, kernels, dense.frozen, dense.rest, random)
             logits = model(images).astype(jnp.float32)
             loss = _losses(logits, labels).mean()
             return loss, (jnp.mean(logits.argmax(-1) == labels), split(model).rest)
@@ -279,7 +309,7 @@ class Task:
         part = {name: lax.dynamic_slice_in_dim(array, start, size) for name, array in data.items()}
         images = batches.standardize(part["images"], (part["mean"], part["deviation"])).astype(self.dtype)
         labels = part["labels"]
-        logits = _merged(*network)(images).astype(jnp.float32)
+        logits = merged(*network)(images).astype(jnp.float32)
         real = labels >= 0
         local = {
             "loss": jnp.sum(jnp.where(real, _losses(logits, labels), 0.0)),
@@ -296,11 +326,12 @@ class Task:
         self, graph: nnx.GraphDef[Any], state: State, frozen: nnx.State
     ) -> dict[str, masks.Counts]:
         """How many weights each masked layer inverts, hides and keeps, by the layer's path."""
-        model = _merged(graph, state.params, frozen, state.rest)
+        model = merged(graph, state.params, frozen, state.rest, self.random(state))
         return {path: layer.count() for path, layer in masked_layers(model)}
 
 
-def _merged(graph: nnx.GraphDef[Any], *states: nnx.State) -> nnx.Module:
+def merged(graph: nnx.GraphDef[Any], *states: nnx.State) -> nnx.Module:
+    """Put a network together inside a transformation of JAX, where its layers may change their variables."""
     # A variable may only be updated at the trace level that made it: mapping makes new ones at this level.
     return nnx.merge(graph, *jax.tree.map(lambda array: array, states))
 

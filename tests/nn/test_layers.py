@@ -105,7 +105,7 @@ def test_threshold_is_the_share_of_the_largest_initial_score(name):
 
 @each_layer
 def test_one_split_tells_scores_frozen_and_the_rest_apart(name):
-    _, params, frozen, rest = split(layers()[name])
+    _, params, frozen, rest, _ = split(layers()[name])
     assert {path: type(leaf) for path, leaf in nnx.to_flat_state(params)} == {("scores",): Score}
     assert {path: type(leaf) for path, leaf in nnx.to_flat_state(frozen)} == {
         ("signs",): Signs,
@@ -281,7 +281,7 @@ def test_layers_inside_a_users_own_module():
         "head/bias",
     }
     assert (model.norm.mean[...] != 0).all()  # the statistics went on
-    _, params, frozen, rest = split(model)
+    _, params, frozen, rest, _ = split(model)
     assert len(jax.tree.leaves(params)) == 7
     assert len(jax.tree.leaves(frozen)) == 4  # signs and constants
     assert len(jax.tree.leaves(rest)) == 4  # thresholds and statistics

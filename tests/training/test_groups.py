@@ -1,7 +1,6 @@
 """How many networks are trained at the same time."""
 
 import jax
-import pytest
 
 from ssm_jax import config as configuration
 from ssm_jax.training import groups, setup
@@ -35,9 +34,3 @@ def test_group_sizes_are_even_and_fit_the_devices(monkeypatch):
     assert size("data", "conv2", seeds=8, **four) == 4
     monkeypatch.setattr(groups, "_UNKNOWN_MEMORY", 1.0)
     assert size("data", seeds=3) == 1  # a device that is too small for one is given one
-
-
-@pytest.mark.parametrize(("name", "expected"), [("fcn", False), ("conv2", True)])
-def test_a_network_convolves_if_a_kernel_has_space(name, expected):
-    config = settings(name)
-    assert groups.convolves(setup.task(config, setup.network(config, SHAPE, 10), 100)) == expected

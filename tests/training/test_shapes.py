@@ -10,9 +10,10 @@ from flax import nnx
 from ssm_jax import config as configuration
 from ssm_jax import errors
 from ssm_jax.nn import networks
+from ssm_jax.nn.convert import supermask
 from ssm_jax.nn.layers import Dense, Masking
 from ssm_jax.training import setup
-from ssm_jax.training.shapes import kernel_shapes, training_bytes
+from ssm_jax.training.shapes import convolves, kernel_shapes, training_bytes
 
 
 def changed(**values):
@@ -48,15 +49,36 @@ def test_images_too_small_are_an_input_error():
         kernel_shapes(task_of(changed(model__name="conv8"), image_shape=(8, 8, 1)))
 
 
-def test_a_network_with_a_random_stream_of_its_own_is_refused():
-    class Dropping(nnx.Module):
-        def __init__(self, rngs):
-            self.dense = Dense(4, 2, rngs=rngs)
-            self.dropout = nnx.Dropout(0.5, rngs=rngs)
+class Projections(nnx.Module):
+    """Attention: kernels of three axes without space, and a stream of random numbers."""
 
-    task = setup.task(configuration.default(), Dropping, 10)
-    with pytest.raises(errors.InputError, match="dropout"):
-        kernel_shapes(task)
+    def __init__(self, rngs):
+        self.attention = nnx.MultiHeadAttention(
+            num_heads=2, in_features=4, dropout_rate=0.5, decode=False, rngs=rngs
+        )
+
+    def __call__(self, images):
+        return self.attention(images[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (setup.network(changed(model__width=0.1), (4, 4, 1), 3), False),
+        (setup.network(changed(model__name="conv2", model__width=0.1), (4, 4, 1), 3), True),
+        (lambda rngs: supermask(Projections(rngs), rngs=rngs), False),
+        (lambda rngs: supermask(nnx.Conv(1, 2, (3, 3), rngs=rngs), rngs=rngs), True),
+    ],
+    ids=["fcn", "conv2", "attention", "converted"],
+)
+def test_a_network_convolves_if_a_layer_does(build, expected):
+    assert convolves(setup.task(changed(), build, 20)) == expected
+
+
+def test_layers_that_draw_random_numbers_are_no_obstacle():
+    task = setup.task(changed(), lambda rngs: supermask(Projections(rngs), rngs=rngs), 20)
+    assert set(kernel_shapes(task)) == {f"attention/{name}" for name in ("query", "key", "value", "out")}
+    assert training_bytes(task, (4, 4, 1)) > 0
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
