@@ -1,7 +1,7 @@
 """Variants that several configs share: `configs/<network>.py:<variant>` says what it adds to them.
 
 Not a config itself. Variants can be combined, `configs/resnet56.py:cifar10,batch_norm`; where two of them
-set the same field, the later one holds.
+set the same field, the later one holds. Every config has the rival mask rules, `RIVALS`, as variants.
 """
 
 from typing import Any
@@ -25,6 +25,28 @@ EXTREME: dict[str, Any] = {
 EXTREME_008_5E4 = EXTREME | {"optimizer.learning_rate": 0.008}
 # ... and 0.008 and 3e-4.
 EXTREME_008_3E4 = EXTREME_008_5E4 | {"optimizer.weight_decay": 3e-4}
+
+# Rival mask rules, on top of a network's settings. Top-k rules keep a tenth of every layer, and need little
+# decay: it moves no score past another.
+TOP_K: dict[str, Any] = {"mask.density": 0.1, "optimizer.weight_decay": 1e-5}
+RIVALS: dict[str, dict[str, Any]] = {
+    "binary": {"mask.rule": "binary"},
+    # The threshold of the authors' ablation, in the units of the scores.
+    "binary_absolute": {"mask.rule": "binary", "mask.relative": False, "mask.threshold": 0.01},
+    # Decay would pull every probability towards a half.
+    "stochastic": {
+        "mask.rule": "stochastic",
+        "mask.density": 0.0,
+        "optimizer.learning_rate": 20.0,
+        "optimizer.weight_decay": 0.0,
+    },
+    "edge_popup": TOP_K | {"mask.rule": "edge_popup"},
+    "signed_topk": TOP_K | {"mask.rule": "signed_topk"},
+    "biprop": TOP_K | {"mask.rule": "biprop"},
+    "multicoated": TOP_K | {"mask.rule": "multicoated"},
+    # It hides nothing, so that decay has nothing to make sparse.
+    "sign_only": {"mask.rule": "sign_only", "mask.density": 0.0, "optimizer.weight_decay": 1e-5},
+}
 
 # A staircase in place of a smooth schedule, as the authors' older trainer had it.
 STAIRCASE: dict[str, Any] = {"schedule.name": "staircase", "schedule.factor": 0.96, "schedule.epochs": 10.0}

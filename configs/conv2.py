@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from configs import common
 from ssm_jax import config as base
 
-VARIANTS: base.Variants = {
+VARIANTS: base.Variants = common.RIVALS | {
     "dense": common.DENSE_CONV,
     "extreme": common.EXTREME | {"schedule.epochs": 5.0},
     "extreme_008_3e4": common.EXTREME_008_3E4,

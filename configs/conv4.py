@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from configs import common
 from ssm_jax import config as base
 
-VARIANTS: base.Variants = {
+VARIANTS: base.Variants = common.RIVALS | {
     "dense": common.DENSE_CONV,
     "extreme": common.EXTREME,
     "extreme_008_5e4": common.EXTREME_008_5E4,

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from configs import common
 from ssm_jax import config as base
 
-VARIANTS: base.Variants = {
+VARIANTS: base.Variants = common.RIVALS | {
     "dense": common.DENSE_DEEP_CONV,
     "dense_staircase": common.DENSE_DEEP_CONV | common.STAIRCASE,
     "extreme": common.EXTREME | {"training.epochs": 110},

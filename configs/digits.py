@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from configs import common
 from ssm_jax import config as base
 
-VARIANTS: base.Variants = {
+VARIANTS: base.Variants = common.RIVALS | {
     "dense": common.DENSE
     | {
         "optimizer.learning_rate": 0.05,

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from configs import common, resnet56
 from ssm_jax import config as base
 
-VARIANTS: base.Variants = {
+VARIANTS: base.Variants = common.RIVALS | {
     "batch_norm": common.BATCH_NORM
     | {
         "mask.threshold": 0.75,

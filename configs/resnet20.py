@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from configs import common
 from ssm_jax import config as base
 
-VARIANTS: base.Variants = {
+VARIANTS: base.Variants = common.RIVALS | {
     "batch_norm": common.BATCH_NORM,
     "dense": common.DENSE_RESNET | {"training.epochs": 80},
 }

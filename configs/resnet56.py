@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from configs import common
 from ssm_jax import config as base
 
-VARIANTS: base.Variants = {
+VARIANTS: base.Variants = common.RIVALS | {
     "batch_norm": common.BATCH_NORM
     | {
         "init.score": "xavier_uniform",

@@ -59,6 +59,10 @@ def default() -> ConfigDict:
     config.mask = ConfigDict()
     config.mask.rule = "signed"  # see ssm_jax.masks.RULES, or 'dense': no mask, the kernel is trained
     config.mask.threshold = 0.4  # share of the largest initial score of the layer, p in the paper
+    config.mask.relative = True  # or the threshold is in the units of the scores
+    config.mask.density = 0.0  # share of weights that remain; top-k rules need one
+    config.mask.coats = 3  # of 'multicoated'
+    config.mask.rescale = 0.0  # a: kernels are multiplied by density^-a of the layer's mask
 
     config.init = ConfigDict()
     config.init.kernel = "elus"  # see ssm_jax.nn.initializers.kernel_initializer

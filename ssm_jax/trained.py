@@ -6,12 +6,13 @@ import dataclasses
 import os
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
 from ssm_jax import errors
-from ssm_jax.nn.layers import masked_layers
+from ssm_jax.nn.layers import Masked, masked_layers
 from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.runs.folder import Record, RunFolder, model_name
 from ssm_jax.training import setup
@@ -26,7 +27,8 @@ class Trained:
     Attributes:
       model: The network in evaluation mode; it takes standardized float images, see
         `ssm_jax.data.batches.standardize`.
-      masks: By the path of a masked layer, int8 in the kernel's shape: -1 (invert), 0 (hide), 1 (keep).
+      masks: By the path of a masked layer, int8 in the kernel's shape: -1 (invert), 0 (hide), 1 (keep) or
+        more coats; float32 of a rule whose evaluation takes the expectation of its mask.
       config: The run's config.
       seed: The network's seed.
       step: Number of steps taken.
@@ -85,8 +87,14 @@ def restore(
     state, frozen = (jax.tree.map(lambda leaf: leaf[index], tree[name]) for name in ("state", "frozen"))
     parts = *jax.device_put((state.params, frozen, state.rest)), task.random(state)
     network = nnx.merge(task.graph(training=False), *parts)
-    masks = {path: np.asarray(layer.mask(), np.int8) for path, layer in masked_layers(network)}
+    masks = {path: _mask(layer) for path, layer in masked_layers(network)}
     return Trained(network, masks, record.config, seed, step)
+
+
+def _mask(layer: Masked) -> np.ndarray:
+    # What is expected is counted in floats.
+    whole = jnp.issubdtype(layer.count().kept.dtype, jnp.integer)
+    return np.asarray(layer.mask(), np.int8 if whole else np.float32)
 
 
 def _task(record: Record, model: Build | None) -> Task:

@@ -84,6 +84,17 @@ ROWS = {
     "digits": (SIGNED, 0.4, 0.2, 2e-3, COSINE, 40),
     "digits:dense": (DENSE, None, 0.05, 2e-3, COSINE, 40),
 }
+# What a rival changes in any config: rule, the fields of its own, decay (None: the config's).
+RIVALS = {
+    "binary": ("binary", {}, None),
+    "binary_absolute": ("binary", {"relative": False, "threshold": 0.01}, None),
+    "stochastic": ("stochastic", {"density": 0.0}, 0.0),
+    "edge_popup": ("edge_popup", {"density": 0.1}, 1e-5),
+    "signed_topk": ("signed_topk", {"density": 0.1}, 1e-5),
+    "biprop": ("biprop", {"density": 0.1}, 1e-5),
+    "multicoated": ("multicoated", {"density": 0.1, "coats": 3}, 1e-5),
+    "sign_only": ("sign_only", {"density": 0.0}, 1e-5),
+}
 OLDER = {row for row in ROWS if row.endswith(":older")}
 ELUS_FACTORS = dict.fromkeys(OLDER, 3.0) | {
     "fcn:tuned": 3.0,
@@ -129,7 +140,7 @@ def test_every_file_and_variant_is_in_the_table():
             load(f"{name}:no")
         allowed = str(refused.value).partition("(allowed: ")[2].rstrip(")")
         variants = {row.partition(":")[2] for row in ROWS if row.startswith(f"{name}:")}
-        assert set(filter(None, allowed.split(", "))) == variants
+        assert set(filter(None, allowed.split(", "))) == variants | set(RIVALS)
 
 
 @each_row
@@ -169,6 +180,21 @@ def test_settings(row):
     assert config.optimizer.decay_normalization
     assert config.model.width == (0.5 if name == "digits" else 1)
     assert (config.seed, config.seeds) == (0, 1)
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+@pytest.mark.parametrize("name", sorted({row.partition(":")[0] for row in ROWS}))
+def test_a_rival_changes_the_mask_and_what_it_needs(name, rival):
+    rule, settings, decay = RIVALS[rival]
+    main, config = load(name), load(f"{name}:{rival}")
+    configuration.validate(config)
+    setup.check(config)
+    changed = {"mask.rule": rule} | {f"mask.{field}": value for field, value in settings.items()}
+    if decay is not None:
+        changed["optimizer.weight_decay"] = decay
+    if rival == "stochastic":
+        changed["optimizer.learning_rate"] = 20.0
+    assert config == configuration.override(main, changed)
 
 
 @functools.cache

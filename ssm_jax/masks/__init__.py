@@ -14,12 +14,41 @@ from ml_collections import ConfigDict
 
 from ssm_jax import errors
 from ssm_jax.config import DENSE
-from ssm_jax.masks.rule import Counts, Rule, State, count, straight_through
+from ssm_jax.masks.rule import Counts, Rescaled, Rule, State, count, straight_through
+from ssm_jax.masks.sign import SignOnly
+from ssm_jax.masks.stochastic import Stochastic
 from ssm_jax.masks.threshold import Binary, Signed
+from ssm_jax.masks.topk import Biprop, EdgePopup, Multicoated, SignedTopK
 
-__all__ = ["RULES", "Binary", "Counts", "Rule", "Signed", "State", "by_name", "count", "straight_through"]
+__all__ = [
+    "RULES",
+    "Binary",
+    "Biprop",
+    "Counts",
+    "EdgePopup",
+    "Multicoated",
+    "Rescaled",
+    "Rule",
+    "SignOnly",
+    "Signed",
+    "SignedTopK",
+    "State",
+    "Stochastic",
+    "by_name",
+    "count",
+    "straight_through",
+]
 
-RULES: dict[str, Callable[..., Rule]] = {"signed": Signed, "binary": Binary}
+RULES: dict[str, Callable[..., Rule]] = {
+    "signed": Signed,
+    "binary": Binary,
+    "stochastic": Stochastic,
+    "edge_popup": EdgePopup,
+    "signed_topk": SignedTopK,
+    "biprop": Biprop,
+    "multicoated": Multicoated,
+    "sign_only": SignOnly,
+}
 
 
 def by_name(name: str, settings: ConfigDict | None = None) -> Rule | None:

@@ -7,12 +7,16 @@ Hide, Invert" (ICLR 2022), define the signed mask, the first of the family in `s
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+
+from ssm_jax import errors
 
 # What a rule keeps of a layer beside its scores, for example a threshold, by name.
 State = Mapping[str, jax.Array]
@@ -91,6 +95,36 @@ class Rule(Protocol):
           mask: What `mask` returned for an evaluation.
         """
         return count(mask)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rescaled(Rule):
+    """The common part of the rules here: the kernel can make up for what the mask hides.
+
+    Attributes:
+      rescale: The exponent a >= 0 of the factor `density^-a` on a layer's kernel, where density is the share
+        of its weights that the mask does not hide; 0 leaves the kernel as it is, 0.5 keeps the variance of
+        the layer's output as the mask empties. The factor has no gradient.
+
+    Raises:
+      InputError: The exponent is negative.
+    """
+
+    rescale: float = dataclasses.field(default=0.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.rescale >= 0.0:
+            raise errors.out_of_range("rescale", self.rescale, "at least 0")
+
+    def kernel(self, kernel: jax.Array, mask: jax.Array, state: State) -> jax.Array:
+        """Make the effective kernel, `kernel * mask * density^-rescale`."""
+        if not self.rescale:
+            return kernel * mask
+        counts = self.count(lax.stop_gradient(mask))
+        remaining = (counts.inverted + counts.kept).astype(jnp.float32)
+        # Of a layer that hides everything any finite factor will do.
+        factor = (jnp.maximum(remaining, 1) / mask.size) ** -self.rescale
+        return kernel * mask * factor.astype(kernel.dtype)
 
 
 def straight_through(select: Callable[..., jax.Array]) -> Callable[..., jax.Array]:

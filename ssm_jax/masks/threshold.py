@@ -1,7 +1,7 @@
 """Rules with one threshold per layer, fixed once after initialization.
 
 The threshold is the share p of the largest initial score of the layer, `p * max|scores|` (Koster et al., ICLR
-2022).
+2022), or a number in the units of the scores.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm_jax import errors
-from ssm_jax.masks.rule import Rule, State, straight_through
+from ssm_jax.masks.rule import Rescaled, State, straight_through
 
 
 @straight_through
@@ -55,26 +55,33 @@ def above(scores: jax.Array, threshold: jax.Array) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Threshold(Rule):
+class Threshold(Rescaled):
     """The common part of rules with a fixed threshold.
 
     Attributes:
       threshold: The share p of the largest initial score, in [0, 1]: 0.4 for the paper's main rows, 0.6 for
-        extreme pruning.
+        extreme pruning. Where it is not relative, in the units of the scores, at least 0: the paper's authors
+        tried 0.01 with the binary mask.
+      relative: Whether the threshold is a share.
+      rescale: See `Rescaled`.
 
     Raises:
-      InputError: The threshold is outside [0, 1].
+      InputError: A setting is out of range.
     """
 
     threshold: float = 0.4
+    relative: bool = True
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.threshold <= 1.0:
-            raise errors.out_of_range("threshold", self.threshold, "0 to 1")
+        super().__post_init__()
+        if not 0.0 <= self.threshold <= (1.0 if self.relative else float("inf")):
+            allowed = "0 to 1" if self.relative else "at least 0"
+            raise errors.out_of_range("threshold", self.threshold, allowed)
 
     def init(self, scores: jax.Array) -> State:
-        """Fix the threshold: `{"threshold": p * max|scores|}`, a float scalar."""
-        return {"threshold": self.threshold * jnp.max(jnp.abs(scores))}
+        """Fix the threshold: `{"threshold": p * max|scores|}`, or what was given; a float scalar."""
+        scale = jnp.max(jnp.abs(scores)) if self.relative else jnp.ones((), scores.dtype)
+        return {"threshold": self.threshold * scale}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -212,7 +212,7 @@ class Programs:
         return gathered["loss"].astype(np.float64), gathered["correct"].astype(np.float64)
 
     def mask_counts(self, state: State, frozen: nnx.State) -> dict[str, np.ndarray]:
-        """By the path of every masked layer, the numbers of -1, 0 and +1: int `[S, 3]`."""
+        """By the path of every masked layer, what the rule counts as inverted, hidden, kept: `[S, 3]`."""
 
         def make() -> Any:
             return self._spread(functools.partial(self.task.mask_counts, self._evaluation))

@@ -23,7 +23,8 @@ class Evaluation:
     Attributes:
       step: Steps taken.
       values: By name, float `[S]`: `<split>_loss`, `<split>_accuracy` in % and `remaining_weights`, a share.
-      counts: By the path of a masked layer, the numbers of -1, 0 and +1, `[S, 3]`.
+      counts: By the path of a masked layer, the numbers of inverted, hidden and kept weights, `[S, 3]`;
+        expected ones, float32, where the rule draws its mask.
     """
 
     step: int
@@ -56,7 +57,7 @@ def evaluate(
         loss, correct = programs.evaluate(state, frozen, split, batches_per_call)
         values[f"{name}_loss"], values[f"{name}_accuracy"] = loss / sizes[name], 100 * correct / sizes[name]
     counts = programs.mask_counts(state, frozen)
-    total = np.sum(list(counts.values()), 0)
+    total = np.stack(list(counts.values())).astype(np.float64).sum(0)
     values["remaining_weights"] = 1 - total[:, 1] / total.sum(1)
     return Evaluation(step, values, counts)
 

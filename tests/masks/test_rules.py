@@ -23,6 +23,7 @@ SCORES = np.array(
     ],
     np.float32,
 )
+SIZES = [[1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1], [0, 1, 0, 1]]  # those of the eight largest in size
 # A share of a quarter of the largest score makes a threshold of 0.25, which binary floating point holds.
 EXPECTED = {
     "signed": (
@@ -33,7 +34,25 @@ EXPECTED = {
         masks.Binary(0.25),
         [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 1, 0, 0]],
     ),
+    "stochastic": (masks.Stochastic(), 1 / (1 + np.exp(-SCORES))),
+    "edge_popup": (masks.EdgePopup(0.5), SIZES),
+    "signed_topk": (
+        masks.SignedTopK(0.25),
+        [[1, -1, 0, 0], [0, 0, 0, 0], [0, 0, 1, -1], [0, 0, 0, 0]],
+    ),
+    "biprop": (masks.Biprop(0.5), SIZES),
+    "multicoated": (
+        masks.Multicoated(0.5, coats=2),
+        [[2, 2, 0, 0], [0, 0, 1, 1], [0, 0, 2, 2], [0, 1, 0, 1]],
+    ),
+    "sign_only": (
+        masks.SignOnly(),
+        [[1, -1, 1, -1], [1, -1, 1, -1], [1, 1, 1, -1], [1, 1, -1, -1]],
+    ),
 }
+# dm/ds, the part of the gradient that goes from the mask to the scores: 1 unless the rule says otherwise.
+PULLED = dict.fromkeys(("edge_popup", "biprop", "multicoated"), np.where(SCORES < 0, -1, 1))
+PULLED["stochastic"] = np.exp(-SCORES) / (1 + np.exp(-SCORES)) ** 2
 each_rule = pytest.mark.parametrize("name", masks.RULES)
 
 
@@ -51,42 +70,72 @@ def test_literal_mask(name, dtype, transform):
     rule, scores, state, expected = made(name, dtype)
     mask = transform(rule.mask)(scores, state)
     assert mask.dtype == dtype
-    np.testing.assert_array_equal(np.float32(mask), expected)
+    # Probabilities are rounded, the rest is exact.
+    tolerance = 0 if name != "stochastic" else 1e-2 if dtype == jnp.bfloat16 else 1e-6
+    np.testing.assert_allclose(np.float32(mask), expected, rtol=tolerance)
 
 
 @each_rule
 def test_vmap_gives_each_network_its_own_state(name):
-    rule, scores, _, expected = made(name)
+    rule, scores, *_ = made(name)
     both = jnp.stack([scores, 2 * scores])
     states = jax.vmap(rule.init)(both)
-    np.testing.assert_array_equal(jax.vmap(rule.mask)(both, states), [expected, expected])
+    alone = [rule.mask(own, rule.init(own)) for own in both]
+    np.testing.assert_allclose(jax.vmap(rule.mask)(both, states), alone, rtol=1e-6)
+
+
+def applied(name, kernel, mask):
+    """The effective kernel by the rule's definition."""
+    if name == "biprop":
+        return np.sign(kernel) * mask * np.mean(np.abs(kernel)[mask > 0])
+    return kernel * mask
 
 
 @each_rule
-def test_the_effective_kernel_is_kernel_times_mask(name):
+@pytest.mark.parametrize("rescale", [0.0, 0.5])
+def test_the_effective_kernel_is_that_of_the_definition(name, rescale):
     rule, scores, state, expected = made(name)
-    kernel = jnp.full((4, 4), 0.5).at[0].set(-0.5)
-    np.testing.assert_array_equal(
-        rule.kernel(kernel, rule.mask(scores, state), state), np.asarray(kernel) * expected
-    )
+    kernel = np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4)
+    density = expected.mean() if name == "stochastic" else np.mean(expected != 0)
+    rule = dataclasses.replace(rule, rescale=rescale)
+    found = rule.kernel(jnp.asarray(kernel), rule.mask(scores, state), state)
+    np.testing.assert_allclose(found, applied(name, kernel, expected) * density**-rescale, rtol=1e-6)
+
+
+@each_rule
+def test_a_layer_that_hides_everything_has_a_finite_kernel(name):
+    rule = dataclasses.replace(EXPECTED[name][0], rescale=0.5)
+    if name == "biprop":
+        pytest.skip("the mean size of no weights has no value; top-k rules keep at least one")
+    nothing = jnp.zeros((4, 4))
+    np.testing.assert_array_equal(rule.kernel(jnp.ones((4, 4)), nothing, {}), nothing)
 
 
 @each_rule
 @pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["eager", "jit"])
-def test_gradient_is_straight_through(name, transform):
-    """dL/ds = w * dL/dw^, everywhere, of L = |x (w * t) - y|^2 / 2; the rule's state gets none."""
+@pytest.mark.parametrize("rescale", [0.0, 0.5])
+def test_gradient_is_straight_through(name, rescale, transform):
+    """dL/ds = dm/ds * w * dL/dw^, everywhere, of L = |x (w * t) - y|^2 / 2; the rule's state gets none.
+
+    What multiplies the kernel of a layer, a scale or the factor of `rescale`, has no gradient of its own.
+    """
     rule, scores, state, expected = made(name)
+    rule = dataclasses.replace(rule, rescale=rescale)
     rng = np.random.default_rng(0)
     inputs, targets = rng.normal(size=(5, 4)).astype("f"), rng.normal(size=(5, 4)).astype("f")
     kernel = rng.choice([-0.7, 0.7], (4, 4)).astype("f")
+    density = expected.mean() if name == "stochastic" else np.mean(expected != 0)
+    scaled = kernel * density**-rescale
 
     def loss(scores, state):
         effective = rule.kernel(jnp.asarray(kernel), rule.mask(scores, state), state)
         return 0.5 * jnp.sum((jnp.asarray(inputs) @ effective - targets) ** 2)
 
     by_scores, by_state = transform(jax.grad(loss, (0, 1)))(scores, state)
-    by_effective_kernel = inputs.T @ (inputs @ (kernel * expected) - targets)
-    np.testing.assert_allclose(by_scores, kernel * by_effective_kernel, rtol=1e-4, atol=1e-5)
+    by_effective_kernel = inputs.T @ (inputs @ (scaled * expected) - targets)
+    np.testing.assert_allclose(
+        by_scores, PULLED.get(name, 1) * scaled * by_effective_kernel, rtol=1e-4, atol=1e-5
+    )
     assert by_scores.dtype == jnp.float32
     assert not any(map(jnp.any, jax.tree.leaves(by_state)))
 
@@ -97,14 +146,21 @@ def test_gradient_keeps_the_dtype(name, dtype):
     rule, scores, state, _ = made(name, dtype)
     gradient = jax.grad(lambda scores: 3 * rule.mask(scores, state).sum())(scores)
     assert gradient.dtype == dtype
-    np.testing.assert_array_equal(np.float32(gradient), np.full((4, 4), 3.0))
+    expected = np.broadcast_to(3 * PULLED.get(name, 1), (4, 4))
+    np.testing.assert_allclose(np.float32(gradient), expected, rtol=1e-2 if name == "stochastic" else 0)
 
 
 @each_rule
 def test_counts_add_up(name):
     rule, scores, state, expected = made(name)
     counts = rule.count(rule.mask(scores, state))
-    assert [float(number) for number in counts] == [np.sum(expected == value) for value in (-1, 0, 1)]
+    if name == "stochastic":
+        np.testing.assert_allclose(counts, [0, np.sum(1 - expected), np.sum(expected)], rtol=1e-6)
+        assert {part.dtype for part in counts} == {jnp.dtype("float32")}
+        return
+    literal = [np.sum(expected < 0), np.sum(expected == 0), np.sum(expected > 0)]
+    assert [int(number) for number in counts] == literal
+    assert {part.dtype for part in counts} == {jnp.dtype("int32")}
 
 
 def primitives(function, *arguments) -> set[str]:
@@ -122,7 +178,11 @@ def primitives(function, *arguments) -> set[str]:
 @each_rule
 def test_a_step_sorts_nothing(name):
     rule, scores, state, _ = made(name)
-    for function in (rule.mask, jax.grad(lambda scores, state: rule.mask(scores, state).sum())):
+    for function in (
+        rule.mask,
+        lambda scores, state: rule.mask(scores, state, jax.random.key(0)),
+        jax.grad(lambda scores, state: rule.mask(scores, state).sum()),
+    ):
         assert not primitives(function, scores, state) & {"sort", "top_k", "approx_top_k"}
     assert "sort" in primitives(lambda scores: jnp.sort(scores), scores)  # the search finds one
 
@@ -139,12 +199,37 @@ def test_rules_by_name_take_their_settings_from_the_config():
     settings.threshold = 0.7
     assert masks.by_name("signed", settings) == masks.Signed(0.7)
     assert masks.by_name("binary") == masks.Binary(0.4)
+    settings.density, settings.coats, settings.rescale = 0.3, 5, 0.5
+    assert masks.by_name("multicoated", settings) == masks.Multicoated(0.3, coats=5, rescale=0.5)
+    settings.relative = False
+    assert masks.by_name("binary", settings) == masks.Binary(0.7, relative=False, rescale=0.5)
+    settings.relative = True
     assert masks.by_name("dense", settings) is None
     with pytest.raises(errors.InputError, match=r"mask rule 'singed'; did you mean 'signed'\?"):
         masks.by_name("singed")
     settings.threshold = 2.0
     with pytest.raises(errors.InputError, match=r"^config\.mask\.threshold is 2.0; allowed is 0 to 1$"):
         masks.by_name("signed", settings)
+
+
+@pytest.mark.parametrize(
+    ("rule", "field", "value", "allowed"),
+    [
+        ("signed", "threshold", -0.1, "0 to 1"),
+        ("edge_popup", "density", 0.0, "above 0 and at most 1"),  # what a config has that asks for none
+        ("signed_topk", "density", 1.5, "above 0 and at most 1"),
+        ("biprop", "density", float("nan"), "above 0 and at most 1"),
+        ("multicoated", "coats", 0, "at least 1"),
+        ("sign_only", "rescale", -1.0, "at least 0"),
+        ("stochastic", "rescale", -1.0, "at least 0"),
+    ],
+)
+def test_a_setting_out_of_range_is_one_line(rule, field, value, allowed):
+    settings = config.default().mask
+    settings.density = 0.5
+    settings[field] = value
+    with pytest.raises(errors.InputError, match=rf"^config\.mask\.{field} is {value}; allowed is {allowed}$"):
+        masks.by_name(rule, settings)
 
 
 def test_a_rule_of_ones_own_joins_by_an_entry(monkeypatch):

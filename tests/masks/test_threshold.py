@@ -53,3 +53,14 @@ def test_the_threshold_hides_its_share_of_uniform_scores():
 def test_a_share_outside_0_to_1_is_refused(rule, share):
     with pytest.raises(errors.InputError, match=r"threshold is .*; allowed is 0 to 1"):
         rule(share)
+
+
+@each_family
+def test_an_absolute_threshold_is_in_the_units_of_the_scores(rule):
+    scores = jnp.array([5.0, 2.5, -2.0, -3.0])
+    state = rule(2.5, relative=False).init(scores)
+    np.testing.assert_array_equal(state["threshold"], np.float32(2.5))
+    expected = [1, 0, 0, -1 if rule is Signed else 0]
+    np.testing.assert_array_equal(rule(2.5, relative=False).mask(scores, state), expected)
+    with pytest.raises(errors.InputError, match=r"^threshold is -0.1; allowed is at least 0$"):
+        rule(-0.1, relative=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -11,6 +12,7 @@ import optax
 import pytest
 from flax import nnx
 
+from ssm_jax import masks
 from ssm_jax.data import batches
 from ssm_jax.nn import networks
 from ssm_jax.nn.layers import Conv, Dense, Frozen, Masking, masked_layers
@@ -415,3 +417,47 @@ def test_a_network_whose_schedule_has_stopped_is_final(data):
     stopped = active.index(False)
     equal(changed_by_training(states[-1]), changed_by_training(states[stopped]))
     assert int(states[-1].step) == 40 * steps
+
+
+class Twins(nnx.Module):
+    """Two layers of the same shape under random masks."""
+
+    def __init__(self, rngs):
+        masking = Masking(rule=masks.Stochastic())
+        self.first = Dense(16, 16, masking=masking, rngs=rngs)
+        self.second = Dense(16, 16, masking=masking, rngs=rngs)
+
+    def __call__(self, images):
+        return self.second(self.first(images.reshape(len(images), -1)))[:, :CLASSES]
+
+
+def test_a_random_mask_follows_from_seed_step_and_layer_and_the_step_trains_with_it(data):
+    task = make_task(Twins)
+    graph = task.graph(training=True)
+    state, frozen = jax.jit(task.initialize)(jnp.int32(0))
+    state = dataclasses.replace(state, params=jax.tree.map(jnp.zeros_like, state.params))
+
+    def drawn_masks(**changes):
+        made = task.apply_masks(graph, dataclasses.replace(state, **changes), frozen, training=True).params
+        return [np.asarray(made[name]["kernel"][...]) != 0 for name in ("first", "second")]
+
+    first, second = drawn_masks()
+    np.testing.assert_array_equal([first, second], drawn_masks())
+    halves = [first, second, *drawn_masks(step=jnp.int32(1)), *drawn_masks(seed=jnp.int32(1))]
+    for i, one in enumerate(halves):
+        assert 0.3 < one.mean() < 0.7
+        assert all((one != other).any() for other in halves[:i])
+    # The gradient is that of the drawn network: dL/ds = w * dL/dw^ * sigmoid'(0).
+    trainer = Trainer(task, data)
+    images, labels = trainer.batch(state, data, trainer.order(state.seed, state.step))
+    kernels = [drawn(frozen[name]) for name in ("first", "second")]
+    effective = [jnp.asarray(w * m) for w, m in zip(kernels, (first, second), strict=True)]
+
+    def loss_of(effective):
+        logits = (images.reshape(len(images), -1) @ effective[0] @ effective[1])[:, :CLASSES]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    after = trainer.step(state, frozen, images, labels)
+    for name, w, g in zip(("first", "second"), kernels, jax.grad(loss_of)(effective), strict=True):
+        expected = -LEARNING_RATE * 1.9 * w * np.asarray(g) / 4
+        np.testing.assert_allclose(after.params[name]["scores"][...], expected, rtol=1e-4, atol=1e-6)

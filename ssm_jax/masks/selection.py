@@ -1,0 +1,85 @@
+"""The largest entries of an array, found exactly and without sorting it."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+# No guess comes closer to an end of the bracket: so every few of them it shrinks by a factor.
+_MARGIN = 1 / 32
+
+# The ends of the bracket, how many values are not below each, and their weights in the interpolation.
+Search: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
+
+
+def largest(values: jax.Array, number: jax.Array | int) -> jax.Array:
+    """Select the largest values, exactly.
+
+    A threshold is bracketed by two counts and closed in on by interpolation between them, in the order of the
+    floats as integers, which is close to that of their logarithms; each guess costs one pass over the array,
+    and the first that leaves the right number ends the search. Values that tie with the smallest of the
+    selected are selected too, so that ties never depend on places.
+
+    Args:
+      values: Floating point up to 32 bits, any shape, not NaN; of either sign, 0 and -0 being equal.
+      number: How many to select, at least 1.
+
+    Returns:
+      Booleans in the shape of the values.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> print(largest(jnp.array([0.5, -3.0, 2.0, 0.1]), 2))
+      [ True False  True False]
+    """
+    order = _ordered(values)
+    number = jnp.asarray(number, jnp.int32)
+
+    def count(bound: jax.Array) -> jax.Array:
+        return jnp.sum(order >= bound, dtype=jnp.int32)
+
+    def is_open(search: Search) -> jax.Array:
+        low, high, above_low, *_ = search
+        return (above_low > number) & (_distance(low, high) > 1)
+
+    def narrow(search: Search) -> Search:
+        low, high, above_low, above_high, weight_low, weight_high = search
+        excess = (above_low - number).astype(jnp.float32) * weight_low
+        lack = (number - above_high).astype(jnp.float32) * weight_high
+        share = jnp.clip(excess / (excess + lack), _MARGIN, 1 - _MARGIN)
+        distance = _distance(low, high)
+        stride = (distance.astype(jnp.float32) * share).astype(jnp.uint32)
+        stride = jnp.clip(stride, jnp.uint32(1), distance - jnp.uint32(1))
+        guess = low + lax.bitcast_convert_type(stride, jnp.int32)
+        found = count(guess)
+        enough = found >= number
+        # The Illinois method: an end that stays counts half each time, so that the guess passes the goal.
+        return (
+            jnp.where(enough, guess, low),
+            jnp.where(enough, high, guess),
+            jnp.where(enough, found, above_low),
+            jnp.where(enough, above_high, found),
+            jnp.where(enough, 1.0, weight_low / 2),
+            jnp.where(enough, weight_high / 2, 1.0),
+        )
+
+    one = jnp.float32(1)
+    start = (jnp.min(order), jnp.max(order) + 1, jnp.int32(values.size), jnp.int32(0), one, one)
+    low, *_ = lax.while_loop(is_open, narrow, start)
+    return order >= low
+
+
+def _ordered(values: jax.Array) -> jax.Array:
+    """Integers in the order of the floats."""
+    values = values.astype(jnp.float32)
+    values = jnp.where(values == 0, jnp.float32(0), values)  # -0 would come below 0
+    bits = lax.bitcast_convert_type(values, jnp.int32)
+    return jnp.where(bits < 0, bits ^ jnp.int32(0x7FFFFFFF), bits)
+
+
+def _distance(low: jax.Array, high: jax.Array) -> jax.Array:
+    # Between floats of either sign it may be beyond an int32; the difference wraps around to the right bits.
+    return lax.bitcast_convert_type(high - low, jnp.uint32)
