@@ -9,6 +9,7 @@ from ssm_jax.config import default as default_config
 from ssm_jax.data.batches import standardize
 from ssm_jax.errors import InputError, Preempted, RunError
 from ssm_jax.masks import Binary, Rule, Signed
+from ssm_jax.nn.density import set_density
 from ssm_jax.nn.layers import Conv, Dense, Frozen, Masking, Score, apply_masks, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS, build
 from ssm_jax.nn.pooling import max_pool
@@ -41,6 +42,7 @@ __all__ = [
     "masked_layers",
     "max_pool",
     "restore",
+    "set_density",
     "standardize",
     "train_and_evaluate",
 ]
