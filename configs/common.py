@@ -9,7 +9,7 @@ from typing import Any
 from ssm_jax import config as base
 
 # The dense baseline: no mask, the kernel is trained.
-DENSE: dict[str, Any] = {"mask.rule": base.DENSE, "init.kernel": "elu"}
+DENSE: dict[str, Any] = {"mask.rule": base.DENSE, "mask.density": 0.0, "init.kernel": "elu"}
 
 # Batch normalization with scale and offset after every convolution. Dense ResNets have it too.
 BATCH_NORM: dict[str, Any] = {"model.normalization": "batch_affine"}
@@ -26,9 +26,9 @@ EXTREME_008_5E4 = EXTREME | {"optimizer.learning_rate": 0.008}
 # ... and 0.008 and 3e-4.
 EXTREME_008_3E4 = EXTREME_008_5E4 | {"optimizer.weight_decay": 3e-4}
 
-# Rival mask rules, on top of a network's settings. Top-k rules keep a tenth of every layer, and need little
-# decay: it moves no score past another.
-TOP_K: dict[str, Any] = {"mask.density": 0.1, "optimizer.weight_decay": 1e-5}
+# Rival mask rules, on top of a network's settings. Top-k rules keep a tenth of every layer, keep the variance
+# at that, and need little decay: it moves no score past another.
+TOP_K: dict[str, Any] = {"mask.density": 0.1, "mask.rescale": 0.5, "optimizer.weight_decay": 1e-5}
 RIVALS: dict[str, dict[str, Any]] = {
     "binary": {"mask.rule": "binary"},
     # The threshold of the authors' ablation, in the units of the scores.
@@ -37,15 +37,21 @@ RIVALS: dict[str, dict[str, Any]] = {
     "stochastic": {
         "mask.rule": "stochastic",
         "mask.density": 0.0,
-        "optimizer.learning_rate": 20.0,
+        "optimizer.learning_rate": 100.0,
         "optimizer.weight_decay": 0.0,
     },
     "edge_popup": TOP_K | {"mask.rule": "edge_popup"},
     "signed_topk": TOP_K | {"mask.rule": "signed_topk"},
     "biprop": TOP_K | {"mask.rule": "biprop"},
-    "multicoated": TOP_K | {"mask.rule": "multicoated"},
+    # Its coats already multiply the kernel.
+    "multicoated": TOP_K | {"mask.rule": "multicoated", "mask.rescale": 0.0, "optimizer.learning_rate": 0.5},
     # It hides nothing, so that decay has nothing to make sparse.
-    "sign_only": {"mask.rule": "sign_only", "mask.density": 0.0, "optimizer.weight_decay": 1e-5},
+    "sign_only": {
+        "mask.rule": "sign_only",
+        "mask.density": 0.0,
+        "optimizer.learning_rate": 0.5,
+        "optimizer.weight_decay": 1e-5,
+    },
 }
 
 # A staircase in place of a smooth schedule, as the authors' older trainer had it.

@@ -10,6 +10,7 @@ from ssm_jax.data.batches import standardize
 from ssm_jax.errors import InputError, Preempted, RunError
 from ssm_jax.masks import Binary, Rule, Signed
 from ssm_jax.nn.convert import supermask
+from ssm_jax.nn.density import set_density
 from ssm_jax.nn.layers import Conv, Dense, Frozen, Masking, Score, apply_masks, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS, build
 from ssm_jax.nn.pooling import max_pool
@@ -45,6 +46,7 @@ __all__ = [
     "max_pool",
     "remaining_weights",
     "restore",
+    "set_density",
     "standardize",
     "supermask",
     "train_and_evaluate",

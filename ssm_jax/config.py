@@ -60,7 +60,10 @@ def default() -> ConfigDict:
     config.mask.rule = "signed"  # see ssm_jax.masks.RULES, or 'dense': no mask, the kernel is trained
     config.mask.threshold = 0.4  # share of the largest initial score of the layer, p in the paper
     config.mask.relative = True  # or the threshold is in the units of the scores
-    config.mask.density = 0.0  # share of weights that remain; top-k rules need one
+    # Share of weights that remain; top-k rules need one. Thresholds move to reach it; 0: they stay.
+    config.mask.density = 0.0
+    config.mask.floor = 0.0  # least share of every layer under a density that thresholds reach
+    config.mask.budget = "global"  # what such a density is a share of: 'global' or 'layer', of each layer
     config.mask.coats = 3  # of 'multicoated'
     config.mask.rescale = 0.0  # a: kernels are multiplied by density^-a of the layer's mask
 

@@ -84,16 +84,17 @@ ROWS = {
     "digits": (SIGNED, 0.4, 0.2, 2e-3, COSINE, 40),
     "digits:dense": (DENSE, None, 0.05, 2e-3, COSINE, 40),
 }
-# What a rival changes in any config: rule, the fields of its own, decay (None: the config's).
+# What a rival changes in any config: rule, the fields of its own, learning rate and decay (None: the config's).
+TENTH_SCALED = {"density": 0.1, "rescale": 0.5}
 RIVALS = {
-    "binary": ("binary", {}, None),
-    "binary_absolute": ("binary", {"relative": False, "threshold": 0.01}, None),
-    "stochastic": ("stochastic", {"density": 0.0}, 0.0),
-    "edge_popup": ("edge_popup", {"density": 0.1}, 1e-5),
-    "signed_topk": ("signed_topk", {"density": 0.1}, 1e-5),
-    "biprop": ("biprop", {"density": 0.1}, 1e-5),
-    "multicoated": ("multicoated", {"density": 0.1, "coats": 3}, 1e-5),
-    "sign_only": ("sign_only", {"density": 0.0}, 1e-5),
+    "binary": ("binary", {}, None, None),
+    "binary_absolute": ("binary", {"relative": False, "threshold": 0.01}, None, None),
+    "stochastic": ("stochastic", {"density": 0.0}, 100.0, 0.0),
+    "edge_popup": ("edge_popup", TENTH_SCALED, None, 1e-5),
+    "signed_topk": ("signed_topk", TENTH_SCALED, None, 1e-5),
+    "biprop": ("biprop", TENTH_SCALED, None, 1e-5),
+    "multicoated": ("multicoated", {"density": 0.1, "coats": 3, "rescale": 0.0}, 0.5, 1e-5),
+    "sign_only": ("sign_only", {"density": 0.0}, 0.5, 1e-5),
 }
 OLDER = {row for row in ROWS if row.endswith(":older")}
 ELUS_FACTORS = dict.fromkeys(OLDER, 3.0) | {
@@ -185,15 +186,13 @@ def test_settings(row):
 @pytest.mark.parametrize("rival", RIVALS)
 @pytest.mark.parametrize("name", sorted({row.partition(":")[0] for row in ROWS}))
 def test_a_rival_changes_the_mask_and_what_it_needs(name, rival):
-    rule, settings, decay = RIVALS[rival]
+    rule, settings, learning_rate, decay = RIVALS[rival]
     main, config = load(name), load(f"{name}:{rival}")
     configuration.validate(config)
     setup.check(config)
     changed = {"mask.rule": rule} | {f"mask.{field}": value for field, value in settings.items()}
-    if decay is not None:
-        changed["optimizer.weight_decay"] = decay
-    if rival == "stochastic":
-        changed["optimizer.learning_rate"] = 20.0
+    own = {"optimizer.learning_rate": learning_rate, "optimizer.weight_decay": decay}
+    changed |= {field: value for field, value in own.items() if value is not None}
     assert config == configuration.override(main, changed)
 
 

@@ -65,9 +65,13 @@ def by_name(name: str, settings: ConfigDict | None = None) -> Rule | None:
       InputError: The name is unknown, or a setting out of range.
     """
     made = errors.choose("mask rule", name, {**RULES, DENSE: None})
+    fields = {field.name for field in dataclasses.fields(cast(Any, made))} if made else set()
+    if settings and settings.density and "density" not in fields:
+        raise errors.InputError(
+            f"config.mask.density is {settings.density}; the mask rule {name!r} takes none: set it to 0"
+        )
     if made is None:
         return None
-    fields = {field.name for field in dataclasses.fields(cast(Any, made))}
     try:
         return made(**{name: value for name, value in (settings or {}).items() if name in fields})
     except errors.InputError as error:  # of a setting, by the rule's own name of it

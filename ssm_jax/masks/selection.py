@@ -11,21 +11,18 @@ from jax import lax
 # No guess comes closer to an end of the bracket: so every few of them it shrinks by a factor.
 _MARGIN = 1 / 32
 
+_TINY = 1 << 23  # the smallest normal float as an integer
+
 # The ends of the bracket, how many values are not below each, and their weights in the interpolation.
 Search: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
 
 
 def largest(values: jax.Array, number: jax.Array | int) -> jax.Array:
-    """Select the largest values, exactly.
-
-    A threshold is bracketed by two counts and closed in on by interpolation between them, in the order of the
-    floats as integers, which is close to that of their logarithms; each guess costs one pass over the array,
-    and the first that leaves the right number ends the search. Values that tie with the smallest of the
-    selected are selected too, so that ties never depend on places.
+    """Select the largest values, exactly; those that tie with the smallest of them too.
 
     Args:
       values: Floating point up to 32 bits, any shape, not NaN; of either sign, 0 and -0 being equal.
-      number: How many to select, at least 1.
+      number: How many to select, 1 up to all.
 
     Returns:
       Booleans in the shape of the values.
@@ -36,6 +33,39 @@ def largest(values: jax.Array, number: jax.Array | int) -> jax.Array:
       [ True False  True False]
     """
     order = _ordered(values)
+    return order >= _boundary(order, number)
+
+
+def threshold(values: jax.Array, number: jax.Array | int) -> jax.Array:
+    """Find a threshold that is below the largest values and not below the others.
+
+    Args:
+      values: See `largest`.
+      number: How many values are above the threshold, 1 up to all; more where some tie.
+
+    Returns:
+      A float32 scalar.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> values = jnp.array([0.5, -3.0, 2.0, 0.1])
+      >>> print(values > threshold(values, 2))
+      [ True False  True False]
+    """
+    bits = _boundary(_ordered(values), number) - 1  # the next smaller float
+    # Denormal numbers would count as 0: the largest normal one below.
+    bits = jnp.where((bits >= -_TINY) & (bits < 0), -_TINY - 1, bits)
+    bits = jnp.where((bits >= 0) & (bits < _TINY), 0, bits)
+    return lax.bitcast_convert_type(_flipped(bits), jnp.float32)
+
+
+def _boundary(order: jax.Array, number: jax.Array | int) -> jax.Array:
+    """Find the bound that the largest integers reach and no others.
+
+    It is bracketed by two counts and closed in on by interpolation between them, in the order of floats as
+    integers, which is close to that of their logarithms. A guess costs one pass over the array; the first
+    that leaves the right number ends the search.
+    """
     number = jnp.asarray(number, jnp.int32)
 
     def count(bound: jax.Array) -> jax.Array:
@@ -67,9 +97,9 @@ def largest(values: jax.Array, number: jax.Array | int) -> jax.Array:
         )
 
     one = jnp.float32(1)
-    start = (jnp.min(order), jnp.max(order) + 1, jnp.int32(values.size), jnp.int32(0), one, one)
+    start = (jnp.min(order), jnp.max(order) + 1, jnp.int32(order.size), jnp.int32(0), one, one)
     low, *_ = lax.while_loop(is_open, narrow, start)
-    return order >= low
+    return low
 
 
 def _ordered(values: jax.Array) -> jax.Array:
@@ -77,6 +107,11 @@ def _ordered(values: jax.Array) -> jax.Array:
     values = values.astype(jnp.float32)
     values = jnp.where(values == 0, jnp.float32(0), values)  # -0 would come below 0
     bits = lax.bitcast_convert_type(values, jnp.int32)
+    return _flipped(bits)
+
+
+def _flipped(bits: jax.Array) -> jax.Array:
+    # Of negative floats all bits but that of the sign; done twice, it gives the float's bits back.
     return jnp.where(bits < 0, bits ^ jnp.int32(0x7FFFFFFF), bits)
 
 

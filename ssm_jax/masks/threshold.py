@@ -1,7 +1,8 @@
-"""Rules with one threshold per layer, fixed once after initialization.
+"""Rules with one threshold per layer, fixed once after initialization unless there is a density to reach.
 
 The threshold is the share p of the largest initial score of the layer, `p * max|scores|` (Koster et al., ICLR
-2022), or a number in the units of the scores.
+2022), or a number in the units of the scores. With a density it is fixed no more: the training step moves the
+thresholds of all layers in proportion.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm_jax import errors
+from ssm_jax.masks.density import check, check_shares
 from ssm_jax.masks.rule import Rescaled, State, straight_through
 
 
@@ -63,6 +65,10 @@ class Threshold(Rescaled):
         extreme pruning. Where it is not relative, in the units of the scores, at least 0: the paper's authors
         tried 0.01 with the binary mask.
       relative: Whether the threshold is a share.
+      density: The share of weights that remain, at most 1, by thresholds that move in training: see
+        `ssm_jax.masks.density`. 0 leaves the threshold fixed.
+      floor: The least share of every layer under a density, at most the density.
+      budget: What the density is a share of, a key of `ssm_jax.masks.density.BUDGETS`.
       rescale: See `Rescaled`.
 
     Raises:
@@ -71,17 +77,35 @@ class Threshold(Rescaled):
 
     threshold: float = 0.4
     relative: bool = True
+    density: float = 0.0
+    floor: float = 0.0
+    budget: str = "global"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0.0 <= self.threshold <= (1.0 if self.relative else float("inf")):
             allowed = "0 to 1" if self.relative else "at least 0"
             raise errors.out_of_range("threshold", self.threshold, allowed)
+        if self.density != 0.0:
+            check(self.density)
+        check_shares(self.density, self.floor, self.budget)
 
     def init(self, scores: jax.Array) -> State:
-        """Fix the threshold: `{"threshold": p * max|scores|}`, or what was given; a float scalar."""
+        """Fix the threshold: `{"threshold": p * max|scores|}`, or what was given; a float scalar.
+
+        Under a density the state also holds what stays: `scale`, of which the threshold is a multiple, and
+        `start`, the share of weights that remained at first.
+        """
         scale = jnp.max(jnp.abs(scores)) if self.relative else jnp.ones((), scores.dtype)
-        return {"threshold": self.threshold * scale}
+        threshold = self.threshold * scale
+        if not self.density:
+            return {"threshold": threshold}
+        start = jnp.mean(self.compared(scores) > threshold, dtype=scores.dtype)
+        return {"threshold": threshold, "scale": scale, "start": start}
+
+    def compared(self, scores: jax.Array) -> jax.Array:
+        """What has to be above the threshold for a weight to remain, in the shape of the scores."""
+        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +126,10 @@ class Signed(Threshold):
         """Compare both signs of the scores with the threshold; the same in training and evaluation."""
         return ternary(scores, state["threshold"])
 
+    def compared(self, scores: jax.Array) -> jax.Array:
+        """The sizes of the scores."""
+        return jnp.abs(scores)
+
 
 @dataclasses.dataclass(frozen=True)
 class Binary(Threshold):
@@ -118,3 +146,7 @@ class Binary(Threshold):
     def mask(self, scores: jax.Array, state: State, key: jax.Array | None = None) -> jax.Array:
         """Compare the scores with the threshold; the same in training and evaluation."""
         return above(scores, state["threshold"])
+
+    def compared(self, scores: jax.Array) -> jax.Array:
+        """The scores."""
+        return scores

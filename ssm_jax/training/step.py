@@ -22,6 +22,7 @@ from jax.typing import ArrayLike, DTypeLike
 from ssm_jax import masks
 from ssm_jax.data import batches
 from ssm_jax.data.batches import Data
+from ssm_jax.nn.density import follow_density, has_density
 from ssm_jax.nn.layers import Parts, apply_masks, masked_layers, split
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.training import optimizer
@@ -31,6 +32,9 @@ Build = Callable[[nnx.Rngs], nnx.Module]
 
 # What a seed's key is folded with, per use.
 _PARAMS, _SCORES, _DEFAULT, _ORDER, _AUGMENT, _MASKS, _LAYERS = range(7)
+
+# Thresholds follow a density every so many steps, and at the end of an epoch.
+DENSITY_STEPS = 10
 
 # Which metric was not finite, by its place in `State.failure[1]`.
 FAILURES = ("loss", "gradient norm")
@@ -74,6 +78,7 @@ class Task:
       shuffle: Whether every pass has an order of its own.
       augment: Whether to crop and flip at random.
       dtype: Compute dtype of the images.
+      ramp: Steps in which masks go to the density that their rule asks for; 0 is at once.
     """
 
     build: Build
@@ -84,6 +89,7 @@ class Task:
     shuffle: bool = True
     augment: bool = False
     dtype: DTypeLike = jnp.float32
+    ramp: int = 0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -263,13 +269,15 @@ class Task:
         with jax.named_scope("optimizer"):
             updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params, value=loss)
             params = optax.apply_updates(state.params, updates)
+        rest = nnx.merge_state(state.rest, rest)
+        rest = self._follow_density(graph, params, frozen, rest, random, state.step + 1)
 
         first = state.step % self.steps_per_epoch == 0
         totals = {
             name: jnp.where(first, 0.0, state.totals[name]) + value
             for name, value in (("loss", loss), ("accuracy", accuracy))
         }
-        new = (params, nnx.merge_state(state.rest, rest), optimizer, totals)
+        new = (params, rest, optimizer, totals)
         old = (state.params, state.rest, state.optimizer, state.totals)
         params, rest, optimizer, totals = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
         failed = jnp.stack([state.step, jnp.argmin(finite).astype(jnp.int32)])
@@ -282,6 +290,29 @@ class Task:
             totals=totals,
             failure=jnp.where(self.is_active(state) & ~finite.all(), failed, state.failure),
         )
+
+    def _follow_density(
+        self,
+        graph: nnx.GraphDef[Any],
+        params: nnx.State,
+        frozen: nnx.State,
+        rest: nnx.State,
+        random: nnx.State,
+        step: jax.Array,
+    ) -> nnx.State:
+        """Move the thresholds of rules that ask for a density; returns the rest after `step` steps."""
+        if not has_density(merged(graph, params, frozen, rest, random)):
+            return rest
+        due = (step % DENSITY_STEPS == 0) | (step % self.steps_per_epoch == 0)
+
+        def move(carry: tuple[jax.Array, nnx.State]) -> tuple[jax.Array, nnx.State]:
+            model = merged(graph, params, frozen, carry[1], random)
+            follow_density(model, step.astype(jnp.float32) / max(self.ramp, 1))
+            return jnp.zeros_like(due), split(model).rest
+
+        # A branch that is taken only where it is due, side by side too: vmap would make a `cond` do both.
+        with jax.named_scope("density"):
+            return lax.while_loop(lambda carry: carry[0], move, (due, rest))[1]
 
     def is_active(self, state: State) -> jax.Array:
         """Whether training goes on for a network: it has neither failed nor been stopped by its schedule."""

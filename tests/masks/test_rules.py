@@ -202,8 +202,8 @@ def test_rules_by_name_take_their_settings_from_the_config():
     settings.density, settings.coats, settings.rescale = 0.3, 5, 0.5
     assert masks.by_name("multicoated", settings) == masks.Multicoated(0.3, coats=5, rescale=0.5)
     settings.relative = False
-    assert masks.by_name("binary", settings) == masks.Binary(0.7, relative=False, rescale=0.5)
-    settings.relative = True
+    assert masks.by_name("binary", settings) == masks.Binary(0.7, False, 0.3, rescale=0.5)
+    settings.relative, settings.density = True, 0.0
     assert masks.by_name("dense", settings) is None
     with pytest.raises(errors.InputError, match=r"mask rule 'singed'; did you mean 'signed'\?"):
         masks.by_name("singed")
@@ -226,7 +226,7 @@ def test_rules_by_name_take_their_settings_from_the_config():
 )
 def test_a_setting_out_of_range_is_one_line(rule, field, value, allowed):
     settings = config.default().mask
-    settings.density = 0.5
+    settings.density = 0.5 if field == "coats" else 0.0
     settings[field] = value
     with pytest.raises(errors.InputError, match=rf"^config\.mask\.{field} is {value}; allowed is {allowed}$"):
         masks.by_name(rule, settings)

@@ -1,0 +1,111 @@
+"""Thresholds that leave a given share of the weights of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from ssm_jax import errors
+from ssm_jax.masks.selection import threshold
+
+# What a density is a share of: all weights together, or those of each layer.
+BUDGETS = ("global", "layer")
+
+
+def check(density: float) -> None:
+    """Check a density.
+
+    Args:
+      density: The share of weights that remain.
+
+    Raises:
+      InputError: It is not above 0 and at most 1.
+    """
+    if not 0.0 < density <= 1.0:
+        raise errors.out_of_range("density", density, "above 0 and at most 1")
+
+
+def check_shares(density: float, floor: float, budget: str) -> None:
+    """Check how a density is shared out.
+
+    Args:
+      density: The share of weights that remain.
+      floor: The least share of every layer.
+      budget: One of `BUDGETS`.
+
+    Raises:
+      InputError: The floor is negative or above the density, or the budget unknown.
+    """
+    if not 0.0 <= floor <= density:
+        raise errors.out_of_range("floor", floor, f"0 to the density, {density}")
+    if budget not in BUDGETS:
+        raise errors.unknown("budget", budget, BUDGETS)
+
+
+def thresholds(
+    values: Sequence[jax.Array],
+    scales: Sequence[jax.Array],
+    density: jax.Array | float,
+    floor: float = 0.0,
+    budget: str = "global",
+) -> list[jax.Array]:
+    """Find the thresholds that leave a share of the weights.
+
+    Of a global budget the threshold of every layer is the same multiple of its scale, lowered where the layer
+    would fall below the floor; what such layers have more, the others have less.
+
+    Args:
+      values: What is compared with the threshold, layer by layer, float32 of any shapes.
+      scales: A positive scalar per layer, float32; a global budget compares values in units of it.
+      density: The share of weights above the thresholds, above 0 and at most 1.
+      floor: The least share of every layer, 0 up to the density; at least one weight where not 0.
+      budget: One of `BUDGETS`.
+
+    Returns:
+      A float32 scalar per layer. The number of values above them is right to a weight, but for ties.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> layers = [jnp.arange(8.0), jnp.arange(8.0)]
+      >>> [float(t) < 6 <= float(t) + 1 for t in thresholds(layers, [jnp.float32(1)] * 2, 0.25)]
+      [True, True]
+    """
+    least = [max(1, round(floor * layer.size)) if floor else 0 for layer in values]
+    if budget == "layer":
+        return [
+            threshold(layer, jnp.maximum(_share(density, layer.size), number))
+            for layer, number in zip(values, least, strict=True)
+        ]
+    ratios = [jnp.ravel(layer / scale) for layer, scale in zip(values, scales, strict=True)]
+    guarded = [threshold(r, number) if number else None for r, number in zip(ratios, least, strict=True)]
+    # What the floors keep comes first, whatever the rest is like.
+    first = [
+        ratio if bound is None else jnp.where(ratio > bound, jnp.inf, ratio)
+        for ratio, bound in zip(ratios, guarded, strict=True)
+    ]
+    total = sum(ratio.size for ratio in ratios)
+    multiple = threshold(jnp.concatenate(first), jnp.maximum(_share(density, total), sum(least)))
+    return [
+        scale * (multiple if bound is None else jnp.minimum(multiple, bound))
+        for scale, bound in zip(scales, guarded, strict=True)
+    ]
+
+
+def target(start: jax.Array, density: float, progress: jax.Array) -> jax.Array:
+    """Tell the density on the way from the first one to the last, geometric in time.
+
+    Args:
+      start: The density at the start; where it is below the last one, the last one holds at once.
+      density: The last density.
+      progress: The share of the way, float32; 1 and above is its end.
+    """
+    share = jnp.clip(progress, 0, 1)
+    return density * jnp.maximum(start / density, 1) ** (1 - share)
+
+
+def _share(density: jax.Array | float, size: int) -> jax.Array:
+    """The number of weights that make up a share, at least one."""
+    number = jnp.round(jnp.asarray(density, jnp.float32) * jnp.float32(size)).astype(jnp.int32)
+    return jnp.clip(number, 1, size)
