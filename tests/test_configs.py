@@ -46,6 +46,8 @@ ROWS = {
     "fcn:extreme_008_3e4": (SIGNED, 0.6, 0.008, 3e-4, TEN, 100),
     "fcn:older": (SIGNED, 0.4, 0.05, 5e-4, STAIRS, 100),
     "fcn:tuned": (SIGNED, 0.4, 0.05, 2e-4, TEN, 50),
+    "fcn:best": (SIGNED, 0.4, 0.2, 1e-3, COSINE, 20),
+    "fcn:fast": (SIGNED, 0.4, 0.2, 1e-3, COSINE, 5),
     "conv2": (SIGNED, 0.4, 0.04, 5e-4, TEN, 100),
     "conv2:dense": (DENSE, None, 0.008, 7e-4, FIVE, 50),
     "conv2:extreme": (SIGNED, 0.6, 0.01, 5e-4, FIVE, 100),
@@ -84,7 +86,7 @@ ROWS = {
     "digits": (SIGNED, 0.4, 0.2, 2e-3, COSINE, 40),
     "digits:dense": (DENSE, None, 0.05, 2e-3, COSINE, 40),
 }
-# What a rival changes in any config: rule, the fields of its own, learning rate and decay (None: the config's).
+# What a rival changes in any config: rule, its own fields, learning rate and decay (None: the config's).
 TENTH_SCALED = {"density": 0.1, "rescale": 0.5}
 RIVALS = {
     "binary": ("binary", {}, None, None),
