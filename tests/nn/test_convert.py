@@ -1,0 +1,260 @@
+"""Any NNX model masked in one call: every layer of Flax computes with its effective kernel."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import ssm_jax
+from ssm_jax import errors
+from ssm_jax.nn.layers import masked_layers, split
+
+
+def rngs():
+    return nnx.Rngs(0)
+
+
+# A layer, the shape that it takes, and the fan_in of its kernel: what is summed over for one output.
+LAYERS = {
+    "linear": (lambda: nnx.Linear(4, 6, rngs=rngs()), (3, 4), 4),
+    "general": (lambda: nnx.LinearGeneral((2, 4), (3, 2), axis=(-2, -1), rngs=rngs()), (5, 2, 4), 8),
+    "heads": (lambda: nnx.LinearGeneral(8, (2, 4), rngs=rngs()), (3, 8), 8),
+    "einsum": (lambda: nnx.Einsum("bi,hio->bho", (2, 4, 3), (2, 3), rngs=rngs()), (5, 4), 4),
+    "conv": (lambda: nnx.Conv(4, 6, (3, 3), strides=2, rngs=rngs()), (2, 5, 5, 4), 36),
+    "conv_1d": (lambda: nnx.Conv(4, 6, 3, padding="CAUSAL", rngs=rngs()), (2, 5, 4), 12),
+    "grouped": (lambda: nnx.Conv(4, 6, (3, 3), feature_group_count=2, rngs=rngs()), (2, 5, 5, 4), 18),
+    "transposed": (lambda: nnx.ConvTranspose(4, 6, (3, 3), rngs=rngs()), (2, 5, 5, 4), 36),
+}
+each_layer = pytest.mark.parametrize("name", LAYERS)
+
+
+def plain(make, masked):
+    """The layer of Flax whose kernel is the effective one; its bias is 0 at first."""
+    layer = make()
+    layer.kernel[...] = masked.kernel[...]
+    return layer
+
+
+@each_layer
+def test_a_masked_layer_is_the_plain_one_with_the_effective_kernel(name):
+    make, shape, fan_in = LAYERS[name]
+    masked = ssm_jax.supermask(make(), rngs=1)
+    ((path, layer),) = masked_layers(masked)
+    inputs = jax.random.normal(jax.random.key(2), shape)
+    expected = plain(make, masked)(inputs)
+    np.testing.assert_allclose(masked(inputs), expected, rtol=1e-5, atol=1e-6)
+    assert path == "" and layer.shape == make().kernel.shape
+    # ELUS: a fair sign times sqrt(3 / fan_in).
+    np.testing.assert_allclose(np.abs(layer.random_kernel()), np.sqrt(3 / fan_in), rtol=1e-6)
+    assert set(np.unique(layer.mask())) == {-1, 0, 1}
+
+
+@each_layer
+def test_its_gradient_is_straight_through(name):
+    """dL/ds = w * dL/dw^ of the plain layer."""
+    make, shape, _ = LAYERS[name]
+    masked = ssm_jax.supermask(make(), rngs=1)
+    inputs = jax.random.normal(jax.random.key(2), shape)
+
+    def loss(model):
+        return jnp.sum(jnp.sin(model(inputs)))
+
+    by_scores = jax.tree.leaves(nnx.grad(loss)(masked))
+    by_kernel = nnx.grad(loss)(plain(make, masked)).kernel[...]
+    ((_, layer),) = masked_layers(masked)
+    assert len(by_scores) == 1
+    np.testing.assert_allclose(by_scores[0], layer.random_kernel() * by_kernel, rtol=1e-4, atol=1e-5)
+
+
+class Net(nnx.Module):
+    """Convolution, normalization, attention, dropout, embedding and an output."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.conv = nnx.Conv(1, 8, (3, 3), strides=2, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+        self.places = nnx.Embed(16, 8, rngs=rngs)
+        self.attention = nnx.MultiHeadAttention(2, 8, decode=False, rngs=rngs)
+        self.dropout = nnx.Dropout(0.2, rngs=rngs)
+        self.head = nnx.Linear(8, 10, rngs=rngs)
+
+    def __call__(self, images: jax.Array, *, scale: float = 1.0) -> jax.Array:
+        hidden = nnx.relu(self.norm(self.conv(images))).reshape(len(images), -1, 8)
+        hidden = hidden + self.places(jnp.arange(hidden.shape[1]))
+        return scale * self.head(self.dropout(self.attention(hidden)).mean(1))
+
+
+IMAGES = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype("f")
+
+
+@functools.cache
+def net():
+    return ssm_jax.supermask(Net(rngs()), rngs=1)
+
+
+def test_every_projection_is_masked_and_the_model_left_alone():
+    model = Net(rngs())
+    before = jax.tree.leaves(nnx.state(model, nnx.Param))
+    masked = ssm_jax.supermask(model)
+    paths = {path for path, _ in masked_layers(masked)}
+    projections = {f"attention/{name}" for name in ("query", "key", "value", "out")}
+    assert paths == {"conv", "head"} | projections
+    assert type(masked) is Net and isinstance(masked.attention.query, nnx.LinearGeneral)
+    assert not list(masked_layers(model))
+    for left, right in zip(before, jax.tree.leaves(nnx.state(model, nnx.Param)), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_calls_keep_their_signature():
+    model = nnx.view(net(), deterministic=True, use_running_average=True)
+    np.testing.assert_allclose(model(IMAGES, scale=2.0), 2 * model(IMAGES), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_layers_compute_dtype_stays(dtype):
+    masked = ssm_jax.supermask(nnx.Linear(4, 6, dtype=dtype, rngs=rngs()))
+    assert masked(jnp.ones((2, 4))).dtype == dtype
+    ((_, layer),) = masked_layers(masked)
+    assert layer.scores[...].dtype == jnp.float32
+
+
+def test_it_runs_under_jit_and_several_networks_side_by_side():
+    def logits(seed):
+        model = ssm_jax.supermask(nnx.Linear(4, 3, rngs=rngs()), rngs=nnx.Rngs(jax.random.key(seed)))
+        return model(jnp.ones((2, 4)))
+
+    side_by_side = jax.vmap(logits)(jnp.arange(3))
+    for seed in range(3):
+        np.testing.assert_allclose(side_by_side[seed], logits(seed), rtol=1e-5)
+    assert not np.allclose(side_by_side[0], side_by_side[1])
+    model = ssm_jax.supermask(nnx.Linear(4, 3, rngs=rngs()))
+    compiled = nnx.jit(lambda model, inputs: model(inputs))(model, jnp.ones((2, 4)))
+    np.testing.assert_allclose(compiled, model(jnp.ones((2, 4))), rtol=1e-5)
+
+
+def test_scores_are_spread_over_devices_like_the_kernel():
+    mesh = Mesh(np.array(jax.devices()[:2]), ("features",))
+    sharding = NamedSharding(mesh, PartitionSpec(None, "features"))
+    model = nnx.Linear(4, 6, rngs=rngs())
+    model.kernel.set_value(jax.device_put(model.kernel[...], sharding))
+    masked, alone = ssm_jax.supermask(model), ssm_jax.supermask(nnx.Linear(4, 6, rngs=rngs()))
+    for variable in (masked.kernel.scores, masked.kernel.signs):
+        assert variable.get_value().sharding == sharding
+    np.testing.assert_allclose(masked(jnp.ones((2, 4))), alone(jnp.ones((2, 4))), rtol=1e-5)
+
+
+def test_it_learns_in_a_loop_of_ones_own():
+    images = np.random.default_rng(1).normal(size=(64, 8)).astype("f")
+    labels = (images[:, 0] > 0).astype(int)
+    layers = [nnx.Linear(8, 32, rngs=rngs()), nnx.relu, nnx.Linear(32, 2, rngs=rngs())]
+    model = ssm_jax.supermask(nnx.Sequential(*layers))
+    frozen = [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(model, ssm_jax.Frozen))]
+    optimizer = nnx.Optimizer(model, optax.adam(0.02), wrt=ssm_jax.Score)
+
+    @nnx.jit
+    def step(model, optimizer):
+        def loss(model):
+            logits = model(images)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+        value, gradient = nnx.value_and_grad(loss, argnums=nnx.DiffState(0, ssm_jax.Score))(model)
+        optimizer.update(model, gradient)
+        return value
+
+    losses = [float(step(model, optimizer)) for _ in range(60)]
+    assert losses[-1] < 0.5 * losses[0]
+    for before, after in zip(frozen, jax.tree.leaves(nnx.state(model, ssm_jax.Frozen)), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_a_filter_says_which_layers_are_masked():
+    masked = ssm_jax.supermask(Net(rngs()), only=nnx.PathContains("attention"))
+    assert {path.split("/")[0] for path, _ in masked_layers(masked)} == {"attention"}
+    masked = ssm_jax.supermask(Net(rngs()), only=nnx.Linear)
+    assert [path for path, _ in masked_layers(masked)] == ["head"]
+
+
+@pytest.mark.parametrize("treatment", ["trained", "frozen", "dropped"])
+def test_biases_and_normalizations_by_choice(treatment):
+    masked = ssm_jax.supermask(Net(rngs()), biases=treatment, normalizations=treatment)
+    kinds = {"trained": nnx.Param, "frozen": ssm_jax.Frozen, "dropped": type(None)}
+    for value in (masked.conv.bias, masked.head.bias, masked.norm.scale, masked.norm.bias):
+        assert type(value) is kinds[treatment]
+    assert masked(IMAGES).shape == (4, 10)
+
+
+def test_embeddings_by_choice():
+    for treatment, kind in (("trained", nnx.Param), ("frozen", ssm_jax.Frozen)):
+        masked = ssm_jax.supermask(Net(rngs()), embeddings=treatment)
+        assert type(masked.places.embedding) is kind and masked(IMAGES).shape == (4, 10)
+
+
+def test_layers_that_share_a_kernel_share_its_mask():
+    one, other = nnx.Linear(4, 4, rngs=rngs()), nnx.Linear(4, 4, rngs=rngs())
+    other.kernel = one.kernel
+    masked = ssm_jax.supermask(nnx.Sequential(one, other))
+    assert masked.layers[0].kernel is masked.layers[1].kernel
+    assert len(jax.tree.leaves(split(masked).params)) == 1
+
+
+def test_applied_masks_leave_a_dense_model_that_computes_the_same():
+    model = nnx.view(nnx.clone(net()), deterministic=True, use_running_average=True)
+    before = model(IMAGES)
+    ssm_jax.apply_masks(model)
+    np.testing.assert_allclose(model(IMAGES), before, rtol=1e-5, atol=1e-6)
+    assert not jax.tree.leaves(nnx.state(model, ssm_jax.Score))
+
+
+def test_remaining_weights_and_their_table():
+    masked = ssm_jax.supermask(nnx.Sequential(nnx.Linear(4, 6, rngs=rngs()), nnx.Linear(6, 2, rngs=rngs())))
+    masks = [np.asarray(layer.mask()) for _, layer in masked_layers(masked)]
+    expected = sum(np.count_nonzero(mask) for mask in masks) / 36
+    assert ssm_jax.remaining_weights(masked) == pytest.approx(expected)
+    lines = ssm_jax.mask_table(masked).splitlines()
+    row = next(line.split() for line in lines if line.startswith("layers/0"))
+    assert row[1:4] == ["Linear", "4x6", "24"]
+    shares = [100 * np.mean(masks[0] == value) for value in (-1, 0, 1)]
+    assert [float(cell) for cell in row[4:]] == pytest.approx(shares, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "message"),
+    [
+        (lambda: nnx.BatchNorm(3, rngs=rngs()), {}, "the model has nothing to mask: none of nnx.Linear"),
+        (net, {}, "its layers are masked already"),
+        (lambda: Net(rngs()), {"only": nnx.Einsum}, "`only` selects none of the 6 layers"),
+        (lambda: Net(rngs()), {"biases": "drop"}, "unknown biases 'drop'; did you mean 'dropped'"),
+        (lambda: Net(rngs()), {"embeddings": "dropped"}, "unknown embeddings 'dropped'"),
+        (lambda: "net", {}, "the model is of type str; it must be an nnx.Module"),
+    ],
+)
+def test_what_cannot_be_masked_is_one_line(make, arguments, message):
+    with pytest.raises(errors.InputError, match=message) as refused:
+        ssm_jax.supermask(make(), **arguments)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_kernel_of_another_shape_is_refused():
+    layer = nnx.Linear(4, 6, rngs=rngs())
+    layer.kernel = nnx.Param(jnp.ones((3, 6)))
+    with pytest.raises(errors.InputError, match=r"kernel of .* is \[3, 6\]; by .* it is \[4, 6\]"):
+        ssm_jax.supermask(layer)
+
+
+def test_a_model_of_ones_own_trains_with_dropout_and_comes_back(tmp_path):
+    def build(rngs):
+        return ssm_jax.supermask(Net(rngs), rngs=rngs)
+
+    config = ssm_jax.default_config()
+    config.data.name, config.training.epochs, config.compilation_cache = "digits", 1, ""
+    summary = ssm_jax.train_and_evaluate(config, tmp_path / "net", model=build)
+    assert 0 < summary.remaining_weights.mean < 1 and len(summary.layers) == 6
+    trained = ssm_jax.restore(tmp_path / "net", model=build)
+    assert trained.model(jnp.asarray(IMAGES)).shape == (4, 10)
+    assert set(trained.masks) == {layer.name for layer in summary.layers}
