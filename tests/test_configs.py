@@ -104,6 +104,8 @@ ELUS_FACTORS = dict.fromkeys(OLDER, 3.0) | {
     "resnet56:cifar10": 1.3,
     "resnet110": 1.3,
 }
+# The density to reach, and the exponent that kernels are rescaled by.
+DENSITIES = dict.fromkeys(("fcn:best", "fcn:fast"), (0.0377, 0.25))
 ELU_SCORES = {"resnet56", "resnet110", "resnet110:batch_norm"}
 NETWORKS = {"digits": "conv2", "resnet110:dense": "resnet110_plain"}
 DATA = {"fcn": "mnist", "digits": "digits"}  # the others: cifar10 or cifar100
@@ -160,6 +162,7 @@ def test_settings(row):
         assert config.init.score == ("elu" if row in ELU_SCORES else "xavier_uniform")
     else:
         assert config.init.elu_factor == 0.75
+    assert (config.mask.density, config.mask.rescale) == DENSITIES.get(row, (0, 0))
     found = config.optimizer
     assert (found.name, found.momentum) == ("nesterov", 0.9)
     assert (found.learning_rate, found.weight_decay) == (learning_rate, decay)
