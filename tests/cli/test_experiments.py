@@ -29,7 +29,15 @@ def run(capsys, *arguments):
 
 
 def test_rows_are_run_and_tabled_and_not_run_again(tmp_path, capsys):
-    command = ["paper", "--rows", "fcn", "--dense", f"--workdir={tmp_path / 'runs'}", *QUICK]
+    command = [
+        "paper",
+        "--rows",
+        "fcn",
+        "--variant=main",
+        "--dense",
+        *QUICK,
+        f"--workdir={tmp_path / 'runs'}",
+    ]
     status, out, _ = run(capsys, *command)
     assert status == 0 and "run 2 of 2: fcn, fcn.py:dense, seed 0; about" in out
     table = out[out.index("| row |") :]
@@ -112,7 +120,8 @@ def test_help_has_an_example_of_every_verb(capsys):
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_it_stops_by_signal_and_goes_on_by_the_same_command(tmp_path, signum, status):
     command = [sys.executable, "-m", "ssm_jax.experiments", "paper", "--rows", "fcn", "--dense", *QUICK]
-    command += [f"--workdir={tmp_path}", "--config.training.epochs=2000", "--config.logging.epochs=10"]
+    command += ["--variant=main", f"--workdir={tmp_path}"]
+    command += ["--config.training.epochs=2000", "--config.logging.epochs=10"]
     process = subprocess.Popen(
         command, cwd=ROOT, env=os.environ | {"JAX_NUM_CPU_DEVICES": "1"}, stdout=-1, stderr=-1, text=True
     )
