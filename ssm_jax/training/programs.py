@@ -61,7 +61,7 @@ def take_steps(
         # Effective kernels go from step to step: the update of the scores makes the next ones.
         state, kernels = carry
         images, labels = task.batch(state, data, order, shard, shards)
-        state = task.train_step(graph, state, frozen, images, labels, kernels)
+        state = task.train_step(graph, state, frozen, images, labels, kernels, shard)
         return state, kernels_of(state)
 
     return _repeated(body, (state, kernels_of(state)), steps)[0]

@@ -225,6 +225,7 @@ class Task:
         images: jax.Array,
         labels: jax.Array,
         kernels: nnx.State,
+        shard: jax.Array | int = 0,
     ) -> State:
         """Take one step of training. The named axis `BATCH_AXIS` must be bound.
 
@@ -235,6 +236,7 @@ class Task:
           images: This device's part of the batch, `[B / shards, H, W, C]` in the compute dtype.
           labels: Its labels, int32 `[B / shards]`.
           kernels: The effective kernels at this step, the `params` of `apply_masks`.
+          shard: The number of this device's part of the batch, from 0.
 
         Returns:
           The state after the step. If the loss or the norm of the gradient is not finite, `failure` says so,
@@ -243,7 +245,7 @@ class Task:
           final.
         """
         dense = self.apply_masks(graph, state, frozen, training=True)
-        random = self.random(state, lax.axis_index(BATCH_AXIS))
+        random = self.random(state, shard)
 
         def loss_of(kernels: nnx.State) -> tuple[jax.Array, tuple[jax.Array, nnx.State]]:
             model = merged(dense.graph, kernels, dense.frozen, dense.rest, random)

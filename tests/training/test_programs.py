@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 import re
@@ -18,6 +19,7 @@ from flax import nnx
 from steps_on_devices import CLASSES, EXAMPLES, SEEDS, STEPS, examples, leaves, train
 
 from ssm_jax import errors
+from ssm_jax.nn.convert import supermask
 from ssm_jax.training.layout import Layout, pad_split, replicate
 from ssm_jax.training.programs import Programs
 from ssm_jax.training.step import Task
@@ -322,3 +324,37 @@ def test_devices_that_share_a_batch_move_gradients_and_metrics_in_one_all_reduce
     (shapes,) = re.findall(r"= (.*) all-reduce(?:-start)?\(", program)
     for score in jax.tree.leaves(state.params):
         assert str(list(score.shape[2:])).replace(" ", "") in shapes
+
+
+class Plain(nnx.Module):
+    """A user's network, which knows nothing of devices; keeps what its dropout lets through of ones."""
+
+    def __init__(self, rngs):
+        self.hidden = nnx.Linear(16, 8, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+        self.head = nnx.Linear(8, CLASSES, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+        self.kept = nnx.BatchStat(jnp.zeros(32))
+
+    def __call__(self, images):
+        self.kept[...] = self.dropout(jnp.ones(32))
+        return self.head(nnx.relu(self.norm(self.hidden(images.reshape(len(images), -1)))))
+
+
+def test_a_users_batch_norm_sees_the_whole_batch_and_every_shard_drops_by_itself(task, data):
+    plain = dataclasses.replace(task, build=lambda rngs: supermask(Plain(rngs), rngs=rngs))
+    ended = {}
+    for mode in ("data", "seeds"):
+        programs = Programs(plain, Layout(mode, 1))
+        state, frozen = programs.initialize([0])
+        ended[mode] = jax.device_get(train(programs, state, frozen, data, 4))
+    shared, alone = ended["data"], ended["seeds"]
+    for name in ("mean", "var"):
+        rows = shared.rest["norm"][name][...]
+        np.testing.assert_array_equal(rows, np.broadcast_to(rows[:1], rows.shape))
+    np.testing.assert_allclose(
+        shared.rest["norm"]["mean"][...][0], alone.rest["norm"]["mean"][...][0], rtol=1e-4, atol=1e-5
+    )
+    close(shared.params["head"], jax.tree.map(lambda a: a[:1].repeat(8, 0), alone.params["head"]), atol=1e-4)
+    drawn = {row.tobytes() for row in np.asarray(shared.rest["kept"][...])}
+    assert len(drawn) == DEVICES

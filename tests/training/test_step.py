@@ -71,6 +71,20 @@ class Spike(nnx.Module):
         )
 
 
+class Dropping(nnx.Module):
+    """Two dropouts; keeps what they let through of ones."""
+
+    def __init__(self, rngs):
+        self.head = Dense(16, CLASSES, rngs=rngs)
+        self.dropouts = nnx.List([nnx.Dropout(0.5, rngs=rngs) for _ in range(2)])
+        self.kept = nnx.List([nnx.BatchStat(jnp.zeros(16)) for _ in range(2)])
+
+    def __call__(self, images):
+        for dropout, kept in zip(self.dropouts, self.kept, strict=True):
+            kept[...] = dropout(jnp.ones(16))
+        return self.head(self.dropouts[0](images.reshape(len(images), -1)))
+
+
 @pytest.fixture(scope="module")
 def data():
     rng = np.random.default_rng(0)
@@ -461,3 +475,42 @@ def test_a_random_mask_follows_from_seed_step_and_layer_and_the_step_trains_with
     for name, w, g in zip(("first", "second"), kernels, jax.grad(loss_of)(effective), strict=True):
         expected = -LEARNING_RATE * 1.9 * w * np.asarray(g) / 4
         np.testing.assert_allclose(after.params[name]["scores"][...], expected, rtol=1e-4, atol=1e-6)
+
+
+def kept(state):
+    return [np.asarray(kept[...]) for kept in jax.tree.leaves(state.rest["kept"])]
+
+
+@pytest.fixture(scope="module")
+def dropping(strict_arithmetic, data):
+    return Trainer(make_task(Dropping), data)
+
+
+def test_dropout_differs_between_layers_steps_and_seeds(dropping):
+    state, frozen = dropping.initialize(jnp.int32(0))
+    other, other_frozen = dropping.initialize(jnp.int32(1))
+    drawn = [mask for after in dropping.run(state, frozen, 3)[1:] for mask in kept(after)]
+    drawn += kept(dropping.run(other, other_frozen, 1)[-1])
+    assert all(set(np.unique(mask)) == {0.0, 2.0} for mask in drawn)
+    assert len({mask.tobytes() for mask in drawn}) == len(drawn) == 8
+
+
+def test_dropout_is_that_of_the_step_wherever_training_goes_on(dropping):
+    """Nothing of it is in the state, so that a resumed run draws what it would have drawn."""
+    state, frozen = dropping.initialize(jnp.int32(0))
+    states = dropping.run(state, frozen, 3)
+    assert all(not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(states[0]))
+    stored = jax.device_get(states[1])
+    assert "dropouts" not in stored.rest
+    equal(dropping.run(jax.device_put(stored), frozen, 2)[-1], states[-1])
+
+
+def test_an_evaluation_drops_nothing(dropping, data):
+    state, frozen = dropping.initialize(jnp.int32(0))
+    task = dropping.task
+    evaluate = alone(functools.partial(task.evaluate_batch, evaluated(task, state, frozen)))
+    split = batches.with_statistics({name: data[name][:BATCH] for name in ("images", "labels")})
+    images = batches.standardize(split["images"]).reshape(BATCH, -1)
+    logits = images @ task.network(0).head.effective_kernel()
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, split["labels"])
+    np.testing.assert_allclose(evaluate(split, no_sums())["loss"], losses.sum(), rtol=1e-4)
