@@ -73,7 +73,9 @@ def _set(layers: Sequence[Masked], density: jax.Array | float, floor: float, bud
         assert isinstance(layer.rule, Threshold)
         values.append(layer.rule.compared(layer.scores[...]))
         state = layer.rule_state
-        scales.append(state["scale" if "scale" in state else "threshold"][...])
+        scale = state["scale" if "scale" in state else "threshold"][...]
+        # Thresholds of 0, or below where all weights remain, have no proportions: values count as they are.
+        scales.append(jnp.where(scale > 0, scale, 1))
     found = thresholds(values, scales, density, floor, budget)
     for layer, threshold in zip(layers, found, strict=True):
         layer.rule_state["threshold"][...] = threshold

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import pytest
 from flax import nnx
 
@@ -36,6 +37,14 @@ def test_budget_of_every_layer_and_floor(model):
     assert remaining(model)[1] == pytest.approx([0.1] * 3, rel=0.01)
     ssm_jax.set_density(model, 0.1, floor=0.1)
     assert min(remaining(model)[1]) >= 0.099
+
+
+def test_thresholds_of_zero_can_be_set_and_all_weights_be_asked_for(model):
+    for _, layer in masked_layers(model):
+        layer.rule_state["threshold"][...] = jnp.float32(0)
+    for density in (0.1, 1.0, 0.02):
+        ssm_jax.set_density(model, density)
+        assert remaining(model)[0] == pytest.approx(density, rel=0.01)
 
 
 def test_it_works_under_jit(model):
