@@ -7,7 +7,6 @@ input can't be run, 143 or 130 stopped by SIGTERM or Ctrl-C with the state saved
 from __future__ import annotations
 
 import functools
-import logging
 import pathlib
 import sys
 
@@ -78,11 +77,7 @@ def train(argv: list[str]) -> None:
             print(f"  {name}  (default: {value!r})")
         return
     values = parse(argv)
-    # What takes long before training starts, such as waiting for hosts or decoding a dataset, says so.
-    logging.basicConfig(format="%(message)s", force=True)
-    logging.getLogger("ssm_jax").setLevel(logging.INFO)
-    # Orbax logs the traceback of a failed save, which arrives here as an error of one line.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    status.set_up_logging()
     hosts.join(values.coordinator, values.processes, values.process, values.heartbeat)
     workdir = values.workdir or configs.default_workdir(arguments.value_of("config", argv) or "")
     ssm_jax.train_and_evaluate(values.config, workdir)

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from ssm_jax.nn import convolution as convolutions
 from ssm_jax.nn import layers
-from ssm_jax.training import setup, shapes
+from ssm_jax.training import groups, setup, shapes
 from ssm_jax.training.layout import Layout, replicate
 from ssm_jax.training.programs import Programs
 
@@ -126,10 +126,7 @@ class JaxTraining:
     ) -> None:
         build = setup.network(config, data["images"].shape[1:], CLASSES)
         self.task = setup.task(config, build, len(data["labels"]))
-        convolves = shapes.convolves(self.task)
-        # As training has it: convolutions inside a loop are slow on the CPU.
-        loops = not convolves or jax.default_backend() != "cpu"
-        self.steps = self.task.steps_per_epoch if loops else 1
+        self.steps = self.task.steps_per_epoch if groups.scans(self.task) else 1
         self._programs = Programs(self.task, Layout(mode, seeds))
         self._state, self._frozen = self._programs.initialize(range(seeds))
         self._data = replicate(data)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import logging
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -48,9 +47,7 @@ def _main(argv: list[str]) -> None:
         errors.choose("verb", argv[0], _VERBS)
     overrides, rest = _overrides(argv)
     arguments = _parser().parse_args(rest)
-    logging.basicConfig(format="%(message)s", force=True)
-    logging.getLogger("ssm_jax").setLevel(logging.INFO)
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    status.set_up_logging()
     _VERBS[arguments.verb](arguments, overrides)
 
 
@@ -146,7 +143,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _paper(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     for name in arguments.rows:
         errors.choose("row", name, paper.ROWS)
-    networks = dict.fromkeys(paper.ROWS[name].config for name in arguments.rows)
+    networks = dict.fromkeys(paper.ROWS[name].network for name in arguments.rows)
     variants = {network: _variant(arguments, network) for network in networks}
     settings = plans.rows(arguments.rows, variants, dense=arguments.dense)
     # A row's variant is in its name, so that rows of several may lie in one folder.

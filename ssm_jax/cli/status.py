@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -37,6 +38,15 @@ def run(program: Callable[[], None]) -> int:
         print("interrupted; the last checkpoint, if there is one, is kept", file=sys.stderr, flush=True)
         os._exit(130)  # The threads of a save that was interrupted may never end.
     return 0
+
+
+def set_up_logging() -> None:
+    """Let the library say what it is at, and other libraries not repeat what arrives as an error."""
+    # What takes long before training starts, such as waiting for hosts or decoding a dataset, says so.
+    logging.basicConfig(format="%(message)s", force=True)
+    logging.getLogger("ssm_jax").setLevel(logging.INFO)
+    # Orbax logs the traceback of a failed save, which arrives here as an error of one line.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def _report_unraisable(what: sys.UnraisableHookArgs) -> None:

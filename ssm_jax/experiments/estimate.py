@@ -80,14 +80,14 @@ class Speeds:
         programs = Programs(task, Layout(mode, size))
         state, frozen = programs.initialize(range(config.seed, config.seed + size))
         split = replicate({"images": data.train_images, "labels": data.train_labels})
-        at_once = min(_SCANNED_STEPS, task.steps_per_epoch // 2) if scans(task) else 1
+        at_once = max(1, min(_SCANNED_STEPS, task.steps_per_epoch // 2)) if scans(task) else 1
         calls = 1 if at_once > 1 else _SINGLE_STEPS
-        state = jax.block_until_ready(programs.train(state, frozen, split, max(1, at_once)))
+        state = jax.block_until_ready(programs.train(state, frozen, split, at_once))
         start = time.perf_counter()
         for _ in range(calls):
-            state = programs.train(state, frozen, split, max(1, at_once))
+            state = programs.train(state, frozen, split, at_once)
         jax.block_until_ready(state)
-        steps = calls * max(1, at_once) * size
+        steps = calls * at_once * size
         self.measured[task_of(config)] = (time.perf_counter() - start) / steps
 
 

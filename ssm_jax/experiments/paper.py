@@ -32,9 +32,8 @@ class Row:
     """A row of the paper's main table.
 
     Attributes:
-      network: Name of the network.
+      network: Name of the network and of its config file.
       data: Name of the dataset.
-      config: Name of the config file without its ending.
       width: Factor of the network's width.
       dense: Test accuracy in % of the dense baseline.
       accuracy: Test accuracy in % of the signed supermask.
@@ -44,7 +43,6 @@ class Row:
 
     network: str
     data: str = "cifar10"
-    config: str
     width: float = 1.0
     dense: Published
     accuracy: Published
@@ -68,49 +66,42 @@ ROWS = {
     "fcn": Row(
         network="fcn",
         data="mnist",
-        config="fcn",
         dense=Published(97.42),
         accuracy=Published(97.48, 97.3, 97.7),
         remaining=Published(0.0377, 0.037, 0.038),
     ),
     "conv2": Row(
         network="conv2",
-        config="conv2",
         dense=Published(68.79, 68.4, 69.2),
         accuracy=Published(68.37, 67.7, 69.0),
         remaining=Published(0.0060, 0.0058, 0.0062),
     ),
     "conv4": Row(
         network="conv4",
-        config="conv4",
         dense=Published(74.50),
         accuracy=Published(77.40, 76.7, 78.3),
         remaining=Published(0.0291, 0.029, 0.030),
     ),
     "conv6": Row(
         network="conv6",
-        config="conv6",
         dense=Published(75.91, 75.4, 76.4),
         accuracy=Published(79.17, 78.1, 80.5),
         remaining=Published(0.0236, 0.019, 0.026),
     ),
     "conv8": Row(
         network="conv8",
-        config="conv8",
         dense=Published(72.24, 71.4, 73.0),
         accuracy=Published(80.91, 79.9, 81.7),
         remaining=Published(0.0117, 0.011, 0.012),
     ),
     "resnet20": Row(
         network="resnet20",
-        config="resnet20",
         dense=Published(84.91),
         accuracy=Published(81.68),
         remaining=Published(0.2113),
     ),
     "resnet20-x2": Row(
         network="resnet20",
-        config="resnet20",
         width=2.0,
         dense=Published(86.80),
         accuracy=Published(84.42),
@@ -118,7 +109,6 @@ ROWS = {
     ),
     "resnet20-x3": Row(
         network="resnet20",
-        config="resnet20",
         width=3.0,
         dense=Published(87.32),
         accuracy=Published(84.89),
@@ -128,7 +118,6 @@ ROWS = {
     "resnet56": Row(
         network="resnet56",
         data="cifar100",
-        config="resnet56",
         dense=Published(68.04),
         accuracy=Published(60.01),
         remaining=Published(0.2939),
@@ -137,7 +126,6 @@ ROWS = {
     "resnet110": Row(
         network="resnet110",
         data="cifar100",
-        config="resnet110",
         dense=Published(62.70),
         accuracy=Published(46.42),
         remaining=Published(0.2064),

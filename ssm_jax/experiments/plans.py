@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from ssm_jax import errors
 from ssm_jax.config import DENSE
 from ssm_jax.experiments import paper
+from ssm_jax.masks.density import check
 
 # Variants that exchange the mask rule; `signed` is the rule of every config without one of them.
 SIGNED = "signed"
@@ -84,8 +85,8 @@ def rows(names: Sequence[str], variants: Mapping[str, str], *, dense: bool = Fal
     settings = []
     for name in dict.fromkeys(names):
         row = errors.choose("row", name, paper.ROWS)
-        for variant in (variants.get(row.config, ""), *([DENSE] if dense else [])):
-            config = spec(row.config, variant)
+        for variant in (variants.get(row.network, ""), *([DENSE] if dense else [])):
+            config = spec(row.network, variant)
             settings.append(
                 Setting(
                     name="-".join(filter(None, (name, variant))),
@@ -111,7 +112,8 @@ def frontier(
     Raises:
       InputError: A density is out of range, or a rule is unknown or holds none.
     """
-    _check_densities(densities)
+    for density in densities:
+        check(density)
     for rule in rules:
         _check_rule(rule)
         if rule in WITHOUT_DENSITY:
@@ -145,7 +147,7 @@ def rivals(
       InputError: A rule is unknown or the density out of range.
     """
     if density is not None:
-        _check_densities([density])
+        check(density)
     settings = []
     for rule in dict.fromkeys(rules):
         _check_rule(rule)
@@ -207,9 +209,3 @@ def _with_rule(network: str, variant: str, rule: str) -> str:
 def _check_rule(rule: str) -> None:
     if rule not in RIVALS:
         raise errors.unknown("rule", rule, RIVALS)
-
-
-def _check_densities(densities: Sequence[float]) -> None:
-    for density in densities:
-        if not 0 < density <= 1:
-            raise errors.out_of_range("density", density, "above 0 and at most 1")

@@ -20,7 +20,7 @@ from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.metrics import read_metrics
 from ssm_jax.runs.summary import Summary
 from ssm_jax.training import setup
-from ssm_jax.training.run import train_and_evaluate
+from ssm_jax.training.run import check_same_run, train_and_evaluate
 
 # Makes the config of a setting from its file and variants.
 Load = Callable[[str], ConfigDict]
@@ -129,14 +129,7 @@ def _checked_summary(folder: RunFolder, config: ConfigDict) -> Summary | None:
     if stored is None:
         folder.check()
         return None
-    differences = configuration.differences(
-        dict(configuration.fields(config)), dict(configuration.fields(stored.config))
-    )
-    if differences:
-        raise errors.InputError(
-            f"{folder.path} holds a run of another config ({'; '.join(differences)}): choose another "
-            "--workdir"
-        )
+    check_same_run(stored, config, folder)
     return folder.read_summary()
 
 

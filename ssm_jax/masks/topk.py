@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ssm_jax import errors
+from ssm_jax.masks.density import check
 from ssm_jax.masks.rule import Rescaled, State, straight_through
 from ssm_jax.masks.selection import largest
 
@@ -73,8 +74,7 @@ class TopK(Rescaled):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 < self.density <= 1.0:
-            raise errors.out_of_range("density", self.density, "above 0 and at most 1")
+        check(self.density)
 
     def number(self, scores: jax.Array, share: float = 1.0) -> int:
         """How many weights make up a share of those that remain, at least one."""

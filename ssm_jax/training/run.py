@@ -73,7 +73,7 @@ def train_and_evaluate(
     folder = RunFolder(workdir)
     stored = folder.read_record()
     if stored is not None:
-        _check_same_run(stored, config, model, folder)
+        check_same_run(stored, config, folder, model)
     folder.check()
     summary = None if stored is None else _finished(folder, stored)
     if summary is not None:
@@ -124,8 +124,18 @@ def _say(text: str) -> None:
         print(text, flush=True)
 
 
-def _check_same_run(stored: Record, config: ConfigDict, model: Build | None, folder: RunFolder) -> None:
-    """Check that the folder's run is the requested one."""
+def check_same_run(stored: Record, config: ConfigDict, folder: RunFolder, model: Build | None = None) -> None:
+    """Check that the folder's run is the requested one.
+
+    Args:
+      stored: The folder's record.
+      config: The requested config.
+      folder: The folder.
+      model: The requested network, if it is the caller's own.
+
+    Raises:
+      InputError: It is another one; names what differs.
+    """
     requested = dict(configuration.fields(config))
     differences = configuration.differences(requested, dict(configuration.fields(stored.config)))
     if model_name(model) != stored.model:

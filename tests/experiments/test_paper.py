@@ -11,7 +11,7 @@ each_row = pytest.mark.parametrize("row", paper.ROWS.values(), ids=list(paper.RO
 
 @each_row
 def test_a_row_is_of_its_configs_network_and_data(row):
-    config = importlib.import_module(f"configs.{row.config}").get_config()
+    config = importlib.import_module(f"configs.{row.network}").get_config()
     assert (config.model.name, config.data.name) == (row.network, row.data)
 
 

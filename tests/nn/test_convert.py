@@ -211,18 +211,6 @@ def test_applied_masks_leave_a_dense_model_that_computes_the_same():
     assert not jax.tree.leaves(nnx.state(model, ssm_jax.Score))
 
 
-def test_remaining_weights_and_their_table():
-    masked = ssm_jax.supermask(nnx.Sequential(nnx.Linear(4, 6, rngs=rngs()), nnx.Linear(6, 2, rngs=rngs())))
-    masks = [np.asarray(layer.mask()) for _, layer in masked_layers(masked)]
-    expected = sum(np.count_nonzero(mask) for mask in masks) / 36
-    assert ssm_jax.remaining_weights(masked) == pytest.approx(expected)
-    lines = ssm_jax.mask_table(masked).splitlines()
-    row = next(line.split() for line in lines if line.startswith("layers/0"))
-    assert row[1:4] == ["Linear", "4x6", "24"]
-    shares = [100 * np.mean(masks[0] == value) for value in (-1, 0, 1)]
-    assert [float(cell) for cell in row[4:]] == pytest.approx(shares, abs=0.006)
-
-
 @pytest.mark.parametrize(
     ("make", "arguments", "message"),
     [
