@@ -1,0 +1,345 @@
+"""A trained network as plain data: operations in their order and their arrays, numpy alone.
+
+Value 0 is a batch of uint8 images `[B, H, W, C]`, and node i makes value i + 1; the last value is the logits.
+A network here has no masks: it holds effective kernels, the products of mask and frozen kernel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from ssm_jax import errors
+
+Shape = tuple[int, ...]
+
+DTYPES = ("float32", "bfloat16")
+
+# More than any network here has, and few enough for a file that lies about its sizes to do no harm.
+MOST_NODES = 10_000
+MOST_ELEMENTS = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kernel:
+    """An effective kernel: whole numbers times one constant, or floating point numbers.
+
+    Attributes:
+      values: Shape `(..., I, O)`; int8, of a signed supermask -1, 0 and 1, or float32.
+      scale: The constant, a float32; 1 for floating point values.
+    """
+
+    values: np.ndarray
+    scale: np.float32 = np.float32(1)
+
+    @classmethod
+    def of(cls, kernel: np.ndarray) -> Kernel:
+        """Find the whole numbers and the constant of a kernel, if there are any.
+
+        Args:
+          kernel: float32, shape `(..., I, O)`.
+
+        Examples:
+          >>> Kernel.of(np.float32([[0.3, 0.0], [-0.3, 0.3]])).values.tolist()
+          [[1, 0], [-1, 1]]
+        """
+        kernel = np.asarray(kernel, np.float32)
+        sizes = np.abs(kernel[kernel != 0])
+        scale = np.float32(sizes.min()) if sizes.size else np.float32(1)
+        if not np.isfinite(kernel).all() or (sizes.size and sizes.max() > 127 * scale):
+            return cls(kernel)
+        values = np.rint(kernel / scale).astype(np.int8)
+        made = cls(values, scale)
+        return made if np.array_equal(made.dense(), kernel) else cls(kernel)
+
+    @property
+    def shape(self) -> Shape:
+        """The kernel's shape, `(..., I, O)`."""
+        return self.values.shape
+
+    @property
+    def ternary(self) -> bool:
+        """Whether every value is -1, 0 or 1."""
+        return self.values.dtype == np.int8 and bool((np.abs(self.values) <= 1).all())
+
+    def dense(self) -> np.ndarray:
+        """Return the kernel as it is applied, float32."""
+        return self.values.astype(np.float32) * np.float32(self.scale)
+
+    @property
+    def remaining(self) -> int:
+        """Number of weights that are not 0."""
+        return int(np.count_nonzero(self.values))
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Node:
+    """One operation on earlier values.
+
+    Attributes:
+      inputs: Numbers of the values that it takes.
+    """
+
+    arity: ClassVar[int] = 1
+    inputs: tuple[int, ...]
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the shape of the result, without its batch.
+
+        Args:
+          inputs: Shapes of the values that it takes, without their batch.
+
+        Raises:
+          InputError: It can't take these.
+        """
+        return inputs[0]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Standardize(Node):
+    """Every image to zero mean and unit deviation with a floor of 1/sqrt(H*W*C); the result is float32."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Conv(Node):
+    """A 2-D convolution with SAME padding and without bias.
+
+    Of the padding, `max((out - 1) * stride + k - in, 0)` a side pair, the smaller half comes first.
+
+    Attributes:
+      name: Path of the layer.
+      kernel: Shape `(k, k, I, O)`.
+      stride: Of both sides.
+    """
+
+    name: str
+    kernel: Kernel
+    stride: int
+
+    def shape(self, *inputs: Shape) -> Shape:
+        height, width, channels = _image(self, inputs[0])
+        rank_and_channels = len(self.kernel.shape) == 4 and self.kernel.shape[2] == channels
+        if not rank_and_channels or self.kernel.shape[0] != self.kernel.shape[1] or self.stride < 1:
+            raise _misfit(self, inputs[0])
+        return -(-height // self.stride), -(-width // self.stride), self.kernel.shape[3]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Dense(Node):
+    """A dense layer without bias.
+
+    Attributes:
+      name: Path of the layer.
+      kernel: Shape `(I, O)`.
+    """
+
+    name: str
+    kernel: Kernel
+
+    def shape(self, *inputs: Shape) -> Shape:
+        if len(inputs[0]) != 1 or len(self.kernel.shape) != 2 or inputs[0][0] != self.kernel.shape[0]:
+            raise _misfit(self, inputs[0])
+        return (self.kernel.shape[1],)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Normalize(Node):
+    """`(x - mean) * (1/sqrt(variance + epsilon) * scale) + offset`, per channel, float32 `[C]` each.
+
+    Attributes:
+      name: Path of the layer.
+      mean: Mean over the training.
+      variance: Variance over the training.
+      scale: Trained factor, None for 1.
+      offset: Trained offset, None for 0.
+      epsilon: Added to the variance.
+    """
+
+    name: str
+    mean: np.ndarray
+    variance: np.ndarray
+    scale: np.ndarray | None = None
+    offset: np.ndarray | None = None
+    epsilon: float
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays that there are, by name."""
+        values = {name: getattr(self, name) for name in ("mean", "variance", "scale", "offset")}
+        return {name: array for name, array in values.items() if array is not None}
+
+    def shape(self, *inputs: Shape) -> Shape:
+        if any(array.shape != inputs[0][-1:] for array in self.arrays().values()):
+            raise _misfit(self, inputs[0])
+        return inputs[0]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Offset(Node):
+    """Add constants, what units contribute that have been removed because their value never changes.
+
+    Attributes:
+      values: float32, `[C]` or the shape of the input without its batch.
+    """
+
+    values: np.ndarray
+
+    def shape(self, *inputs: Shape) -> Shape:
+        if self.values.shape not in (inputs[0], inputs[0][-1:]):
+            raise _misfit(self, inputs[0])
+        return inputs[0]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Elu(Node):
+    """`x` where it is positive, else `exp(x) - 1`."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class MaxPool(Node):
+    """The largest value of square windows; an edge that fills no window is dropped.
+
+    Attributes:
+      window: Side of the window.
+      stride: Of both sides.
+      padding: Lines of lowest values around the image.
+    """
+
+    window: int
+    stride: int
+    padding: int = 0
+
+    def shape(self, *inputs: Shape) -> Shape:
+        height, width, channels = _image(self, inputs[0])
+        sides = [side + 2 * self.padding - self.window for side in (height, width)]
+        if self.window < 1 or self.stride < 1 or not 0 <= self.padding < self.window or min(sides) < 0:
+            raise _misfit(self, inputs[0])
+        return sides[0] // self.stride + 1, sides[1] // self.stride + 1, channels
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Flatten(Node):
+    """An image to one axis, rows first, channels last."""
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return (math.prod(inputs[0]),)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Mean(Node):
+    """Mean over the image: global average pooling."""
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return (_image(self, inputs[0])[2],)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Add(Node):
+    """The sum of two values of one shape."""
+
+    arity: ClassVar[int] = 2
+
+    def shape(self, *inputs: Shape) -> Shape:
+        if inputs[0] != inputs[1]:
+            raise _misfit(self, *inputs)
+        return inputs[0]
+
+
+OPERATIONS: dict[str, type[Node]] = {
+    "standardize": Standardize,
+    "conv": Conv,
+    "dense": Dense,
+    "normalize": Normalize,
+    "offset": Offset,
+    "elu": Elu,
+    "max_pool": MaxPool,
+    "flatten": Flatten,
+    "mean": Mean,
+    "add": Add,
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Network:
+    """A network from uint8 images to logits.
+
+    Attributes:
+      image_shape: `(H, W, C)`.
+      classes: Number of classes.
+      dtype: What `Conv` and `Dense` compute in, `float32` or `bfloat16`.
+      nodes: The operations in their order.
+
+    Raises:
+      InputError: The operations don't fit together.
+    """
+
+    image_shape: tuple[int, int, int]
+    classes: int
+    dtype: str = "float32"
+    nodes: tuple[Node, ...]
+
+    def __post_init__(self) -> None:
+        errors.choose("dtype", self.dtype, dict.fromkeys(DTYPES))
+        if self.shapes()[-1] != (self.classes,):
+            raise errors.InputError(f"the network gives {self.shapes()[-1]}, not {self.classes} logits")
+
+    def shapes(self) -> list[Shape]:
+        """Return the shapes of all values, without their batch: of the images, then of every node's result.
+
+        Raises:
+          InputError: The operations don't fit together.
+        """
+        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
+            raise errors.out_of_range("image_shape", self.image_shape, "three sizes of at least 1")
+        if not 0 < len(self.nodes) <= MOST_NODES:
+            raise errors.out_of_range("the number of operations", len(self.nodes), f"1 to {MOST_NODES}")
+        shapes: list[Shape] = [tuple(self.image_shape)]
+        for number, node in enumerate(self.nodes):
+            if len(node.inputs) != node.arity or not all(0 <= i <= number for i in node.inputs):
+                raise errors.InputError(f"operation {number} takes values {node.inputs}, which it can't")
+            shape = node.shape(*(shapes[i] for i in node.inputs))
+            if not 0 < math.prod(shape) <= MOST_ELEMENTS:
+                raise errors.InputError(f"operation {number} makes a value of shape {shape}")
+            shapes.append(shape)
+        return shapes
+
+    def layers(self) -> list[Conv | Dense]:
+        """Return the operations that have a kernel, in their order."""
+        return [node for node in self.nodes if isinstance(node, (Conv, Dense))]
+
+
+def operation(node: Node) -> str:
+    """Return the name of a node's operation, its key in `OPERATIONS`."""
+    return next(name for name, kind in OPERATIONS.items() if type(node) is kind)
+
+
+def multiply_adds(network: Network) -> tuple[int, int]:
+    """Count the multiply-adds of one image: of all weights, and of those that are not 0.
+
+    Padding counts as image.
+
+    Args:
+      network: Any network.
+    """
+    whole, remaining = 0, 0
+    for node, shape in zip(network.nodes, network.shapes()[1:], strict=True):
+        if isinstance(node, (Conv, Dense)):
+            places = math.prod(shape[:-1])
+            whole += places * math.prod(node.kernel.shape)
+            remaining += places * node.kernel.remaining
+    return whole, remaining
+
+
+def _image(node: Node, shape: Shape) -> Shape:
+    if len(shape) != 3:
+        raise _misfit(node, shape)
+    return shape
+
+
+def _misfit(node: Node, *shapes: Sequence[int]) -> errors.InputError:
+    name = getattr(node, "name", operation(node))
+    kernel = f" with a kernel of shape {node.kernel.shape}" if isinstance(node, (Conv, Dense)) else ""
+    return errors.InputError(f"{name}{kernel} can't take a value of shape {', '.join(map(str, shapes))}")

@@ -1,0 +1,116 @@
+"""From a trained network of this library to plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ssm_jax import errors
+from ssm_jax.artifact import graph
+from ssm_jax.nn import layers
+from ssm_jax.nn.networks import Convolutional, FullyConnected, ResNet
+
+
+def network(model: nnx.Module, image_shape: tuple[int, int, int], classes: int) -> graph.Network:
+    """Write down what a trained network computes.
+
+    Args:
+      model: A network of `ssm_jax.build`, masked or dense, in evaluation mode.
+      image_shape: `(H, W, C)`.
+      classes: Number of classes.
+
+    Raises:
+      InputError: The model is none of the library's networks.
+    """
+    write = next((write for kind, write in _WRITERS.items() if isinstance(model, kind)), None)
+    if write is None:
+        known = ", ".join(kind.__name__ for kind in _WRITERS)
+        raise errors.InputError(f"a {type(model).__name__} can't be exported; allowed is {known}")
+    writer = _Writer(dict((id(layer), path) for path, layer in layers.masked_layers(model)))
+    write(writer, model, writer.add(graph.Standardize, 0))
+    dtypes = {str(jnp.dtype(layer.dtype)) for _, layer in layers.masked_layers(model)}
+    assert len(dtypes) == 1
+    return graph.Network(
+        image_shape=image_shape, classes=classes, dtype=dtypes.pop(), nodes=tuple(writer.nodes)
+    )
+
+
+class _Writer:
+    """Collects operations; every method returns the number of the value that it makes."""
+
+    def __init__(self, paths: dict[int, str]) -> None:
+        self.paths = paths
+        self.nodes: list[graph.Node] = []
+
+    def add(self, kind: type[graph.Node], *inputs: int, **fields: Any) -> int:
+        self.nodes.append(kind(inputs=inputs, **fields))
+        return len(self.nodes)
+
+    def layer(self, layer: layers.Masked, value: int) -> int:
+        effective = np.asarray(layer.effective_kernel().astype(jnp.float32))
+        fields: dict[str, Any] = {"name": self.paths[id(layer)], "kernel": graph.Kernel.of(effective)}
+        if isinstance(layer, layers.Conv):
+            return self.add(graph.Conv, value, stride=layer.stride, **fields)
+        return self.add(graph.Dense, value, **fields)
+
+    def normalize(self, norm: Callable[..., Any], name: str, value: int) -> int:
+        if not isinstance(norm, nnx.BatchNorm):  # the identity
+            return value
+        return self.add(
+            graph.Normalize,
+            value,
+            name=name,
+            mean=np.asarray(norm.mean[...]),
+            variance=np.asarray(norm.var[...]),
+            scale=None if norm.scale is None else np.asarray(norm.scale[...]),
+            offset=None if norm.bias is None else np.asarray(norm.bias[...]),
+            epsilon=norm.epsilon,
+        )
+
+    def elu(self, value: int) -> int:
+        return self.add(graph.Elu, value)
+
+    def head(self, denses: Any, value: int) -> int:
+        value = self.add(graph.Flatten, value)
+        for dense in denses[:-1]:
+            value = self.elu(self.layer(dense, value))
+        return self.layer(denses[-1], value)
+
+
+def _fully_connected(writer: _Writer, model: Any, value: int) -> None:
+    writer.head(model.denses, value)
+
+
+def _convolutional(writer: _Writer, model: Any, value: int) -> None:
+    for i, conv in enumerate(model.convs):
+        value = writer.layer(conv, value)
+        if i % 2:
+            value = writer.add(graph.MaxPool, value, window=2, stride=2)
+        value = writer.elu(value)
+    writer.head(model.denses, value)
+
+
+def _resnet(writer: _Writer, model: Any, value: int) -> None:
+    value = writer.elu(writer.normalize(model.stem_norm, "stem_norm", writer.layer(model.stem, value)))
+    value = writer.add(graph.MaxPool, value, window=3, stride=1, padding=1)
+    for i, block in enumerate(model.blocks):
+        inner = writer.normalize(block.norm1, f"blocks/{i}/norm1", writer.layer(block.conv1, value))
+        inner = writer.layer(block.conv2, writer.elu(inner))
+        inner = writer.normalize(block.norm2, f"blocks/{i}/norm2", inner)
+        if block.projection is not None:
+            inner = writer.elu(inner)
+            value = writer.layer(block.projection, value)
+            value = writer.normalize(block.projection_norm, f"blocks/{i}/projection_norm", value)
+        value = writer.elu(writer.add(graph.Add, inner, value))
+    writer.layer(model.head, writer.add(graph.Mean, value))
+
+
+_WRITERS: dict[type[nnx.Module], Callable[[_Writer, Any, int], None]] = {
+    FullyConnected: _fully_connected,
+    Convolutional: _convolutional,
+    ResNet: _resnet,
+}
