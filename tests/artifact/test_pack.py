@@ -165,7 +165,7 @@ def test_a_run_that_cannot_be_exported_is_refused_in_one_line(finished, tmp_path
     for name in ("test_accuracy", "remaining_weights"):
         one[name]["values"] = one[name]["values"][:1]
     (tmp_path / "summary.json").write_text(json.dumps(one))
-    with pytest.raises(errors.InputError, match="seed 6 of the run in .* has failed"):
+    with pytest.raises(errors.InputError, match=r"seed 6 of the run in .* has failed"):
         pack.of_run(tmp_path, seed=6)
     values = json.loads((workdir / "run.json").read_text()) | {"model": "Own", "network": "Own"}
     (tmp_path / "run.json").write_text(json.dumps(values))
