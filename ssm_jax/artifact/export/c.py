@@ -1,0 +1,222 @@
+"""An artifact as one C99 file and its header, without heap and without any library but C's own square root.
+
+A kernel is, for every output, a list of places to add and a list of places to subtract; one multiplication by
+the constant follows. It is what a microcontroller runs, and on a CPU the fast path, see
+`ssm_jax.artifact.native`.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import math
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+
+from ssm_jax import errors, files
+from ssm_jax.artifact.export import c_plan
+from ssm_jax.artifact.format import Artifact
+
+# Numbers of a table on a line.
+_A_LINE = 20
+
+_TYPES = {"float32": "float", "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t"}
+
+
+def write(artifact: Artifact, path: pathlib.Path) -> None:
+    """Write an artifact as C: a source file and, beside it, its header.
+
+    The prefix of the names in C is the file's name.
+
+    Args:
+      artifact: The network, its class names and its record.
+      path: The source file, `*.c`; its folder exists.
+
+    Raises:
+      InputError: The path does not end in `.c`.
+      OSError: A file cannot be written.
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".c":
+        raise errors.InputError(f"a C export needs a path *.c, and puts its header beside; not {str(path)!r}")
+    if re.search(r'["\\\n]', path.stem):
+        raise errors.InputError(f"no C file can include {path.stem + '.h'!r}")
+    source, header = sources(artifact, path.stem)
+    files.write_whole(path.with_suffix(".h"), lambda file: file.write(header.encode()))
+    files.write_whole(path, lambda file: file.write(source.encode()))
+
+
+def sources(artifact: Artifact, stem: str) -> tuple[str, str]:
+    """Write an artifact as C.
+
+    Args:
+      artifact: The network, its class names and its record.
+      stem: Name of the files without `.c` and `.h`.
+
+    Returns:
+      The text of the source file and of its header.
+    """
+    plan = c_plan.Plan(artifact.network)
+    name = identifier(stem)
+    upper = name.upper()
+    tables = _table_names(plan)
+    flash = sum(table.values.nbytes for table in plan.tables)
+    height, width, channels = artifact.network.image_shape
+    classes = artifact.network.classes
+    prototype = f"void {name}_predict(const uint8_t *image, float *logits, float *scratch)"
+    header = f"""\
+{_about(artifact, stem, name, flash, 4 * plan.scratch)}
+#ifndef {upper}_H
+#define {upper}_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+#define {upper}_HEIGHT {height}
+#define {upper}_WIDTH {width}
+#define {upper}_CHANNELS {channels}
+#define {upper}_CLASSES {classes}
+#define {upper}_SCRATCH {plan.scratch} /* floats of working memory */
+
+extern const char *const {name}_class_names[{upper}_CLASSES];
+
+/* Computes the logits of one image: its rows one after another, the channels of a pixel side by side.
+ * scratch: {upper}_SCRATCH floats, whatever they hold; two threads need one each. */
+{prototype};
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+    names = ", ".join(_string(class_name) for class_name in artifact.class_names)
+    steps = "\n".join(f"    {_step(step, tables)};" for step in plan.steps)
+    source = f"""\
+/* See {_comment(stem)}.h. */
+#include "{stem}.h"
+
+#include <math.h>
+
+{_functions(plan)}
+{"".join(_table(table, tables[id(table)]) for table in plan.tables)}
+const char *const {name}_class_names[{upper}_CLASSES] = {{{names}}};
+
+{prototype}
+{{
+{steps}
+}}
+"""
+    return source, header
+
+
+def identifier(stem: str) -> str:
+    """Make a C identifier of a file's name.
+
+    Args:
+      stem: The name without its suffix.
+
+    Examples:
+      >>> identifier("Conv8 extreme")
+      'conv8_extreme'
+      >>> identifier("8-bit")
+      'network_8_bit'
+    """
+    name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
+    return name if name[:1].isalpha() else f"network_{name}".rstrip("_")
+
+
+def _about(artifact: Artifact, stem: str, name: str, flash: int, ram: int) -> str:
+    """The comment at the top of the header."""
+    record, network = artifact.record, artifact.network
+    weights = sum(math.prod(layer.kernel.shape) for layer in network.layers())
+    remaining = sum(layer.kernel.remaining for layer in network.layers())
+    known = [f"{key}: {record[key]}" for key in ("dataset", "rule", "epochs", "seed") if key in record]
+    if record.get("test_accuracy") is not None:
+        known.append(f"test accuracy: {record['test_accuracy']:.2f} %")
+    lines = [
+        f"{record.get('network', stem)}, a network from an image of uint8 to logits. Written by ssm_jax.",
+        *known,
+        f"weights: {weights:,}, of which {remaining:,} ({100 * remaining / weights:.2f} %) are not 0",
+        f"constant tables (flash): {flash:,} bytes; scratch (RAM): {ram:,} bytes",
+        "",
+        f'    #include "{stem}.h"',
+        f"    static float scratch[{name.upper()}_SCRATCH];",
+        f"    float logits[{name.upper()}_CLASSES];",
+        f"    {name}_predict(image, logits, scratch);",
+    ]
+    return "/*" + "\n *".join(f" {_comment(line)}".rstrip() for line in lines) + "\n */"
+
+
+def _comment(text: str) -> str:
+    """Text that may stand in a comment."""
+    plain = "".join(character if " " <= character <= "~" else "_" for character in text)
+    return re.sub(r"\*(?=/)|/(?=\*)|\?(?=\?)", r"\g<0> ", plain)
+
+
+def _string(text: str) -> str:
+    """A literal of C; whatever could mean something in it is written as octal."""
+    allowed = re.compile(rb"[\w .:,/()-]", re.ASCII)
+    return (
+        '"'
+        + re.sub(
+            rb".",
+            lambda byte: byte[0] if allowed.match(byte[0]) else b"\\%03o" % byte[0][0],
+            text.encode(),
+            flags=re.DOTALL,
+        ).decode()
+        + '"'
+    )
+
+
+def _functions(plan: c_plan.Plan) -> str:
+    """The functions that the plan calls."""
+    template = importlib.resources.files("ssm_jax.artifact.export").joinpath("functions.c").read_text()
+    _, lanes, *functions = re.split(r"\n\n(?=/\*)", template)
+    called = {step.function for step in plan.steps}
+    written = [lanes] if any(name.startswith("conv") for name in called) else []
+    for function in functions:
+        name = re.findall(r"^static void (\w+)", function, re.MULTILINE)[0]
+        for index in ("uint8", "uint16", "uint32") if "INDEX" in name else ("",):
+            if name.replace("INDEX", index) in called:
+                written.append(function.replace("INDEX", index))
+    return "\n\n".join(piece.rstrip() for piece in written) + "\n"
+
+
+def _table_names(plan: c_plan.Plan) -> dict[int, str]:
+    """Names in C by the tables' identities; no two are the same."""
+    names: dict[int, str] = {}
+    for number, table in enumerate(plan.tables):
+        name = identifier(table.name)
+        names[id(table)] = f"{name}_{number}" if name in names.values() else name
+    return names
+
+
+def _table(table: c_plan.Table, name: str) -> str:
+    kind = str(table.values.dtype)
+    write = _float if kind == "float32" else str
+    numbers = [write(value) for value in table.values]
+    lines = ",\n".join(",".join(numbers[i : i + _A_LINE]) for i in range(0, len(numbers), _A_LINE))
+    return f"static const {_TYPES[kind]} {name}[] = {{\n{lines}\n}};\n\n"
+
+
+def _float(value: np.float32) -> str:
+    if not np.isfinite(value):
+        return "NAN" if np.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
+    # The shortest decimal that is this float again.
+    text = np.format_float_scientific(value, trim="0")
+    return f"{text}f"
+
+
+def _step(step: c_plan.Step, tables: dict[int, str]) -> str:
+    def argument(value: Any) -> str:
+        if isinstance(value, c_plan.Place):
+            return f"scratch + {value.buffer.offset + value.distance}"
+        return tables[id(value)] if isinstance(value, c_plan.Table) else str(value)
+
+    return f"{step.function}({', '.join(map(argument, step.arguments))})"
