@@ -15,6 +15,26 @@ Beside them stand three texts, each JSON:
 - `record`: where the network comes from and how good it is.
 
 A network that computes in bfloat16 has the arrays that it computes with, rounded to bfloat16, in float32.
+
+With the arrays as `tensors` and the text `graph` decoded, an FCN in NumPy alone:
+
+    values = [images]  # uint8 [B, H, W, C]
+    for operation in graph["operations"]:
+        x = values[operation["inputs"][0]]
+        match operation["operation"]:
+            case "standardize":
+                x = x.astype(np.float32)
+                x -= x.mean((1, 2, 3), keepdims=True)
+                x /= np.maximum(x.std((1, 2, 3), keepdims=True), x[0].size ** -0.5)
+            case "flatten":
+                x = x.reshape(len(x), -1)
+            case "dense":
+                name = operation["name"]
+                x = x @ (tensors[f"{name}.values"] * tensors[f"{name}.scale"])
+            case "elu":
+                x = np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+        values.append(x)
+    logits = values[-1]
 """
 
 from __future__ import annotations

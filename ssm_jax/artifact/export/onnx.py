@@ -1,7 +1,7 @@
 """A network as ONNX, which onnxruntime and many others run.
 
     session = onnxruntime.InferenceSession("model.onnx")
-    (logits,) = session.run(["logits"], {"images": images})   # uint8 [B, H, W, C] of any B
+    (logits,) = session.run(["logits"], {"images": images})  # uint8 [B, H, W, C] of any B
 
 Kernels are stored as int8 times a scale where they are whole numbers, a byte a weight. A network that computes
 in bfloat16 computes in float32 here, with the arrays that it has rounded to bfloat16. The file's metadata holds
@@ -118,7 +118,9 @@ class _Writer:
         values = kernel.values.transpose(axes)
         if values.dtype != np.int8:
             return self.constant(kernel.dense().transpose(axes))
-        return self.add("DequantizeLinear", self.constant(values, np.int8), self.constant(kernel.scale))
+        # onnxruntime folds these two into a constant when it loads the file; DequantizeLinear it would repeat.
+        numbers = self.add("Cast", self.constant(values, np.int8), to=onnx.TensorProto.FLOAT)
+        return self.add("Mul", numbers, self.constant(kernel.scale))
 
     def per_channel(self, array: np.ndarray, number: int) -> str:
         """A constant in the shape that a value can be added to or multiplied by."""

@@ -1,12 +1,11 @@
 """A network as arrays in the safetensors format, which PyTorch, JAX, Rust and others read.
 
-The arrays are those of `ssm_jax.artifact.export.arrays`; the texts are the file's metadata. An FCN in NumPy:
+The arrays are those of `ssm_jax.artifact.export.arrays`, which goes on where this ends; the texts are the
+file's metadata:
 
     tensors = safetensors.numpy.load_file("model.safetensors")
     with safetensors.safe_open("model.safetensors", "numpy") as file:
         graph = json.loads(file.metadata()["graph"])
-
-and on as in `ssm_jax.artifact.export.npz`, with `tensors` in place of `file`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A network as a serialized program of StableHLO, which any later JAX runs without this library.
 
     exported = jax.export.deserialize(pathlib.Path("model.stablehlo").read_bytes())
-    logits = exported.call(images)                          # uint8 [B, H, W, C] of any B
+    logits = exported.call(images)  # uint8 [B, H, W, C] of any B
 
 It runs on CPU, CUDA and TPU, whichever JAX finds. `exported.mlir_module()` is its text. Class names and record
 have no place in it.
