@@ -86,16 +86,16 @@ def every_operation() -> Case:
     nodes = (
         graph.Standardize(inputs=(0,)),
         normalize(1, 3, "norms/0"),
-        graph.Offset(inputs=(2,), values=floats(7, 9, 3)),
+        graph.Offset(inputs=(2,), values=floats(7, 12, 3)),
         graph.Conv(inputs=(3,), name="convs/0", kernel=kernel(2, 2, 3, 4, numbers=3), stride=1),
-        graph.Offset(inputs=(4,), values=floats(7, 9, 4)),
+        graph.Offset(inputs=(4,), values=floats(7, 12, 4)),
         graph.Conv(inputs=(5,), name="convs/1", kernel=graph.Kernel(floats(3, 3, 4, 5) - 1), stride=2),
         graph.Elu(inputs=(6,)),
         graph.Offset(inputs=(7,), values=floats(5)),
         graph.MaxPool(inputs=(8,), window=3, stride=2, padding=2),
         graph.Conv(inputs=(9,), name="convs/2", kernel=kernel(1, 1, 5, 6), stride=1),
         graph.Conv(inputs=(1,), name="convs/3", kernel=kernel(5, 5, 3, 6), stride=3),
-        graph.MaxPool(inputs=(11,), window=2, stride=1, padding=1),
+        graph.MaxPool(inputs=(11,), window=3, stride=1, padding=1),
         graph.Add(inputs=(10, 12)),
         graph.Flatten(inputs=(13,)),
         normalize(14, 72, "norms/1"),
@@ -104,11 +104,11 @@ def every_operation() -> Case:
         graph.Mean(inputs=(13,)),
         graph.Add(inputs=(17, 18)),
         graph.Flatten(inputs=(3,)),
-        graph.Dense(inputs=(20,), name="denses/1", kernel=kernel(189, 6)),
+        graph.Dense(inputs=(20,), name="denses/1", kernel=kernel(252, 6)),
         graph.Add(inputs=(21, 19)),
     )
-    network = graph.Network(image_shape=(7, 9, 3), classes=6, nodes=nodes)
-    return case_of(network, rng.integers(0, 256, (4, 7, 9, 3), np.uint8))
+    network = graph.Network(image_shape=(7, 12, 3), classes=6, nodes=nodes)
+    return case_of(network, rng.integers(0, 256, (4, 7, 12, 3), np.uint8))
 
 
 @pytest.fixture(scope="session")
