@@ -118,7 +118,7 @@ class _Writer:
         values = kernel.values.transpose(axes)
         if values.dtype != np.int8:
             return self.constant(kernel.dense().transpose(axes))
-        # onnxruntime folds these two into a constant when it loads the file; it would repeat DequantizeLinear.
+        # onnxruntime folds these two into a constant as it loads the file; DequantizeLinear it would repeat.
         numbers = self.add("Cast", self.constant(values, np.int8), to=onnx.TensorProto.FLOAT)
         return self.add("Mul", numbers, self.constant(kernel.scale))
 

@@ -8,12 +8,11 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from artifact.exported import RECORD, case_of
 from artifact.small import images_of, network_of
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
-
-from artifact.export.conftest import RECORD, case_of
 
 from ssm_jax.artifact import graph
 from ssm_jax.artifact.export import onnx as exported

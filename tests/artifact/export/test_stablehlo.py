@@ -8,11 +8,10 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+from artifact.exported import case_of
 from artifact.small import images_of, network_of
 
 pytest.importorskip("flatbuffers")
-
-from artifact.export.conftest import case_of
 
 from ssm_jax.artifact.export import stablehlo
 
