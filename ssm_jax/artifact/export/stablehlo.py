@@ -41,7 +41,7 @@ def program(network: graph.Network) -> export.Exported:
         return run.apply(network, parameters, images).astype(jnp.float32)
 
     # The lines of source that operations come from would tell the paths of this machine.
-    lines = jax.config.jax_traceback_in_locations_limit
+    lines = jax.config.read("jax_traceback_in_locations_limit")
     jax.config.update("jax_traceback_in_locations_limit", 0)
     try:
         return export.export(logits, platforms=PLATFORMS)(images)
