@@ -63,7 +63,8 @@ def _check_same_seeds(collected: Experiment, run: Run, into: pathlib.Path) -> No
     for other in collected.runs:
         if other.name == run.name and other.seeds != run.seeds:
             raise errors.InputError(
-                f"{into} holds {run.name} with {other.seeds} seeds, {run.seeds} were run: choose another --into"
+                f"{into} holds {run.name} with {other.seeds} seeds, {run.seeds} were run: choose another "
+                "--into"
             )
 
 
