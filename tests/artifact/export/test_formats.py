@@ -1,0 +1,69 @@
+"""Formats are chosen by name; what one needs is said before it is imported."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from ssm_jax import errors
+from ssm_jax.artifact import export, graph
+
+NEEDY = [name for name, chosen in export.FORMATS.items() if chosen.needs]
+
+
+def test_an_unknown_format_names_the_nearest(tmp_path, fcn):
+    with pytest.raises(errors.InputError, match="unknown format 'onxx'; did you mean 'onnx'"):
+        export.write(fcn.artifact, tmp_path / "model", "onxx")
+
+
+@pytest.mark.parametrize("name", NEEDY)
+def test_a_missing_package_is_one_line_that_installs_it(name, tmp_path, fcn, monkeypatch):
+    monkeypatch.setitem(sys.modules, export.FORMATS[name].needs[0], None)
+    with pytest.raises(errors.InputError) as caught:
+        export.write(fcn.artifact, tmp_path / "model", name)
+    assert str(caught.value) == f'--format {name} needs: pip install "ssm_jax[{name}]"'
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_format_that_needs_a_package_has_an_extra_of_its_name():
+    project = tomllib.loads((pathlib.Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    for name in NEEDY:
+        required = [line.partition(">=")[0] for line in project["optional-dependencies"][name]]
+        assert required == list(export.FORMATS[name].needs)
+
+
+def test_the_names_of_the_formats_are_known_without_what_they_need():
+    program = (
+        "import sys; from ssm_jax.artifact import export; "
+        "needs = {package for chosen in export.FORMATS.values() for package in chosen.needs}; "
+        "sys.exit(bool(needs & set(sys.modules)) or len(needs) != 3)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["stablehlo", "onnx", "safetensors", "npz"])
+def test_a_format_writes_one_file_and_the_same_bytes_again(name, tmp_path, fcn):
+    path = tmp_path / export.FORMATS[name].file
+    export.write(fcn.artifact, path, name)
+    first = path.read_bytes()
+    export.write(fcn.artifact, str(path), name)
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == first
+
+
+def test_what_does_not_fit_leaves_the_file_that_was_there(tmp_path, fcn):
+    path = tmp_path / "model.npz"
+    path.write_bytes(b"before")
+    network = fcn.artifact.network
+    nodes = [
+        dataclasses.replace(node, name="one") if isinstance(node, graph.Dense) else node
+        for node in network.nodes
+    ]
+    artifact = dataclasses.replace(fcn.artifact, network=dataclasses.replace(network, nodes=tuple(nodes)))
+    with pytest.raises(errors.InputError, match="two arrays of the network are named 'one.values'"):
+        export.write(artifact, path, "npz")
+    assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
