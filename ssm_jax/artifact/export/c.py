@@ -1,0 +1,216 @@
+"""An artifact as one C99 file and its header, without heap and without any library but C's own square root.
+
+A kernel is, for every output, a list of places to add and a list of places to subtract; one multiplication by the
+constant follows. It is what a microcontroller runs, and on a CPU the fast path: see `ssm_jax.artifact.native`.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import pathlib
+import re
+import textwrap
+from typing import Any
+
+import numpy as np
+
+from ssm_jax import errors, files
+from ssm_jax.artifact import graph
+from ssm_jax.artifact.export import c_plan
+from ssm_jax.artifact.format import Artifact
+
+_TYPES = {"float32": "float", "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t"}
+
+
+def write(artifact: Artifact, path: pathlib.Path) -> None:
+    """Write an artifact as C: a source file and, beside it, its header.
+
+    The prefix of the names in C is the file's name.
+
+    Args:
+      artifact: The network, its class names and its record.
+      path: The source file, `*.c`; its folder exists.
+
+    Raises:
+      InputError: The path does not end in `.c`.
+      OSError: A file cannot be written.
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".c":
+        raise errors.InputError(f"a C export goes to a file *.c and its header beside it, not {str(path)!r}")
+    source, header = sources(artifact, path.stem)
+    files.write_whole(path.with_suffix(".h"), lambda file: file.write(header.encode()))
+    files.write_whole(path, lambda file: file.write(source.encode()))
+
+
+def sources(artifact: Artifact, stem: str) -> tuple[str, str]:
+    """Write an artifact as C.
+
+    Args:
+      artifact: The network, its class names and its record.
+      stem: Name of the files without `.c` and `.h`.
+
+    Returns:
+      The text of the source file and of its header.
+    """
+    plan = c_plan.Plan(artifact.network)
+    name = identifier(stem)
+    upper = name.upper()
+    tables = _table_names(plan)
+    flash = sum(table.values.nbytes for table in plan.tables)
+    height, width, channels = artifact.network.image_shape
+    classes = artifact.network.classes
+    prototype = f"void {name}_predict(const uint8_t *image, float *logits, float *scratch)"
+    header = f"""\
+{_about(artifact, stem, name, flash, 4 * plan.scratch)}
+#ifndef {upper}_H
+#define {upper}_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+#define {upper}_HEIGHT {height}
+#define {upper}_WIDTH {width}
+#define {upper}_CHANNELS {channels}
+#define {upper}_CLASSES {classes}
+#define {upper}_SCRATCH {plan.scratch} /* floats of working memory */
+
+extern const char *const {name}_class_names[{upper}_CLASSES];
+
+/* Computes the logits of one image: its rows one after another, the channels of a pixel side by side.
+ * scratch: {upper}_SCRATCH floats, whatever they hold; two threads need one each. */
+{prototype};
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+    names = ", ".join(_string(class_name) for class_name in artifact.class_names)
+    steps = "\n".join(f"    {_step(step, tables)};" for step in plan.steps)
+    source = f"""\
+/* See {_comment(stem)}.h. */
+#include "{stem}.h"
+
+#include <math.h>
+
+enum {{ TILE = {c_plan.TILE} }};
+
+{_functions(plan)}
+{"".join(_table(table, tables[id(table)]) for table in plan.tables)}
+const char *const {name}_class_names[{upper}_CLASSES] = {{{names}}};
+
+{prototype}
+{{
+{steps}
+}}
+"""
+    return source, header
+
+
+def identifier(stem: str) -> str:
+    """Make a C identifier of a file's name.
+
+    Args:
+      stem: The name without its suffix.
+
+    Examples:
+      >>> identifier("Conv8 extreme")
+      'conv8_extreme'
+      >>> identifier("8-bit")
+      'network_8_bit'
+    """
+    name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
+    return name if name[:1].isalpha() else f"network_{name}".rstrip("_")
+
+
+def _about(artifact: Artifact, stem: str, name: str, flash: int, ram: int) -> str:
+    """The comment at the top of the header."""
+    record, network = artifact.record, artifact.network
+    weights = sum(int(np.prod(layer.kernel.shape)) for layer in network.layers())
+    remaining = sum(layer.kernel.remaining for layer in network.layers())
+    lines = [f"{record.get('network', stem)}: from an image of uint8 to logits, written by ssm_jax."]
+    for key in ("dataset", "test_accuracy", "rule", "seed"):
+        if key in record:
+            lines.append(f"{key.replace('_', ' ')}: {record[key]}{' %' if key == 'test_accuracy' else ''}")
+    lines += [
+        f"weights: {weights:,}, of which {remaining:,} ({100 * remaining / max(weights, 1):.2f} %) are not 0",
+        f"constant tables: {flash:,} bytes (flash); scratch: {ram:,} bytes (RAM)",
+        "",
+        f'    #include "{stem}.h"',
+        f"    static float scratch[{name.upper()}_SCRATCH];",
+        f"    float logits[{name.upper()}_CLASSES];",
+        f"    {name}_predict(image, logits, scratch);",
+    ]
+    return "\n".join(
+        ["/* " + _comment(lines[0]), *(f" * {_comment(line)}".rstrip() for line in lines[1:]), " */"]
+    )
+
+
+def _comment(text: str) -> str:
+    """Text that may stand in a comment."""
+    plain = "".join(character if " " <= character <= "~" else "?" for character in str(text))
+    return plain.replace("*/", "* /").replace("/*", "/ *")
+
+
+def _string(text: str) -> str:
+    """A literal of C; whatever could mean something in it is written as octal."""
+    plain = (
+        chr(byte) if re.match(rb"[\w .:,/()-]", bytes([byte])) else f"\\{byte:03o}" for byte in text.encode()
+    )
+    return f'"{"".join(plain)}"'
+
+
+def _functions(plan: c_plan.Plan) -> str:
+    """The functions that the plan calls."""
+    template = importlib.resources.files("ssm_jax.artifact.export").joinpath("functions.c").read_text()
+    called = {step.function for step in plan.steps}
+    written = []
+    for piece in re.split(r"\n\n(?=/\*|static)", template)[1:]:
+        name = re.search(r"^static void (\w+)\(", piece, re.MULTILINE)
+        assert name is not None
+        for bits in (8, 16, 32) if "INDEX" in piece else (0,):
+            index = f"uint{bits}"
+            if name[1].replace("INDEX", index) in called:
+                written.append(piece.rstrip().replace("INDEX", index))
+    return "\n\n".join(written) + "\n"
+
+
+def _table_names(plan: c_plan.Plan) -> dict[int, str]:
+    """Names in C by the tables' identities; no two are the same."""
+    names: dict[int, str] = {}
+    for number, table in enumerate(plan.tables):
+        name = identifier(table.name)
+        names[id(table)] = f"{name}_{number}" if name in names.values() else name
+    return names
+
+
+def _table(table: c_plan.Table, name: str) -> str:
+    kind = str(table.values.dtype)
+    if kind == "float32":
+        numbers = [_float(value) for value in table.values]
+    else:
+        numbers = [str(value) for value in table.values.tolist()]
+    lines = textwrap.wrap(", ".join(numbers), 110)
+    return f"static const {_TYPES[kind]} {name}[] = {{\n{chr(10).join(lines)}\n}};\n\n"
+
+
+def _float(value: np.float32) -> str:
+    if not np.isfinite(value):
+        return "NAN" if np.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
+    # The shortest decimal that is this float again.
+    text = np.format_float_scientific(value, trim="0")
+    return f"{text}f"
+
+
+def _step(step: c_plan.Step, tables: dict[int, str]) -> str:
+    def argument(value: Any) -> str:
+        if isinstance(value, c_plan.Place):
+            return f"scratch + {value.buffer.offset + value.distance}"
+        return tables[id(value)] if isinstance(value, c_plan.Table) else str(value)
+
+    return f"{step.function}({', '.join(map(argument, step.arguments))})"

@@ -1,0 +1,422 @@
+"""What the C export's networks do, step by step, and where their values lie in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ssm_jax import errors
+from ssm_jax.artifact import graph
+
+# Positions of a plane that a convolution sums at a time, in registers.
+TILE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a value lies in memory: planes, one a channel; a vector has planes of one number.
+
+    Attributes:
+      channels: Number of planes.
+      height: Rows.
+      width: Columns.
+      margin: Columns of zeros between two rows, and rows of zeros above and below a plane.
+    """
+
+    channels: int
+    height: int = 1
+    width: int = 1
+    margin: int | None = None
+
+    @property
+    def row(self) -> int:
+        """Floats from one row to the next."""
+        return self.width + (self.margin or 0)
+
+    @property
+    def first(self) -> int:
+        """The place of the first pixel in its plane."""
+        return (self.margin or 0) * (self.row + 1)
+
+    @property
+    def positions(self) -> int:
+        """Floats from a plane's first pixel to its last."""
+        return self.height * self.row - (self.margin or 0)
+
+    @property
+    def plane(self) -> int:
+        """Floats from one plane to the next: with a margin all around, and room for whole tiles."""
+        if self.margin is None:
+            return 1
+        whole = -(-self.positions // TILE) * TILE
+        return self.first + max(whole, self.positions + self.first)
+
+    @property
+    def count(self) -> int:
+        """Floats of all planes."""
+        return self.channels * self.plane
+
+    @property
+    def geometry(self) -> tuple[int, ...]:
+        """What the functions take that go over pixels."""
+        return self.channels, self.height, self.width, self.row, self.plane
+
+    def places(self) -> np.ndarray:
+        """Return where every element lies, shape `(H, W, C)`."""
+        y, x, c = np.ogrid[: self.height, : self.width, : self.channels]
+        return c * self.plane + self.first + y * self.row + x
+
+
+@dataclasses.dataclass(eq=False)
+class Buffer:
+    """A piece of the scratch memory.
+
+    Attributes:
+      size: In floats.
+      born: The step that first writes it.
+      dies: The last step that uses it.
+      pending: Uses to come.
+      offset: Its place in the scratch memory, in floats.
+    """
+
+    size: int
+    born: int
+    dies: int
+    pending: int = 0
+    offset: int = -1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Place:
+    """A place in the scratch memory: a buffer and a distance in floats."""
+
+    buffer: Buffer
+    distance: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Table:
+    """Constant numbers of one C type."""
+
+    name: str
+    values: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Step:
+    """A call of one of the functions; arguments are places, tables and whole numbers."""
+
+    function: str
+    arguments: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Value:
+    """A result of the network: its buffer and what lies where in it."""
+
+    buffer: Buffer
+    layout: Layout
+
+
+class Plan:
+    """The steps of a network, its tables and its scratch memory.
+
+    Args:
+      network: The network.
+
+    Attributes:
+      steps: Calls in their order.
+      result: Where the logits lie in the end.
+      scratch: Floats of the scratch memory.
+    """
+
+    def __init__(self, network: graph.Network) -> None:
+        self.network = network
+        self.steps: list[Step] = []
+        self.tables: list[Table] = []
+        self._buffers: list[Buffer] = []
+        self._shapes = network.shapes()
+        self._margin = max((_reach(node, shape) for node, shape in self._convolutions()), default=0)
+        self._consumers: list[list[graph.Node]] = [[] for _ in self._shapes]
+        for node in network.nodes:
+            for i in node.inputs:
+                self._consumers[i].append(node)
+        image = self._new(self._layout(0), 0)
+        self._call("read_image", "image", Place(image.buffer, image.layout.first), *image.layout.geometry)
+        self._border(image)
+        self._values = [image]
+        for number, node in enumerate(network.nodes):
+            self._values.append(_WRITERS[type(node)](self, node, number + 1))
+        result = self._values[-1]
+        self._call("copy", Place(result.buffer), "logits", network.classes)
+        self.scratch = _allocate(self._buffers)
+
+    def _convolutions(self) -> list[tuple[graph.Conv, graph.Shape]]:
+        nodes = enumerate(self.network.nodes)
+        return [(node, self._shapes[node.inputs[0]]) for _, node in nodes if isinstance(node, graph.Conv)]
+
+    def _layout(self, number: int) -> Layout:
+        shape = self._shapes[number]
+        if len(shape) == 1:
+            return Layout(shape[0])
+        return Layout(shape[2], shape[0], shape[1], self._margin)
+
+    def _new(self, layout: Layout, number: int) -> Value:
+        """Make the value of that number; -1 for one between two steps."""
+        now, pending = len(self.steps), self._uses(number) if number >= 0 else 1
+        # A tile of the last plane reads beyond its end, by less than what lies before its first pixel.
+        buffer = Buffer(layout.count + layout.first, now, now, pending)
+        self._buffers.append(buffer)
+        return Value(buffer, layout)
+
+    def _uses(self, number: int) -> int:
+        return len(self._consumers[number]) + (number == len(self._shapes) - 1)
+
+    def _call(self, function: str, *arguments: Any) -> None:
+        for argument in arguments:
+            if isinstance(argument, Place):
+                argument.buffer.dies = len(self.steps)
+            elif isinstance(argument, Table):
+                self.tables.append(argument)
+        self.steps.append(Step(function, arguments))
+
+    def _border(self, value: Value) -> None:
+        if value.layout.margin:
+            self._call("border", Place(value.buffer), *value.layout.geometry, value.layout.first)
+
+    def _take(self, node: graph.Node, which: int = 0) -> Value:
+        value = self._values[node.inputs[which]]
+        value.buffer.pending -= 1
+        return value
+
+    def _changed(self, value: Value, number: int) -> Value:
+        """Make a value that starts as another one: in its place, if nothing else needs that."""
+        if not value.buffer.pending:
+            value.buffer.pending = self._uses(number)
+            return value
+        made = self._new(value.layout, number)
+        self._call("copy", Place(value.buffer), Place(made.buffer), value.layout.count)
+        return made
+
+    def standardize(self, node: graph.Standardize, number: int) -> Value:
+        value = self._changed(self._take(node), number)
+        self._call("standardize", Place(value.buffer, value.layout.first), *value.layout.geometry)
+        return value
+
+    def conv(self, node: graph.Conv, number: int) -> Value:
+        value, layout = self._take(node), self._layout(number)
+        side, _, channels, units = node.kernel.shape
+        rows, columns = (
+            np.arange(side) - _before(side, node.stride, of)
+            for of in (value.layout.height, value.layout.width)
+        )
+        source = value
+        phases = [(0, 0)]
+        if node.stride > 1:
+            phases = sorted({(y % node.stride, x % node.stride) for y in rows for x in columns})
+            source = self._new(dataclasses.replace(layout, channels=channels * len(phases)), -1)
+            for i, (top, left) in enumerate(phases):
+                self._call(
+                    "every",
+                    Place(value.buffer, value.layout.first),
+                    Place(source.buffer, i * channels * layout.plane + layout.first),
+                    *value.layout.geometry,
+                    *layout.geometry[1:],
+                    node.stride,
+                    top,
+                    left,
+                )
+            self._border(source)
+        phase = np.array([[phases.index((y % node.stride, x % node.stride)) for x in columns] for y in rows])
+        shifts = rows[:, None] // node.stride * layout.row + columns // node.stride
+        # From the corner of the input's first plane, whose first pixel has its margin before it.
+        places = (
+            layout.first
+            + shifts[..., None]
+            + (phase[..., None] * channels + np.arange(channels)) * layout.plane
+        )
+        made = self._new(layout, number)
+        list_, numbers = kernel_lists(node.kernel.values.reshape(-1, units), places.ravel())
+        where = Place(source.buffer), Place(made.buffer, layout.first)
+        self._lists("conv", node, where, list_, numbers, layout.positions, layout.plane)
+        self._border(made)
+        return made
+
+    def dense(self, node: graph.Dense, number: int) -> Value:
+        value = self._take(node)
+        made = self._new(self._layout(number), number)
+        list_, numbers = kernel_lists(node.kernel.values, value.layout.places().ravel())
+        self._lists("dense", node, (Place(value.buffer), Place(made.buffer)), list_, numbers)
+        return made
+
+    def _lists(
+        self,
+        function: str,
+        node: graph.Conv | graph.Dense,
+        where: tuple[Place, Place],
+        list_: np.ndarray,
+        numbers: np.ndarray,
+        *rest: int,
+    ) -> None:
+        units = node.kernel.shape[-1]
+        bits = next(bits for bits in (8, 16, 32) if list_.max() < 2**bits)
+        table = Table(f"{node.name}_list", list_.astype(f"uint{bits}"))
+        if node.kernel.values.dtype == np.int8:
+            factors = numbers.astype(np.float32) * np.float32(node.kernel.scale)
+            arguments = (Table(f"{node.name}_factors", factors), len(factors), units)
+        else:
+            function += "_weights"
+            arguments = (Table(f"{node.name}_weights", numbers), units)
+        self._call(f"{function}_uint{bits}", *where, table, *arguments, *rest)
+
+    def normalize(self, node: graph.Normalize, number: int) -> Value:
+        value = self._changed(self._take(node), number)
+        factors = 1 / np.sqrt(node.variance.astype(np.float64) + node.epsilon)
+        if node.scale is not None:
+            factors *= node.scale
+        offsets = -node.mean.astype(np.float64) * factors
+        if node.offset is not None:
+            offsets += node.offset
+        tables = (
+            Table(f"{node.name}_factors", factors.astype(np.float32)),
+            Table(f"{node.name}_offsets", offsets.astype(np.float32)),
+        )
+        self._call("scale", Place(value.buffer, value.layout.first), *value.layout.geometry, *tables)
+        return value
+
+    def offset(self, node: graph.Offset, number: int) -> Value:
+        value = self._changed(self._take(node), number)
+        values = node.values.astype(np.float32)
+        each = values.ndim == 3
+        table = Table(f"offset_{number}", (values.transpose(2, 0, 1) if each else values).ravel())
+        where = Place(value.buffer, value.layout.first)
+        self._call("offset_each" if each else "offset", where, *value.layout.geometry, table)
+        return value
+
+    def elu(self, node: graph.Elu, number: int) -> Value:
+        value = self._changed(self._take(node), number)
+        self._call("elu", Place(value.buffer), value.layout.count)
+        return value
+
+    def max_pool(self, node: graph.MaxPool, number: int) -> Value:
+        value = self._take(node)
+        made = self._new(self._layout(number), number)
+        self._call(
+            "max_pool",
+            Place(value.buffer, value.layout.first),
+            Place(made.buffer, made.layout.first),
+            *value.layout.geometry,
+            *made.layout.geometry[1:],
+            node.window,
+            node.stride,
+            node.padding,
+        )
+        self._border(made)
+        return made
+
+    def flatten(self, node: graph.Flatten, number: int) -> Value:
+        value = self._take(node)
+        dense = [isinstance(consumer, graph.Dense) for consumer in self._consumers[number]]
+        if all(dense) and len(dense) == self._uses(number):
+            # Dense layers find their inputs wherever these lie.
+            value.buffer.pending += len(dense)
+            return value
+        made = self._new(self._layout(number), number)
+        self._call(
+            "flatten", Place(value.buffer, value.layout.first), Place(made.buffer), *value.layout.geometry
+        )
+        return made
+
+    def mean(self, node: graph.Mean, number: int) -> Value:
+        value = self._take(node)
+        made = self._new(self._layout(number), number)
+        self._call(
+            "mean", Place(value.buffer, value.layout.first), Place(made.buffer), *value.layout.geometry
+        )
+        return made
+
+    def add(self, node: graph.Add, number: int) -> Value:
+        left, right = self._take(node), self._take(node, 1)
+        if left.buffer.pending and not right.buffer.pending:
+            left, right = right, left
+        if left is right and not left.buffer.pending:
+            left.buffer.pending += 1  # It is both: one of them has to be a copy.
+        made = self._changed(left, number)
+        self._call("add", Place(made.buffer), Place(right.buffer), made.layout.count)
+        return made
+
+
+_WRITERS: dict[type[graph.Node], Callable[[Plan, Any, int], Value]] = {
+    kind: getattr(Plan, name) for name, kind in graph.OPERATIONS.items()
+}
+
+
+def kernel_lists(values: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Write a kernel as lists of places.
+
+    Args:
+      values: The kernel `[I, O]`, int8 or float32.
+      places: Where every input lies, whole numbers `[I]`.
+
+    Returns:
+      For every output, and of an int8 kernel for every absolute value, places to add and places to subtract;
+      of a float32 kernel places: their number, then the distance of each from the one before. And of an int8
+      kernel the absolute values, of a float32 kernel the weights in the lists' order.
+
+    Examples:
+      >>> kernel_lists(np.int8([[1], [-1], [1]]), np.array([10, 20, 40]))[0].tolist()
+      [2, 10, 30, 1, 20]
+    """
+    order = np.argsort(places, kind="stable")
+    places, values = places[order], values[order]
+    pieces: list[np.ndarray] = []
+
+    def write(chosen: np.ndarray) -> None:
+        pieces.append(np.array([chosen.sum()]))
+        pieces.append(np.diff(places[chosen], prepend=0))
+
+    if values.dtype != np.int8:
+        for column in values.T:
+            write(column != 0)
+        weights = values.T[values.T != 0]
+        return np.concatenate(pieces), weights if weights.size else np.zeros(1, np.float32)
+    sizes = np.unique(np.abs(values.astype(np.int16)))
+    sizes = sizes[sizes > 0] if sizes.any() else np.array([1], np.int16)
+    for column in values.T:
+        for size in sizes:
+            write(column == size)
+            write(column == -size)
+    return np.concatenate(pieces), sizes
+
+
+def _before(side: int, stride: int, of: int) -> int:
+    """The padding before the first pixel, of an axis of that length."""
+    return max((-(-of // stride) - 1) * stride + side - of, 0) // 2
+
+
+def _reach(node: graph.Conv, shape: graph.Shape) -> int:
+    """How many pixels beyond an image a convolution reads, in pixels of its result."""
+    side, stride = node.kernel.shape[0], node.stride
+    befores = [_before(side, stride, of) for of in shape[:2]]
+    return max(max(-(-before // stride), (side - 1 - before) // stride) for before in befores)
+
+
+def _allocate(buffers: list[Buffer]) -> int:
+    """Give every buffer a place, the largest first, and return the size of all."""
+    placed: list[Buffer] = []
+    for buffer in sorted(buffers, key=lambda buffer: -buffer.size):
+        buffer.offset = 0
+        for other in sorted(placed, key=lambda other: other.offset):
+            together = buffer.born <= other.dies and other.born <= buffer.dies
+            if (
+                together
+                and buffer.offset < other.offset + other.size
+                and other.offset < buffer.offset + buffer.size
+            ):
+                buffer.offset = other.offset + other.size
+        placed.append(buffer)
+    return max(buffer.offset + buffer.size for buffer in buffers)

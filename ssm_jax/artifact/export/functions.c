@@ -1,0 +1,296 @@
+/* What the C export's networks call. A generated file holds the ones that it needs, once per type of its tables
+ * where they say INDEX. An image lies as planes, one a channel; a row is longer than the image is wide by the
+ * network's margin, which is the border between rows, and every plane has that margin of zeros all around. */
+
+/* uint8 rows of pixels to planes. */
+static void read_image(const uint8_t *image, float *out, int32_t channels, int32_t height, int32_t width,
+                       int32_t row, int32_t plane)
+{
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < height; y++)
+            for (int32_t x = 0; x < width; x++)
+                out[c * plane + y * row + x] = (float)image[(y * width + x) * channels + c];
+}
+
+/* Zero mean and unit deviation, with a floor of 1/sqrt(number of values). */
+static void standardize(float *values, int32_t channels, int32_t height, int32_t width, int32_t row,
+                        int32_t plane)
+{
+    const float count = (float)channels * (float)height * (float)width;
+    float center = 0.0f, square = 0.0f;
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < height; y++) {
+            const float *line = values + c * plane + y * row;
+            float sum = 0.0f;
+            for (int32_t x = 0; x < width; x++)
+                sum += line[x];
+            center += sum / count;
+        }
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < height; y++) {
+            const float *line = values + c * plane + y * row;
+            float sum = 0.0f;
+            for (int32_t x = 0; x < width; x++)
+                sum += (line[x] - center) * (line[x] - center);
+            square += sum / count;
+        }
+    const float least = 1.0f / sqrtf(count);
+    const float deviation = sqrtf(square);
+    const float factor = 1.0f / (deviation > least ? deviation : least);
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < height; y++) {
+            float *line = values + c * plane + y * row;
+            for (int32_t x = 0; x < width; x++)
+                line[x] = (line[x] - center) * factor;
+        }
+}
+
+/* Zeros around and between the rows. */
+static void border(float *out, int32_t channels, int32_t height, int32_t width, int32_t row, int32_t plane,
+                   int32_t first)
+{
+    for (int32_t c = 0; c < channels; c++, out += plane) {
+        for (int32_t i = 0; i < first; i++)
+            out[i] = 0.0f;
+        for (int32_t y = 0; y < height; y++)
+            for (int32_t i = first + y * row + width; i < first + (y + 1) * row; i++)
+                out[i] = 0.0f;
+        for (int32_t i = first + height * row; i < plane; i++)
+            out[i] = 0.0f;
+    }
+}
+
+/* Every stride-th pixel of every stride-th row, from (top, left) on: a convolution with a stride becomes one
+ * without. */
+static void every(const float *restrict in, float *restrict out, int32_t channels, int32_t height, int32_t width,
+                  int32_t row, int32_t plane, int32_t out_height, int32_t out_width, int32_t out_row,
+                  int32_t out_plane, int32_t stride, int32_t top, int32_t left)
+{
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < out_height; y++)
+            for (int32_t x = 0; x < out_width; x++) {
+                const int32_t from_y = y * stride + top, from_x = x * stride + left;
+                const int inside = from_y < height && from_x < width;
+                out[c * out_plane + y * out_row + x] = inside ? in[c * plane + from_y * row + from_x] : 0.0f;
+            }
+}
+
+/* A convolution whose kernel is, for every unit and every factor, a list of places to add and one of places to
+ * subtract: a length, then the distance of every place from the one before. Positions run over the rows and the
+ * border between them. */
+static void conv_INDEX(const float *restrict in, float *restrict out, const INDEX_t *list, const float *factors,
+                       int levels, int32_t units, int32_t positions, int32_t plane)
+{
+    for (int32_t unit = 0; unit < units; unit++, out += plane) {
+        const INDEX_t *next = list;
+        for (int32_t first = 0; first < positions; first += TILE) {
+            next = list;
+            for (int level = 0; level < levels; level++) {
+                float sum[TILE] = {0.0f};
+                const float *from = in + first;
+                for (INDEX_t left = *next++; left > 0; left--) {
+                    from += *next++;
+                    for (int i = 0; i < TILE; i++)
+                        sum[i] += from[i];
+                }
+                from = in + first;
+                for (INDEX_t left = *next++; left > 0; left--) {
+                    from += *next++;
+                    for (int i = 0; i < TILE; i++)
+                        sum[i] -= from[i];
+                }
+                if (level == 0)
+                    for (int i = 0; i < TILE; i++)
+                        out[first + i] = factors[0] * sum[i];
+                else
+                    for (int i = 0; i < TILE; i++)
+                        out[first + i] += factors[level] * sum[i];
+            }
+        }
+        list = next;
+    }
+}
+
+/* The same with a weight for every place. */
+static void conv_weights_INDEX(const float *restrict in, float *restrict out, const INDEX_t *list,
+                               const float *weights, int32_t units, int32_t positions, int32_t plane)
+{
+    for (int32_t unit = 0; unit < units; unit++, out += plane) {
+        const INDEX_t count = *list++;
+        for (int32_t first = 0; first < positions; first += TILE) {
+            float sum[TILE] = {0.0f};
+            const float *from = in + first;
+            for (INDEX_t k = 0; k < count; k++) {
+                from += list[k];
+                for (int i = 0; i < TILE; i++)
+                    sum[i] += weights[k] * from[i];
+            }
+            for (int i = 0; i < TILE; i++)
+                out[first + i] = sum[i];
+        }
+        list += count;
+        weights += count;
+    }
+}
+
+/* A dense layer, by the same lists. */
+static void dense_INDEX(const float *restrict in, float *restrict out, const INDEX_t *list, const float *factors,
+                        int levels, int32_t units)
+{
+    for (int32_t unit = 0; unit < units; unit++) {
+        float total = 0.0f;
+        for (int level = 0; level < levels; level++) {
+            float added = 0.0f, subtracted = 0.0f;
+            const float *from = in;
+            for (INDEX_t left = *list++; left > 0; left--) {
+                from += *list++;
+                added += *from;
+            }
+            from = in;
+            for (INDEX_t left = *list++; left > 0; left--) {
+                from += *list++;
+                subtracted += *from;
+            }
+            total += factors[level] * (added - subtracted);
+        }
+        out[unit] = total;
+    }
+}
+
+/* The same with a weight for every place. */
+static void dense_weights_INDEX(const float *restrict in, float *restrict out, const INDEX_t *list,
+                                const float *weights, int32_t units)
+{
+    for (int32_t unit = 0; unit < units; unit++) {
+        const float *from = in;
+        float sum = 0.0f;
+        for (INDEX_t left = *list++; left > 0; left--) {
+            from += *list++;
+            sum += *weights++ * *from;
+        }
+        out[unit] = sum;
+    }
+}
+
+/* values * factor + offset, one of each a channel. */
+static void scale(float *values, int32_t channels, int32_t height, int32_t width, int32_t row, int32_t plane,
+                  const float *factors, const float *offsets)
+{
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < height; y++) {
+            float *line = values + c * plane + y * row;
+            for (int32_t x = 0; x < width; x++)
+                line[x] = line[x] * factors[c] + offsets[c];
+        }
+}
+
+/* values + offset, one a channel. */
+static void offset(float *values, int32_t channels, int32_t height, int32_t width, int32_t row, int32_t plane,
+                   const float *offsets)
+{
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < height; y++) {
+            float *line = values + c * plane + y * row;
+            for (int32_t x = 0; x < width; x++)
+                line[x] += offsets[c];
+        }
+}
+
+/* values + offset, one a value. */
+static void offset_each(float *values, int32_t channels, int32_t height, int32_t width, int32_t row,
+                        int32_t plane, const float *offsets)
+{
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < height; y++, offsets += width) {
+            float *line = values + c * plane + y * row;
+            for (int32_t x = 0; x < width; x++)
+                line[x] += offsets[x];
+        }
+}
+
+/* x where it is positive, else exp(x) - 1. The latter for x/32 by its series, the rest by doubling:
+ * exp(2x) - 1 = y * (y + 2) where y = exp(x) - 1. Without branches, so that compilers vectorize it; 0 stays 0. */
+static void elu(float *values, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++) {
+        const float x = values[i];
+        const float t = (x < -18.0f ? -18.0f : x > 0.0f ? 0.0f : x) * 0.03125f;
+        float y = 1.0f + t * (1.0f / 7.0f);
+        y = 1.0f + t * (1.0f / 6.0f) * y;
+        y = 1.0f + t * (1.0f / 5.0f) * y;
+        y = 1.0f + t * (1.0f / 4.0f) * y;
+        y = 1.0f + t * (1.0f / 3.0f) * y;
+        y = 1.0f + t * (1.0f / 2.0f) * y;
+        y = t * y;
+        y = y * (y + 2.0f);
+        y = y * (y + 2.0f);
+        y = y * (y + 2.0f);
+        y = y * (y + 2.0f);
+        y = y * (y + 2.0f);
+        values[i] = x > 0.0f ? x : y;
+    }
+}
+
+/* The largest value of every window, of which what lies outside the image is no part. */
+static void max_pool(const float *restrict in, float *restrict out, int32_t channels, int32_t height,
+                     int32_t width, int32_t row, int32_t plane, int32_t out_height, int32_t out_width,
+                     int32_t out_row, int32_t out_plane, int32_t window, int32_t stride, int32_t padding)
+{
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < out_height; y++) {
+            float *line = out + c * out_plane + y * out_row;
+            for (int32_t x = 0; x < out_width; x++)
+                line[x] = -INFINITY;
+            for (int32_t dy = -padding; dy < window - padding; dy++) {
+                const int32_t from_y = y * stride + dy;
+                if (from_y < 0 || from_y >= height)
+                    continue;
+                for (int32_t dx = -padding; dx < window - padding; dx++) {
+                    const float *from = in + c * plane + from_y * row + dx;
+                    int32_t first = 0, end = out_width;
+                    while (first * stride + dx < 0)
+                        first++;
+                    while (end > 0 && (end - 1) * stride + dx >= width)
+                        end--;
+                    for (int32_t x = first; x < end; x++)
+                        line[x] = line[x] > from[x * stride] ? line[x] : from[x * stride];
+                }
+            }
+        }
+}
+
+/* Mean over every plane. */
+static void mean(const float *restrict in, float *restrict out, int32_t channels, int32_t height, int32_t width,
+                 int32_t row, int32_t plane)
+{
+    for (int32_t c = 0; c < channels; c++) {
+        float sum = 0.0f;
+        for (int32_t y = 0; y < height; y++)
+            for (int32_t x = 0; x < width; x++)
+                sum += in[c * plane + y * row + x];
+        out[c] = sum / ((float)height * (float)width);
+    }
+}
+
+/* Planes to rows of pixels. */
+static void flatten(const float *restrict in, float *restrict out, int32_t channels, int32_t height,
+                    int32_t width, int32_t row, int32_t plane)
+{
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < height; y++)
+            for (int32_t x = 0; x < width; x++)
+                out[(y * width + x) * channels + c] = in[c * plane + y * row + x];
+}
+
+/* values + others. */
+static void add(float *restrict values, const float *restrict others, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++)
+        values[i] += others[i];
+}
+
+static void copy(const float *restrict in, float *restrict out, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++)
+        out[i] = in[i];
+}
