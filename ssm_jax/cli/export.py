@@ -75,8 +75,8 @@ def _main(argv: Sequence[str]) -> None:
     else:
         raise errors.InputError(f"--seed and --best choose among the networks of a run; {source} holds one")
     output = default if arguments.output is None else pathlib.Path(arguments.output).expanduser()
-    export.check(output, arguments.format)
-    written = [output, *(output.with_suffix(suffix) for suffix in chosen.beside)]
+    export.check(arguments.format, output)
+    written = chosen.files(output)
     for path in written:
         _check_free(path, arguments.force)
 
