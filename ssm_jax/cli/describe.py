@@ -101,12 +101,12 @@ class Sizes:
           size: Bytes of the file.
         """
         ways = {
-            "weights as float32": self.float32,
-            "weights at 2 bits": self.two_bits,
-            "entropy of the weights": self.entropy,
+            "the weights as float32": self.float32,
+            "at 2 bits a weight": self.two_bits,
+            "the weights' entropy": self.entropy,
         }
         return [
-            f"{what:22}  {number:>13,} bytes  {number / size:8.2f} of the file"
+            f"  {what:22}  {number:>13,} bytes  {number / size:9,.2f} times the file"
             for what, number in ways.items()
             if number is not None
         ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import os
 import pathlib
 import shlex
 import sys
@@ -15,7 +14,7 @@ from ssm_jax import errors, files
 from ssm_jax.artifact import export, format, graph
 from ssm_jax.artifact.compact import compact
 from ssm_jax.artifact.format import Artifact
-from ssm_jax.cli import status
+from ssm_jax.cli import output, status
 from ssm_jax.cli.parser import Parser
 from ssm_jax.cli.describe import Sizes, headline
 
@@ -74,34 +73,25 @@ def _main(argv: Sequence[str]) -> None:
         default = source.with_suffix(pathlib.Path(chosen.file).suffix)
     else:
         raise errors.InputError(f"--seed and --best choose among the networks of a run; {source} holds one")
-    output = default if arguments.output is None else pathlib.Path(arguments.output).expanduser()
-    export.check(arguments.format, output)
-    written = chosen.files(output)
+    target = default if arguments.output is None else pathlib.Path(arguments.output).expanduser()
+    export.check(arguments.format, target)
+    written = chosen.files(target)
     for path in written:
-        _check_free(path, arguments.force)
+        output.check_free(path, arguments.force)
 
     artifact = _of_run(source, arguments) if source.is_dir() else format.read(source)
     print(headline(artifact.record) or f"{source} has no record of a training")
     if arguments.compact:
         artifact = _compacted(artifact)
     try:
-        export.write(artifact, output, arguments.format)
+        export.write(artifact, target, arguments.format)
     except OSError as error:
-        raise errors.RunError(f"cannot write {output}: {files.reason(error)}") from error
+        raise errors.RunError(f"cannot write {target}: {files.reason(error)}") from error
     for path in written:
-        print(f"{str(path):22}  {path.stat().st_size:>13,} bytes")
-    print("\n".join(Sizes.of(layer.kernel for layer in artifact.network.layers()).lines(output.stat().st_size)))
+        print(f"wrote {path}, {path.stat().st_size:,} bytes")
+    print("\n".join(Sizes.of(layer.kernel for layer in artifact.network.layers()).lines(target.stat().st_size)))
     if arguments.format == "ssm":
-        print(f"\n{_next_steps(output)}")
-
-
-def _check_free(path: pathlib.Path, force: bool) -> None:
-    if path.is_dir():
-        raise errors.InputError(f"cannot write {path}: it is a folder")
-    if path.exists() and not force:
-        raise errors.InputError(f"{path} is there already: --force overwrites it, --output writes elsewhere")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise errors.InputError(f"cannot write {path}: {path.parent} is not a writable folder")
+        print(f"\n{_next_steps(target)}")
 
 
 def _of_run(folder: pathlib.Path, arguments: argparse.Namespace) -> Artifact:

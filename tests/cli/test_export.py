@@ -20,7 +20,7 @@ def test_a_run_becomes_one_file_in_its_folder(ssm, run_folder):
     artifact = format.read(path)
     assert status == 0 and err == f"reading the checkpoint in {run_folder}\n"
     assert out.startswith("fcn on digits, signed, seed 0")
-    assert f"{path}  {path.stat().st_size:>13,} bytes\n" in out
+    assert f"wrote {path}, {path.stat().st_size:,} bytes\n" in out
     weights = sum(mask.size for mask in ssm_jax.restore(run_folder).masks.values())
     assert f"{4 * weights:,} bytes" in out and f"{-(-weights // 4):,} bytes" in out
     for command in (f"ssm-jax inspect {path}", f"ssm-jax predict {path}", f"ssm_jax.load('{path}')"):
@@ -64,7 +64,7 @@ def test_a_network_is_converted_without_its_run(ssm, network, tmp_path, name):
     made = {path.name for path in tmp_path.iterdir()} - {"net.ssm"}
     assert status == 0 and err == ""
     assert made == ({f"net.{ending}", "net.h"} if name == "c" else {f"net.{ending}"})
-    assert all(f"{tmp_path / file}  " in out for file in made)
+    assert all(f"wrote {tmp_path / file}, " in out for file in made)
 
 
 def test_units_that_contribute_nothing_are_left_out(ssm, network, tmp_path):
