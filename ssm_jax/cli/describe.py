@@ -46,7 +46,8 @@ def headline(record: Mapping[str, Any]) -> str:
     what = [
         " on ".join(given[name] for name in ("network", "dataset") if name in given),
         given.get("rule", ""),
-        *(f"{name} {given[name]}" for name in ("seed", "step") if name in given),
+        f"seed {given['seed']}" if "seed" in given else "",
+        f"{given['epochs']} epochs" if "epochs" in given else "",
     ]
     results = (("test_accuracy", "test accuracy", 1), ("remaining_weights", "remaining weights", 100))
     how = [

@@ -303,8 +303,13 @@ def _place(data: datasets.Dataset, batch_size: int) -> tuple[dict[str, Data], di
 
 
 def _next_steps(folder: RunFolder, model: Build | None) -> str:
-    own = "" if model is None else ", model=..."
+    quoted = shlex.quote(str(folder.path))
+    board = f"curves:     pip install tensorboard && tensorboard --logdir {quoted}"
+    if model is not None:
+        # What a network of the caller's own computes can't be written down.
+        return f"use it:     ssm_jax.restore({str(folder.path)!r}, model=...).model\n{board}"
     return (
-        f"use it:  ssm_jax.restore({str(folder.path)!r}{own}).model\n"
-        f"curves:  pip install tensorboard && tensorboard --logdir {shlex.quote(str(folder.path))}"
+        f"use it:     ssm_jax.restore({str(folder.path)!r}).model\n"
+        f"take it:    ssm-jax export {quoted}\n"
+        f"look at it: ssm-jax report {quoted}\n{board}"
     )

@@ -19,7 +19,7 @@ def test_a_run_becomes_one_file_in_its_folder(ssm, run_folder):
     path = run_folder / "model.ssm"
     artifact = format.read(path)
     assert status == 0 and err == f"reading the checkpoint in {run_folder}\n"
-    assert out.startswith("fcn on digits, signed, seed 0")
+    assert out.startswith("fcn on digits, signed, seed 0, 2 epochs")
     assert f"wrote {path}, {path.stat().st_size:,} bytes\n" in out
     weights = sum(mask.size for mask in ssm_jax.restore(run_folder).masks.values())
     assert f"{4 * weights:,} bytes" in out and f"{-(-weights // 4):,} bytes" in out

@@ -34,7 +34,7 @@ def test_the_table_and_the_record_are_shown(ssm, network, trained):
     summary = json.loads((trained / "summary.json").read_text())
     accuracy, remaining = summary["test_accuracy"]["values"][0], summary["remaining_weights"]["values"][0]
     first = out.partition("\n")[0]
-    assert first.startswith("fcn on digits, signed, seed 0")
+    assert first.startswith("fcn on digits, signed, seed 0, 2 epochs")
     assert first.endswith(f": test accuracy {accuracy:.2f} %, remaining weights {100 * remaining:.2f} %")
     assert "images 8x8x1 of uint8, 10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9), computed in float32" in out
     for layer in summary["layers"]:
@@ -60,7 +60,7 @@ def test_json_holds_what_the_network_says(ssm, network, trained):
         "all": weights,
         "remaining": sum(np.count_nonzero(mask) for mask in restored.masks.values()),
     }
-    assert facts["record"]["config"]["data"]["name"] == "digits"
+    assert facts["record"]["config"]["data.name"] == "digits"
 
 
 def test_a_record_of_somebody_else_is_shown_without_control_characters(ssm, tmp_path):
