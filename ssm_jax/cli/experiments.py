@@ -61,7 +61,8 @@ def _overrides(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog=_PROGRAM, description=__doc__)
+    examples = ["paper --rows fcn conv2 --seeds 20 --workdir=runs/paper", "paper --help"]
+    parser = Parser(prog=_PROGRAM, description=__doc__, examples=examples)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
 
     def verb(name: str, text: str, example: str) -> argparse.ArgumentParser:

@@ -117,7 +117,7 @@ def _compacted(artifact: Artifact) -> Artifact:
 def _next_steps(path: pathlib.Path) -> str:
     quoted = shlex.quote(str(path))
     return (
-        f"look at it:  ssm-jax inspect {quoted}\n"
-        f"label:       ssm-jax predict {quoted} images.npy photo.png\n"
-        f"use it:      ssm_jax.load({str(path)!r})(images)"
+        f"inspect:  ssm-jax inspect {quoted}\n"
+        f"predict:  ssm-jax predict {quoted} images.npy photo.png\n"
+        f"use it:   ssm_jax.load({str(path)!r})(images)"
     )

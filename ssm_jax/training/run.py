@@ -303,13 +303,13 @@ def _place(data: datasets.Dataset, batch_size: int) -> tuple[dict[str, Data], di
 
 
 def _next_steps(folder: RunFolder, model: Build | None) -> str:
-    quoted = shlex.quote(str(folder.path))
-    board = f"curves:     pip install tensorboard && tensorboard --logdir {quoted}"
+    path = shlex.quote(str(folder.path))
+    curves = f"curves:  pip install tensorboard && tensorboard --logdir {path}"
     if model is not None:
-        # What a network of the caller's own computes can't be written down.
-        return f"use it:     ssm_jax.restore({str(folder.path)!r}, model=...).model\n{board}"
+        # Nobody but the caller can build the network, and what it computes can't be written down.
+        return f"use it:  ssm_jax.restore({str(folder.path)!r}, model=...).model\n{curves}"
     return (
-        f"use it:     ssm_jax.restore({str(folder.path)!r}).model\n"
-        f"take it:    ssm-jax export {quoted}\n"
-        f"look at it: ssm-jax report {quoted}\n{board}"
+        f"use it:  ssm_jax.restore({str(folder.path)!r}).model\n"
+        f"export:  ssm-jax export {path}\n"
+        f"report:  ssm-jax report {path}\n{curves}"
     )
