@@ -91,7 +91,7 @@ def tensors(network: graph.Network) -> dict[str, np.ndarray]:
             full = f"{_name(number, node)}.{name}"
             if full in found:
                 raise errors.InputError(f"two arrays of the network are named {full!r}")
-            found[full] = np.ascontiguousarray(array)
+            found[full] = np.asarray(array, order="C")
     return found
 
 

@@ -3,9 +3,9 @@
     session = onnxruntime.InferenceSession("model.onnx")
     (logits,) = session.run(["logits"], {"images": images})  # uint8 [B, H, W, C] of any B
 
-Kernels are stored as int8 times a scale where they are whole numbers, a byte a weight. A network that computes
-in bfloat16 computes in float32 here, with the arrays that it has rounded to bfloat16. The file's metadata holds
-`class_names` and `record`, each JSON.
+Kernels are stored as int8 times a scale where they are whole numbers, a byte a weight. A network that
+computes in bfloat16 computes in float32 here, with the arrays that it has rounded to bfloat16. The file's
+metadata holds `class_names` and `record`, each JSON.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class _Writer:
 
     def constant(self, array: Any, dtype: Any = np.float32) -> str:
         name = f"constant_{len(self.initializers)}"
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array, dtype), name))
+        self.initializers.append(numpy_helper.from_array(np.asarray(array, dtype, order="C"), name))
         return name
 
     def value(self, number: int, place: str) -> str:
@@ -118,7 +118,7 @@ class _Writer:
         values = kernel.values.transpose(axes)
         if values.dtype != np.int8:
             return self.constant(kernel.dense().transpose(axes))
-        # onnxruntime folds these two into a constant when it loads the file; DequantizeLinear it would repeat.
+        # onnxruntime folds these two into a constant as it loads the file; DequantizeLinear it would repeat.
         numbers = self.add("Cast", self.constant(values, np.int8), to=onnx.TensorProto.FLOAT)
         return self.add("Mul", numbers, self.constant(kernel.scale))
 

@@ -3,8 +3,8 @@
     exported = jax.export.deserialize(pathlib.Path("model.stablehlo").read_bytes())
     logits = exported.call(images)  # uint8 [B, H, W, C] of any B
 
-It runs on CPU, CUDA and TPU, whichever JAX finds. `exported.mlir_module()` is its text. Class names and record
-have no place in it.
+It runs on CPU, CUDA and TPU, whichever JAX finds. `exported.mlir_module()` is its text. Class names and
+record have no place in it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,13 @@ def program(network: graph.Network) -> export.Exported:
         ]
         return run.apply(network, parameters, images).astype(jnp.float32)
 
-    return export.export(logits, platforms=PLATFORMS)(images)
+    # The lines of source that operations come from would tell the paths of this machine.
+    lines = jax.config.jax_traceback_in_locations_limit
+    jax.config.update("jax_traceback_in_locations_limit", 0)
+    try:
+        return export.export(logits, platforms=PLATFORMS)(images)
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", lines)
 
 
 def _kernel(node: graph.Node, network: graph.Network) -> run.Arrays:

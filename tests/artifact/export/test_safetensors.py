@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-safetensors = pytest.importorskip("safetensors")
+pytest.importorskip("safetensors")
 import safetensors.numpy
 
 from ssm_jax.artifact.export import arrays
