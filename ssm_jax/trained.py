@@ -6,13 +6,12 @@ import dataclasses
 import os
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
 from ssm_jax import errors
-from ssm_jax.nn.layers import Masked, masked_layers
+from ssm_jax.nn.layers import masked_layers
 from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.runs.folder import Record, RunFolder, model_name
 from ssm_jax.training import setup
@@ -87,14 +86,8 @@ def restore(
     state, frozen = (jax.tree.map(lambda leaf: leaf[index], tree[name]) for name in ("state", "frozen"))
     parts = *jax.device_put((state.params, frozen, state.rest)), task.random(state)
     network = nnx.merge(task.graph(training=False), *parts)
-    masks = {path: _mask(layer) for path, layer in masked_layers(network)}
+    masks = {path: np.asarray(layer.stored_mask()) for path, layer in masked_layers(network)}
     return Trained(network, masks, record.config, seed, step)
-
-
-def _mask(layer: Masked) -> np.ndarray:
-    # What is expected is counted in floats.
-    whole = jnp.issubdtype(layer.count().kept.dtype, jnp.integer)
-    return np.asarray(layer.mask(), np.int8 if whole else np.float32)
 
 
 def _task(record: Record, model: Build | None) -> Task:

@@ -162,6 +162,12 @@ class Masked(nnx.Module):
                 kernel = self.rule.kernel(kernel, self.mask(key), self._state())
             return kernel.astype(self.dtype)
 
+    def stored_mask(self) -> jax.Array:
+        """The mask of an evaluation as it is stored: int8, or float32 where the rule takes an expectation."""
+        # What is expected is counted in floats.
+        whole = jnp.issubdtype(self.count().kept.dtype, jnp.integer)
+        return self.mask().astype(jnp.int8 if whole else jnp.float32)
+
     def count(self) -> masks.Counts:
         """How many weights the layer inverts, hides and keeps in evaluation."""
         return masks.count(self.mask()) if self.rule is None else self.rule.count(self.mask())
