@@ -13,23 +13,13 @@ import dataclasses
 import functools
 import json
 from collections.abc import Sequence
-from typing import NoReturn
 
-from ssm_jax import errors
 from ssm_jax.analysis import gather, tables
 from ssm_jax.cli import status
+from ssm_jax.cli.parser import Parser
 
 _PROGRAM = "python -m ssm_jax.analysis"
-_EXAMPLES = f"""examples:
-  {_PROGRAM} runs/fcn
-  {_PROGRAM} runs/fcn runs/fcn-binary --seeds 0 1
-  {_PROGRAM} runs/fcn --draws 0 --json > fcn.json
-"""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise errors.InputError(f"{message} (see {self.prog} --help)")
+_EXAMPLES = ("runs/fcn", "runs/fcn runs/fcn-binary --seeds 0 1", "runs/fcn --draws 0 --json > fcn.json")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,13 +42,7 @@ def _main(argv: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog=_PROGRAM,
-        description=__doc__,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog=_PROGRAM, description=__doc__, examples=_EXAMPLES)
     parser.add_argument("folders", nargs="+", metavar="folder", help="the folder of a run")
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
     parser.add_argument(

@@ -15,8 +15,8 @@ from ssm_jax.artifact import export, format, graph
 from ssm_jax.artifact.compact import compact
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.cli import output, status
-from ssm_jax.cli.parser import Parser
 from ssm_jax.cli.describe import Sizes, headline
+from ssm_jax.cli.parser import Parser
 
 _ABOUT = """Write a trained network to a file, by itself: without scores, optimizer and checkpoint.
 
@@ -89,7 +89,9 @@ def _main(argv: Sequence[str]) -> None:
         raise errors.RunError(f"cannot write {target}: {files.reason(error)}") from error
     for path in written:
         print(f"wrote {path}, {path.stat().st_size:,} bytes")
-    print("\n".join(Sizes.of(layer.kernel for layer in artifact.network.layers()).lines(target.stat().st_size)))
+    print(
+        "\n".join(Sizes.of(layer.kernel for layer in artifact.network.layers()).lines(target.stat().st_size))
+    )
     if arguments.format == "ssm":
         print(f"\n{_next_steps(target)}")
 

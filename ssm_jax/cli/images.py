@@ -63,7 +63,9 @@ def _array(path: pathlib.Path, image_shape: tuple[int, int, int]) -> tuple[np.nd
 def _photo(path: pathlib.Path, image_shape: tuple[int, int, int]) -> np.ndarray:
     height, width, channels = image_shape
     if channels not in _MODES:
-        raise errors.InputError(f"{path} is no .npy file, and the network takes images of {channels} channels")
+        raise errors.InputError(
+            f"{path} is no .npy file, and the network takes images of {channels} channels"
+        )
     try:
         with Image.open(path) as image:
             if image.mode.startswith(_WIDE):

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from ssm_jax.artifact import coder, format, graph
+from ssm_jax.artifact import format, graph
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.cli import status
 from ssm_jax.cli.describe import Sizes, headline, plain

@@ -78,7 +78,9 @@ def test_units_that_contribute_nothing_are_left_out(ssm, network, tmp_path):
     assert after.record == before.record
 
 
-def test_a_run_that_cannot_be_exported_is_refused_and_nothing_is_written(refused, run_folder, network, tmp_path):
+def test_a_run_that_cannot_be_exported_is_refused_and_nothing_is_written(
+    refused, run_folder, network, tmp_path
+):
     (tmp_path / "empty").mkdir()
     before = files_of(tmp_path)
     none = tmp_path / "none"

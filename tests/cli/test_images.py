@@ -61,7 +61,9 @@ def test_an_array_of_another_type_or_shape_is_refused(tmp_path, array, image_sha
 
 
 def test_both_shapes_of_one_channel_are_named(tmp_path):
-    assert "one image of 2x3x1 or 2x3 or a batch" in fault(save(tmp_path / "a.npy", np.zeros((3, 3), np.uint8)))
+    assert "one image of 2x3x1 or 2x3 or a batch" in fault(
+        save(tmp_path / "a.npy", np.zeros((3, 3), np.uint8))
+    )
 
 
 def test_an_array_of_objects_is_not_unpickled(tmp_path):

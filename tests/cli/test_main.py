@@ -44,7 +44,9 @@ def test_an_unknown_flag_of_a_verb_is_refused(refused, verb):
 
 @pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"], ["inspect", "none.ssm"]])
 def test_what_needs_no_jax_does_not_load_it(arguments):
-    program = "import sys; from ssm_jax.cli import main; main.main(sys.argv[1:]); sys.exit('jax' in sys.modules)"
+    program = (
+        "import sys; from ssm_jax.cli import main; main.main(sys.argv[1:]); sys.exit('jax' in sys.modules)"
+    )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     ran = subprocess.run(
         [sys.executable, "-c", program, *arguments], env=environment, capture_output=True, text=True

@@ -17,6 +17,9 @@ def test_a_new_file_is_free_and_one_that_is_there_with_force(tmp_path):
 @pytest.mark.parametrize("force", [False, True])
 def test_what_is_no_place_for_a_file_is_refused(tmp_path, force):
     (tmp_path / "file").touch()
-    for path, text in ((tmp_path, "it is a folder"), (tmp_path / "no" / "new", "no is not a writable folder")):
+    for path, text in (
+        (tmp_path, "it is a folder"),
+        (tmp_path / "no" / "new", "no is not a writable folder"),
+    ):
         with pytest.raises(errors.InputError, match=text):
             output.check_free(path, force)

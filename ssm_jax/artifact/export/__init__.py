@@ -92,7 +92,9 @@ def check(name: str, path: str | os.PathLike[str]) -> Format:
     ending = pathlib.Path(chosen.file).suffix
     if chosen.beside and pathlib.Path(path).suffix != ending:
         others = ", ".join(chosen.beside)
-        raise errors.InputError(f"a file of --format {name} ends in {ending} ({others} beside it), not {path}")
+        raise errors.InputError(
+            f"a file of --format {name} ends in {ending} ({others} beside it), not {path}"
+        )
     return chosen
 
 
