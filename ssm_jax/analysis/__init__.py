@@ -1,0 +1,1 @@
+"""What trained masks look like: pure functions of masks, figures, a report."""
