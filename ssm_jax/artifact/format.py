@@ -1,0 +1,334 @@
+"""The file that a trained network travels in, `.ssm`: numpy alone reads it. `docs/format.md` has every byte."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import math
+import os
+import pathlib
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple, get_type_hints
+
+import numpy as np
+
+from ssm_jax import errors, files
+from ssm_jax.artifact import coder, graph
+from ssm_jax.artifact import header as checked
+
+# The first byte is no text, and the line ends show whether the file was copied as text.
+MAGIC = b"\x89SSM\r\n\x1a\n"
+VERSION = 1
+# Checked before anything is allocated: the bytes of a file and of its header, and the elements of all arrays.
+MOST_BYTES = 2**30
+MOST_HEADER = 2**21
+MOST_WEIGHTS = 2**26
+
+_PREFIX = struct.Struct("<8sIIQ")
+_DIGEST = hashlib.sha256().digest_size
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Artifact:
+    """A trained network, the names of its classes, and how it came to be.
+
+    Attributes:
+      network: The network.
+      class_names: Printable, one for every class.
+      record: What JSON can hold; of a run: network, dataset, dataset_version, rule, seed, step, epochs,
+        test_accuracy (%, None where nobody measured it), remaining_weights (share), versions, config.
+
+    Raises:
+      InputError: The names are not one for every class.
+    """
+
+    network: graph.Network
+    class_names: tuple[str, ...]
+    record: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        names, classes = self.class_names, self.network.classes
+        if len(names) != classes:
+            raise errors.InputError(f"there are {len(names)} class names; allowed is {classes}, one a class")
+        for name in names:
+            checked.text(name, "a class name")
+
+
+def read(path: str | os.PathLike[str], *, most_weights: int = MOST_WEIGHTS) -> Artifact:
+    """Read an artifact.
+
+    Args:
+      path: The file.
+      most_weights: The most elements that all arrays of the network may have together.
+
+    Raises:
+      InputError: The file can't be read, is damaged or too large, or of another version.
+    """
+    path = pathlib.Path(path)
+    try:
+        files.check_regular(path)
+        if path.stat().st_size > MOST_BYTES:
+            raise errors.InputError(f"it has more than {MOST_BYTES:,} bytes")
+        return decode(files.read_whole(path), most_weights=most_weights)
+    except OSError as error:
+        raise errors.InputError(f"cannot read {path}: {files.reason(error)}") from error
+    except errors.InputError as error:
+        raise errors.InputError(f"cannot use {path}: {error}") from error
+
+
+def write(path: str | os.PathLike[str], artifact: Artifact) -> None:
+    """Write an artifact, whole or not at all; the same artifact gives the same bytes.
+
+    Args:
+      path: The file; one that exists is replaced.
+      artifact: What is written.
+
+    Raises:
+      InputError: The artifact holds what no file can.
+      RunError: The file can't be written.
+    """
+    path, data = pathlib.Path(path), encode(artifact)
+    try:
+        files.write_whole(path, lambda file: file.write(data))
+    except OSError as error:
+        raise errors.RunError(f"cannot write {path}: {files.reason(error)}") from error
+
+
+def encode(artifact: Artifact) -> bytes:
+    """Make the bytes of the file of an artifact.
+
+    Args:
+      artifact: The artifact.
+
+    Raises:
+      InputError: It holds what no file can, such as numbers that are not finite.
+    """
+    network, body = artifact.network, list[bytes]()
+    header = checked.dump(
+        {
+            "class_names": list(artifact.class_names),
+            "classes": network.classes,
+            "dtype": network.dtype,
+            "image_shape": list(network.image_shape),
+            "nodes": [_encode_node(node, f"node {i}", body) for i, node in enumerate(network.nodes)],
+            "record": artifact.record,
+        }
+    )
+    if len(header) > MOST_HEADER:
+        raise errors.InputError(f"the header has {len(header):,} bytes; allowed is at most {MOST_HEADER:,}")
+    data = _PREFIX.pack(MAGIC, VERSION, len(header), sum(map(len, body))) + header + b"".join(body)
+    return data + hashlib.sha256(data).digest()
+
+
+def decode(data: bytes, *, most_weights: int = MOST_WEIGHTS) -> Artifact:
+    """Read an artifact from the bytes of its file.
+
+    Args:
+      data: The bytes.
+      most_weights: The most elements that all arrays of the network may have together.
+
+    Raises:
+      InputError: They are of no artifact, damaged, of another version, or hold too much.
+    """
+    header_end = _PREFIX.size + _header_length(data)
+    header = checked.fields(
+        checked.load(data[_PREFIX.size : header_end]),
+        "the header",
+        ("class_names", "classes", "dtype", "image_shape", "nodes", "record"),
+    )
+    body = _Body(memoryview(data)[header_end:-_DIGEST], most_weights)
+    sides = checked.items(header["image_shape"], "image_shape", 3, 3)
+    height, width, channels = (checked.integer(side, "image_shape", 1) for side in sides)
+    nodes = checked.items(header["nodes"], "nodes", graph.MOST_NODES)
+    network = graph.Network(
+        image_shape=(height, width, channels),
+        classes=checked.integer(header["classes"], "classes", 1),
+        dtype=checked.text(header["dtype"], "dtype"),
+        nodes=tuple(_decode_node(node, f"node {i}", body) for i, node in enumerate(nodes)),
+    )
+    if body.left:
+        raise errors.InputError(f"its body has {len(body.left):,} bytes that are of no array")
+    names = checked.items(header["class_names"], "class_names", network.classes, network.classes)
+    if type(header["record"]) is not dict:
+        raise checked.misfit("record", header["record"], "an object")
+    return Artifact(network, tuple(names), header["record"])
+
+
+def _header_length(data: bytes) -> int:
+    """Check everything around header and body; returns the length of the header."""
+    if data[: len(MAGIC)] != MAGIC:
+        raise errors.InputError("it is no .ssm file")
+    if len(data) < _PREFIX.size + _DIGEST:
+        raise errors.InputError(f"it is truncated, it has {len(data)} bytes")
+    _, version, header_length, body_length = _PREFIX.unpack_from(data)
+    if version != VERSION:
+        raise errors.InputError(f"its format is {version}; this version of ssm_jax reads format {VERSION}")
+    if header_length > MOST_HEADER:
+        raise errors.out_of_range("the length of its header", header_length, f"at most {MOST_HEADER}")
+    length = _PREFIX.size + header_length + body_length + _DIGEST
+    if length != len(data):
+        raise errors.InputError(f"it has {len(data):,} bytes and should have {length:,}")
+    if hashlib.sha256(memoryview(data)[:-_DIGEST]).digest() != data[-_DIGEST:]:
+        raise errors.InputError("it is damaged: its checksum is of other bytes")
+    return header_length
+
+
+class _Body:
+    """The bytes behind the header, taken from the front; it counts the elements that are made of them."""
+
+    def __init__(self, data: memoryview, most_weights: int) -> None:
+        self.left = data
+        self.most_weights, self.weights = most_weights, 0
+
+    def take(self, count: int, name: str) -> memoryview:
+        if count > len(self.left):
+            raise errors.InputError(f"{name} needs {count:,} bytes, and {len(self.left):,} are left")
+        taken, self.left = self.left[:count], self.left[count:]
+        return taken
+
+    def floats(self, count: int, name: str) -> np.ndarray:
+        array = np.frombuffer(self.take(4 * count, name), "<f4").astype(np.float32)
+        if not np.isfinite(array).all():
+            raise errors.InputError(f"{name} holds numbers that are not finite")
+        return array
+
+    def shape(self, value: Any, name: str) -> graph.Shape:
+        """Check a shape, and that as many elements more are allowed."""
+        shape = tuple(checked.integer(side, name, 1) for side in checked.items(value, name, 4))
+        self.weights += math.prod(shape)
+        if self.weights > self.most_weights:
+            raise errors.InputError(
+                f"{name} is {list(shape)}, which makes more weights than the {self.most_weights:,} allowed"
+            )
+        return shape
+
+
+class _Kind(NamedTuple):
+    """How a field of some type goes into the header and the body, and comes back."""
+
+    encode: Callable[[Any, str, list[bytes]], Any]
+    decode: Callable[[Any, str, _Body], Any]
+
+
+def _encode_array(array: np.ndarray, name: str, body: list[bytes]) -> dict[str, Any]:
+    if array.dtype != np.float32 or not np.isfinite(array).all():
+        raise checked.misfit(name, array.ravel()[:4], "finite and of dtype float32")
+    body.append(array.astype("<f4").tobytes())
+    return {"shape": list(array.shape)}
+
+
+def _decode_array(value: Any, name: str, body: _Body) -> np.ndarray:
+    shape = body.shape(checked.fields(value, name, ("shape",))["shape"], f"{name}.shape")
+    return body.floats(math.prod(shape), name).reshape(shape)
+
+
+def _encode_kernel(kernel: graph.Kernel, name: str, body: list[bytes]) -> dict[str, Any]:
+    values = kernel.values
+    whole = values.dtype == np.int8
+    if not (whole or values.dtype == np.float32) or not np.isfinite(values).all() or (values == -128).any():
+        raise checked.misfit(name, values.ravel()[:4], "finite, and float32 or int8 from -127 to 127")
+    table, data = coder.encode(values if whole else (values != 0).astype(np.int8))
+    body.append(data)
+    if not whole:
+        body.append(values[values != 0].astype("<f4").tobytes())
+    return {
+        "bytes": len(data),
+        "counts": list(table.counts),
+        "dtype": str(values.dtype),
+        "scale": _float32(float(kernel.scale), f"{name}.scale"),
+        "shape": list(values.shape),
+        "shift": table.shift,
+        "values": list(table.values),
+    }
+
+
+def _decode_kernel(value: Any, name: str, body: _Body) -> graph.Kernel:
+    given = checked.fields(value, name, ("bytes", "counts", "dtype", "scale", "shape", "shift", "values"))
+    shape = body.shape(given["shape"], f"{name}.shape")
+    values, counts = (checked.items(given[key], f"{name}.{key}", 255) for key in ("values", "counts"))
+    table = coder.Table(
+        values=tuple(checked.integer(value, f"{name}.values", -127, 127) for value in values),
+        counts=tuple(checked.integer(count, f"{name}.counts") for count in counts),
+        shift=checked.integer(given["shift"], f"{name}.shift"),
+    )
+    length = checked.integer(given["bytes"], f"{name}.bytes")
+    try:
+        array = coder.decode(table, body.take(length, name), math.prod(shape))
+    except errors.InputError as error:
+        raise errors.InputError(f"{name}: {error}") from error
+    if given["dtype"] == "float32":
+        there = array != 0
+        array = np.zeros(len(there), np.float32)
+        array[there] = body.floats(np.count_nonzero(there), name)
+    elif given["dtype"] != "int8":
+        raise checked.misfit(f"{name}.dtype", given["dtype"], "int8 or float32")
+    return graph.Kernel(array.reshape(shape), np.float32(_float32(given["scale"], f"{name}.scale")))
+
+
+def _float32(value: Any, name: str) -> float:
+    number = checked.real(value, name)
+    if abs(number) > np.finfo(np.float32).max or float(np.float32(number)) != number:
+        raise checked.misfit(name, value, "a number that float32 holds exactly")
+    return number
+
+
+def _encode_inputs(inputs: tuple[int, ...], name: str, body: list[bytes]) -> list[int]:
+    return list(inputs)
+
+
+def _decode_inputs(value: Any, name: str, body: _Body) -> tuple[int, ...]:
+    return tuple(checked.integer(one, name) for one in checked.items(value, name, 2))
+
+
+def _plain(check: Callable[[Any, str], Any]) -> _Kind:
+    def same(value: Any, name: str, body: Any) -> Any:
+        return check(value, name)
+
+    return _Kind(same, same)
+
+
+_ARRAY = _Kind(_encode_array, _decode_array)
+_KINDS: dict[Any, _Kind] = {
+    tuple[int, ...]: _Kind(_encode_inputs, _decode_inputs),
+    int: _plain(checked.integer),
+    float: _plain(checked.real),
+    str: _plain(checked.path),
+    np.ndarray: _ARRAY,
+    np.ndarray | None: _ARRAY,
+    graph.Kernel: _Kind(_encode_kernel, _decode_kernel),
+}
+
+
+@functools.cache
+def _kinds(operation: type[graph.Node]) -> dict[str, _Kind]:
+    """The fields of an operation in their order."""
+    hints = get_type_hints(operation)
+    return {field.name: _KINDS[hints[field.name]] for field in dataclasses.fields(operation)}
+
+
+def _encode_node(node: graph.Node, name: str, body: list[bytes]) -> dict[str, Any]:
+    header: dict[str, Any] = {"operation": graph.operation(node)}
+    for field, kind in _kinds(type(node)).items():
+        value = getattr(node, field)
+        if value is not None:
+            header[field] = kind.encode(value, f"{name}.{field}", body)
+    return header
+
+
+def _decode_node(value: Any, name: str, body: _Body) -> graph.Node:
+    if type(value) is not dict:
+        raise checked.misfit(name, value, "an object")
+    operation = checked.text(value.get("operation"), f"{name}.operation")
+    made = errors.choose("operation", operation, graph.OPERATIONS)
+    optional = tuple(field.name for field in dataclasses.fields(made) if field.default is None)
+    needed = tuple(field for field in _kinds(made) if field not in optional)
+    given = checked.fields(value, name, ("operation", *needed), optional)
+    return made(
+        **{
+            field: kind.decode(given[field], f"{name}.{field}", body)
+            for field, kind in _kinds(made).items()
+            if field in given
+        }
+    )
