@@ -5,12 +5,9 @@ They are narrow, so that their text can be read on a phone; `svg` writes one dow
 
 from __future__ import annotations
 
-import functools
-import io
 import math
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,13 +18,8 @@ from ssm_jax.runs import curves as means
 from ssm_jax.runs.summary import Layer, Statistics
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-P = ParamSpec("P")
-
-_WIDTH = 4.2  # inches: 302 points, which a phone shows at about their size
-_LONGEST_NAME = 32
 
 # What `curves` draws: label of the axis, factor, and the metrics, the first of which is of a line of its own.
 CURVES: dict[str, tuple[str, float, tuple[str, ...]]] = {
@@ -37,27 +29,7 @@ CURVES: dict[str, tuple[str, float, tuple[str, ...]]] = {
 }
 
 
-def _drawn(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in the project's style, once it is known that this is possible."""
-
-    @functools.wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        style.require()
-        import matplotlib
-
-        with matplotlib.rc_context(style.STYLE):
-            return draw(*args, **kwargs)
-
-    return drawn
-
-
-def _figure(height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(_WIDTH, height), layout="constrained")
-
-
-@_drawn
+@style.drawn
 def curves(runs: Mapping[str, Sequence[Mapping[str, float]]], what: str) -> Figure:
     """Draw a metric over the epochs: the mean over seeds, and every seed as a faint line.
 
@@ -68,8 +40,10 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, float]]], what: str) -> Figu
     Raises:
       InputError: There is no such metric, or matplotlib is not installed.
     """
+    from matplotlib import ticker
+
     label, factor, metrics = errors.choose("curve", what, CURVES)
-    figure = _figure(2.9)
+    figure = style.figure(2.9)
     axes = figure.add_subplot()
     for i, lines in enumerate(runs.values()):
         for j, metric in enumerate(metrics):
@@ -91,11 +65,11 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, float]]], what: str) -> Figu
         style.label_log_axis(axes.yaxis)
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     if len(runs) > 1:
-        _legend(figure, [_line(i) for i in range(len(runs))], runs)
+        style.legend(figure, [_line(i) for i in range(len(runs))], runs)
     elif len(metrics) > 1:
-        _legend(figure, [_line(0), _line(1, linestyle="--")], ("test", "training"))
+        style.legend(figure, [_line(0), _line(1, linestyle="--")], ("test", "training"))
     return figure
 
 
@@ -110,25 +84,14 @@ def _line(number: int, **settings: Any) -> Any:
     return Line2D([], [], color=style.COLORS[number % len(style.COLORS)], **settings)
 
 
-def _legend(figure: Figure, handles: Sequence[Any], names: Sequence[str] | Mapping[str, Any]) -> None:
-    short = [_short(name) for name in names]
-    columns = max(1, min(len(short), int(52 / (8 + max(map(len, short))))))
-    figure.legend(handles, short, loc="outside upper left", ncols=columns, fontsize=8)
-
-
-def _short(name: str) -> str:
-    name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-    return f" {name}" if name.startswith("_") else name  # a legend would leave it out
-
-
-@_drawn
+@style.drawn
 def layer_shares(layers: Sequence[Layer]) -> Figure:
     """Draw the shares of -1, 0 and +1 of every masked layer, in the order of the network.
 
     Args:
       layers: The layers of a run's summary.
     """
-    figure = _figure(0.9 + 0.24 * len(layers))
+    figure = style.figure(0.9 + 0.24 * len(layers))
     axes = figure.add_subplot()
     places = np.arange(len(layers))
     left = np.zeros(len(layers))
@@ -138,17 +101,17 @@ def layer_shares(layers: Sequence[Layer]) -> Figure:
         alpha = 0.3 if name == "hidden" else 1.0
         axes.barh(places, shares, left=left, color=color, alpha=alpha, height=0.72)
         left += shares
-    axes.set_yticks(places, [_short(layer.name) for layer in layers])
+    axes.set_yticks(places, [style.short(layer.name) for layer in layers])
     axes.set_ylim(len(layers) - 0.5, -0.5)
     axes.set_xlim(0, 100)
     axes.set_xlabel("share of the layer's weights, %")
     axes.grid(False)
     axes.tick_params(axis="y", length=0)
-    _legend(figure, axes.containers, ("-1 invert", "0 hide", "+1 keep"))
+    style.legend(figure, axes.containers, ("-1 invert", "0 hide", "+1 keep"))
     return figure
 
 
-@_drawn
+@style.drawn
 def folded_mask(mask: np.ndarray, shape: tuple[int, int, int], image: np.ndarray | None = None) -> Figure:
     """Draw the mask of a dense layer where its inputs lie in the image: Koster et al. 2022, Figure 1.
 
@@ -161,10 +124,10 @@ def folded_mask(mask: np.ndarray, shape: tuple[int, int, int], image: np.ndarray
     pictures = {"remaining weights per place": remaining}
     if image is not None:
         pictures["mean training image"] = np.asarray(image, float)
-    figure = _figure(2.3 if len(pictures) > 1 else 3.2)
+    figure = style.figure(2.3 if len(pictures) > 1 else 3.2)
     for axes, (title, picture) in zip(np.ravel(figure.subplots(1, len(pictures))), pictures.items()):
         drawn = axes.imshow(picture, cmap="viridis", vmin=0, interpolation="none")
-        _bare(axes)
+        style.bare(axes)
         axes.set_title(title)
         bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.85, aspect=30)
         bar.outline.set_visible(False)
@@ -172,15 +135,7 @@ def folded_mask(mask: np.ndarray, shape: tuple[int, int, int], image: np.ndarray
     return figure
 
 
-def _bare(axes: Axes) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
-@_drawn
+@style.drawn
 def filters(kernel: np.ndarray, most: int = 48) -> Figure:
     """Draw the effective kernels of a first layer as signed tiles, the channels of a unit side by side.
 
@@ -215,14 +170,14 @@ def filters(kernel: np.ndarray, most: int = 48) -> Figure:
             start = left + channel * (width * scale + gap)
             block = np.repeat(np.repeat(cells, scale, 0), scale, 1)
             sheet[top : top + tile[0], start : start + width * scale] = block
-    figure = _figure(0.35 + min(7.0, _WIDTH * sheet.shape[0] / sheet.shape[1]))
+    figure = style.figure(0.35 + min(7.0, style.WIDTH * sheet.shape[0] / sheet.shape[1]))
     axes = figure.add_subplot()
     axes.imshow(sheet, interpolation="none")
-    _bare(axes)
+    style.bare(axes)
     from matplotlib.patches import Patch
 
     patches = [Patch(color=color) for color in (style.INVERTED, style.KEPT)]
-    _legend(figure, patches, ("negative weight", "positive weight"))
+    style.legend(figure, patches, ("negative weight", "positive weight"))
     return figure
 
 
@@ -242,14 +197,14 @@ def incoming(mask: np.ndarray) -> np.ndarray:
     return np.count_nonzero(mask.reshape(-1, mask.shape[-1]), axis=0)
 
 
-@_drawn
+@style.drawn
 def weights_per_unit(layers: Mapping[str, np.ndarray]) -> Figure:
     """Draw how many weights remain per unit: half of a layer's units lie in its box, all between its ends.
 
     Args:
       layers: By a layer's name, the number of remaining weights into each of its units, `[O]`.
     """
-    figure = _figure(0.8 + 0.3 * len(layers))
+    figure = style.figure(0.8 + 0.3 * len(layers))
     axes = figure.add_subplot()
     for place, counts in enumerate(layers.values()):
         low, first, middle, third, high = np.quantile(counts, [0, 0.25, 0.5, 0.75, 1])
@@ -259,18 +214,21 @@ def weights_per_unit(layers: Mapping[str, np.ndarray]) -> Figure:
         dead = int(np.count_nonzero(counts == 0))
         if dead:
             axes.plot(0, place, marker="x", color=style.INVERTED, markersize=6, markeredgewidth=1.6, zorder=5)
-    axes.set_yticks(range(len(layers)), [_short(name) for name in layers])
+    axes.set_yticks(range(len(layers)), [style.short(name) for name in layers])
     axes.set_ylim(len(layers) - 0.5, -0.5)
-    axes.set_xscale("symlog", linthresh=1)
-    axes.set_xlim(left=-0.2)
+    if min(counts.min() for counts in layers.values()):
+        axes.set_xscale("log")
+    else:
+        axes.set_xscale("symlog", linthresh=1)
+        axes.set_xlim(left=-0.2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_xlabel("remaining weights into a unit (log scale from 1)")
+    axes.set_xlabel("remaining weights into a unit (log scale)")
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     return figure
 
 
-@_drawn
+@style.drawn
 def overlap(pairs: Mapping[str, ByLayer[Overlap]]) -> Figure:
     """Draw which share of the remaining weights two masks have in common, by layer; chance is hollow.
 
@@ -278,7 +236,7 @@ def overlap(pairs: Mapping[str, ByLayer[Overlap]]) -> Figure:
       pairs: By the name of a pair, its overlap; the pairs are of one architecture.
     """
     layers = list(next(iter(pairs.values())).layers)
-    figure = _figure(1.0 + 0.2 * len(pairs) + 0.3 * len(layers))
+    figure = style.figure(1.0 + 0.2 * len(pairs) + 0.3 * len(layers))
     axes = figure.add_subplot()
     handles = []
     for i, pair in enumerate(pairs.values()):
@@ -290,13 +248,13 @@ def overlap(pairs: Mapping[str, ByLayer[Overlap]]) -> Figure:
         axes.hlines(places, chance, found, color=color, linewidth=1, alpha=0.6)
         axes.plot(chance, places, markerfacecolor="none", **look)
         handles += axes.plot(found, places, **look)
-    axes.set_yticks(range(len(layers)), [_short(layer) for layer in layers])
+    axes.set_yticks(range(len(layers)), [style.short(layer) for layer in layers])
     axes.set_ylim(len(layers) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel("weights in both masks / weights in either, %")
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
-    _legend(figure, handles, pairs)
+    style.legend(figure, handles, pairs)
     return figure
 
 
@@ -304,7 +262,7 @@ def _percent(share: float | None) -> float:
     return math.nan if share is None else 100 * share
 
 
-@_drawn
+@style.drawn
 def hardest(
     images: np.ndarray, labels: Sequence[str], predictions: Sequence[str], probabilities: Sequence[float]
 ) -> Figure:
@@ -319,7 +277,7 @@ def hardest(
     words = max(map(len, (*labels, *predictions))) > 3
     columns = min(4 if words else 5, len(images))
     rows = -(-len(images) // columns)
-    figure = _figure(rows * (_WIDTH / max(columns, 4) + (0.45 if words else 0.3)))
+    figure = style.figure(rows * (style.WIDTH / max(columns, 4) + (0.45 if words else 0.3)))
     places = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for axes in places:
         axes.set_axis_off()
@@ -328,23 +286,23 @@ def hardest(
     ):
         gray = image.shape[-1] != 3
         axes.imshow(image[..., 0] if gray else image, cmap="gray", vmin=0, vmax=255, interpolation="none")
-        title = f"{_short(label)}{chr(10) if words else ' '}→ {_short(prediction)}"
+        title = f"{style.short(label)}{chr(10) if words else ' '}→ {style.short(prediction)}"
         axes.set_title(f"{title}\n{100 * probability:.0f} %", fontsize=8)
     return figure
 
 
-@_drawn
+@style.drawn
 def sizes(sizes: Mapping[str, int]) -> Figure:
     """Draw sizes on a logarithmic scale.
 
     Args:
       sizes: Bytes by what they are of, more than 0 each.
     """
-    figure = _figure(0.7 + 0.3 * len(sizes))
+    figure = style.figure(0.7 + 0.3 * len(sizes))
     axes = figure.add_subplot()
     bars = axes.barh(range(len(sizes)), list(sizes.values()), color=style.KEPT, height=0.6)
     axes.bar_label(bars, [in_bytes(size) for size in sizes.values()], padding=3, fontsize=8)
-    axes.set_yticks(range(len(sizes)), [_short(name) for name in sizes])
+    axes.set_yticks(range(len(sizes)), [style.short(name) for name in sizes])
     axes.set_ylim(len(sizes) - 0.5, -0.5)
     axes.set_xscale("log")
     axes.set_xlim(min(sizes.values()) / 3, max(sizes.values()) * 8)
@@ -371,14 +329,14 @@ def in_bytes(size: float) -> str:
     return f"{float(f'{size:.3g}'):g} B"
 
 
-@_drawn
+@style.drawn
 def frontier(runs: Mapping[str, tuple[Statistics, Statistics]]) -> Figure:
     """Draw accuracy against remaining weights: the mean of every run, and its seeds as faint points.
 
     Args:
       runs: By name, test accuracy in % and remaining weights as a share.
     """
-    figure = _figure(3.2)
+    figure = style.figure(3.2)
     axes = figure.add_subplot()
     handles = []
     for i, (accuracy, remaining) in enumerate(runs.values()):
@@ -394,22 +352,5 @@ def frontier(runs: Mapping[str, tuple[Statistics, Statistics]]) -> Figure:
     axes.set_xlabel("remaining weights, % (log scale)")
     axes.set_ylabel("test accuracy, %")
     axes.margins(0.12)
-    _legend(figure, handles, runs)
+    style.legend(figure, handles, runs)
     return figure
-
-
-def svg(figure: Figure) -> str:
-    """Write a figure as SVG on a transparent ground, text as text; the same figure gives the same text.
-
-    Args:
-      figure: A figure of this module.
-    """
-    import matplotlib
-
-    text = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with matplotlib.rc_context(style.STYLE | {"svg.fonttype": "none"}), warnings.catch_warnings():
-        # The reader's fonts decide, not those that measure the text here.
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
-        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
-    return text.getvalue()

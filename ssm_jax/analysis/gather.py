@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from ssm_jax import errors
-from ssm_jax.artifact import graph, pack, run
+from ssm_jax.artifact import format, graph, pack, run
 from ssm_jax.config import DENSE
 from ssm_jax.data import datasets
 from ssm_jax.runs.folder import Record, RunFolder
@@ -77,16 +77,28 @@ class Network:
     """A network of a finished run.
 
     Attributes:
-      graph: What it computes.
-      masks: Its masks by the layer's path, see `ssm_jax.trained.Trained`.
+      artifact: What it computes, and the names of its classes.
+      size: Bytes of the artifact's file.
+      masks: Its masks by the layer's path, see `ssm_jax.trained.Trained`; empty of a dense network.
       mistakes: What it gets wrong, or one line that says why that is not known.
       mean_image: Mean of the training images, `[H, W]`, if they are there.
     """
 
-    graph: graph.Network
+    artifact: format.Artifact
+    size: int
     masks: dict[str, np.ndarray]
     mistakes: Mistakes | str
     mean_image: np.ndarray | None
+
+    @property
+    def graph(self) -> graph.Network:
+        """What it computes."""
+        return self.artifact.network
+
+    @property
+    def random(self) -> bool:
+        """Whether the masks are the expectation of what is drawn at random."""
+        return any(np.issubdtype(mask.dtype, np.floating) for mask in self.masks.values())
 
 
 def finished(workdirs: Sequence[str | os.PathLike[str]], seed: int | None = None) -> list[Finished]:
@@ -115,8 +127,8 @@ def _finished(folder: RunFolder, name: str, seed: int | None) -> Finished:
         raise errors.InputError(f"the run in {folder.path} is not finished: give its command again")
     if record.model is not None:
         raise errors.InputError(
-            f"the run in {folder.path} trained {record.model}, a network of your own; a report can only be of "
-            "the library's"
+            f"the run in {folder.path} trained {record.model}, a network of your own; a report is made "
+            "of the library's alone"
         )
     if seed is not None and seed not in summary.seeds:
         trained = ", ".join(map(str, summary.seeds))
@@ -153,8 +165,7 @@ def networks(runs: Sequence[Finished], most: int = 20) -> Iterator[Network]:
     """
     known: dict[tuple[str, str, float], datasets.Dataset | str] = {}
     for one in runs:
-        trained = restore(one.folder.path, seed=one.seed)
-        packed = pack.network(trained.model, one.record.image_shape, one.record.classes)
+        artifact = pack.of_run(one.folder.path, seed=one.seed)
         config = one.record.config.data
         key = (config.name, config.dir, config.validation)
         if key not in known:
@@ -163,15 +174,16 @@ def networks(runs: Sequence[Finished], most: int = 20) -> Iterator[Network]:
         if not isinstance(data, str) and data.version != one.record.dataset_version:
             data = f"the data at hand is version {data.version}, the run's was {one.record.dataset_version}"
         yield Network(
-            graph=packed,
-            masks=trained.masks if one.masked else {},
-            mistakes=data if isinstance(data, str) else mistakes(packed, data, most),
+            artifact=artifact,
+            size=len(format.encode(artifact)),
+            masks=masks_of(one, one.seed) if one.masked else {},
+            mistakes=data if isinstance(data, str) else mistakes(artifact.network, data, most),
             mean_image=None if isinstance(data, str) else data.train_images.mean((0, 3)),
         )
 
 
 def masks_of(one: Finished, seed: int) -> dict[str, np.ndarray]:
-    """Restore the masks of another network of a run.
+    """Restore the masks of a network of a run.
 
     Args:
       one: The run.

@@ -1,4 +1,4 @@
-"""A report of one or several finished runs: one HTML file that needs nothing else, jinja2 and matplotlib to make."""
+"""A report of finished runs, one HTML file that needs nothing else; jinja2 and matplotlib make it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ssm_jax import errors, files
 from ssm_jax.analysis import figures, gather, style
-from ssm_jax.analysis.gather import Finished
-from ssm_jax.analysis.sections import Drawing, Section, sections, spread
+from ssm_jax.analysis.cards import Drawing
+from ssm_jax.analysis.gather import Finished, Network
+from ssm_jax.analysis.sections import Section, sections, spread
 from ssm_jax.version import __version__
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def write(
     runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str], *, seed: int | None = None
 ) -> pathlib.Path:
-    """Write a report: settings, curves, masks, filters, units, mistakes and sizes; of several runs side by side.
+    """Write a report: settings, curves, masks, filters, units, mistakes, sizes; of several runs side by side.
 
     Args:
       runs: Folders of finished runs, at least one.
@@ -35,8 +36,8 @@ def write(
       The file.
 
     Raises:
-      InputError: jinja2 or matplotlib is missing, the folder of `path` does not exist, or a run can't be shown:
-        there is none, it is not finished, has no such seed or is of a network that is none of the library's.
+      InputError: jinja2 or matplotlib is missing, the folder of `path` does not exist, or a run can't be
+        shown: there is none, it is not finished, has no such seed, or its network is none of the library's.
       RunError: The file can't be written.
     """
     style.require()
@@ -48,7 +49,8 @@ def write(
     if not path.parent.is_dir() or path.is_dir():
         raise errors.InputError(f"cannot write {path}: its folder must exist, and it must be a file")
     found = gather.finished(runs, seed)
-    text = page(found, list(sections(found, list(gather.networks(found)))))
+    networks = list(gather.networks(found))
+    text = page(found, networks, list(sections(found, networks)))
     try:
         files.write_whole(path, lambda file: file.write(text.encode()))
     except OSError as error:
@@ -56,11 +58,12 @@ def write(
     return path
 
 
-def page(runs: Sequence[Finished], parts: Sequence[Section]) -> str:
+def page(runs: Sequence[Finished], networks: Sequence[Network], parts: Sequence[Section]) -> str:
     """Make the page of its sections.
 
     Args:
       runs: The runs.
+      networks: The network that is shown of each.
       parts: The sections.
 
     Returns:
@@ -76,7 +79,7 @@ def page(runs: Sequence[Finished], parts: Sequence[Section]) -> str:
     return environment.from_string(template.read_text("utf-8")).render(
         title=title,
         subtitle=_subtitle(runs),
-        numbers=_numbers(runs[0]) if len(runs) == 1 else (),
+        numbers=_numbers(runs[0], networks[0]) if len(runs) == 1 else (),
         sections=[_with_drawings(part) for part in parts],
         footer=f"Made by ssm_jax {__version__}.",
     )
@@ -89,12 +92,13 @@ def _subtitle(runs: Sequence[Finished]) -> str:
     return "; ".join(kinds)
 
 
-def _numbers(run: Finished) -> list[tuple[str, str]]:
+def _numbers(run: Finished, network: Network) -> list[tuple[str, str]]:
     summary = run.summary
     return [
         ("test accuracy", spread(summary.test_accuracy)),
         ("remaining weights", spread(summary.remaining_weights, 100)),
         ("weights", f"{summary.weights:,}"),
+        ("artifact", figures.in_bytes(network.size)),
         ("epochs", str(summary.epochs)),
         ("seeds", str(len(summary.seeds))),
     ]
@@ -123,7 +127,7 @@ def inline(drawing: Drawing, prefix: str) -> Markup:
     """
     import markupsafe
 
-    text = figures.svg(drawing.figure)
+    text = style.svg(drawing.figure)
     text = text[text.index("<svg") :]
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # it would be of the whole page
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
