@@ -5,19 +5,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ssm_jax.config import default as default_config
-from ssm_jax.data.batches import standardize
 from ssm_jax.errors import InputError, Preempted, RunError
-from ssm_jax.masks import Binary, Rule, Signed
-from ssm_jax.nn.convert import supermask
-from ssm_jax.nn.density import set_density
-from ssm_jax.nn.layers import Conv, Dense, Frozen, Masking, Score, apply_masks, masked_layers
-from ssm_jax.nn.networks import BATCH_AXIS, build
-from ssm_jax.nn.pooling import max_pool
-from ssm_jax.nn.remaining import mask_table, remaining_weights
 from ssm_jax.version import __version__
 
 if TYPE_CHECKING:
+    from ssm_jax.config import default as default_config
+    from ssm_jax.data.batches import standardize
+    from ssm_jax.masks import Binary, Rule, Signed
+    from ssm_jax.nn.convert import supermask
+    from ssm_jax.nn.density import set_density
+    from ssm_jax.nn.layers import Conv, Dense, Frozen, Masking, Score, apply_masks, masked_layers
+    from ssm_jax.nn.networks import BATCH_AXIS, build
+    from ssm_jax.nn.pooling import max_pool
+    from ssm_jax.nn.remaining import mask_table, remaining_weights
     from ssm_jax.runs.summary import Summary
     from ssm_jax.trained import Trained, restore
     from ssm_jax.training.run import train_and_evaluate
@@ -52,19 +52,41 @@ __all__ = [
     "train_and_evaluate",
 ]
 
-# What needs Orbax, optax or TensorBoard's writer is imported when it is first used.
+# Imported when they are first used: an artifact is read without JAX, and a path completed without Orbax.
 _ON_FIRST_USE = {
-    "Summary": "ssm_jax.runs.summary",
-    "Trained": "ssm_jax.trained",
-    "restore": "ssm_jax.trained",
-    "train_and_evaluate": "ssm_jax.training.run",
+    "BATCH_AXIS": "nn.networks",
+    "Binary": "masks",
+    "Conv": "nn.layers",
+    "Dense": "nn.layers",
+    "Frozen": "nn.layers",
+    "Masking": "nn.layers",
+    "Rule": "masks",
+    "Score": "nn.layers",
+    "Signed": "masks",
+    "Summary": "runs.summary",
+    "Trained": "trained",
+    "apply_masks": "nn.layers",
+    "build": "nn.networks",
+    "default_config": "config:default",
+    "mask_table": "nn.remaining",
+    "masked_layers": "nn.layers",
+    "max_pool": "nn.pooling",
+    "remaining_weights": "nn.remaining",
+    "restore": "trained",
+    "set_density": "nn.density",
+    "standardize": "data.batches",
+    "supermask": "nn.convert",
+    "train_and_evaluate": "training.run",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_ON_FIRST_USE[name]), name)
+    module, _, there = _ON_FIRST_USE[name].partition(":")
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), there or name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""A coder for arrays of a few whole numbers, most of which may be the same one: numpy alone, no loop over weights.
+"""A coder for arrays of a few whole numbers, most of which may be the same one; numpy alone.
 
 What an array holds most often fills it. It is coded as a row of events: a run of `2**shift` times the filling
 value, or one of the other values, before which some more of the filling value stand, fewer than a run. Their
@@ -17,7 +17,7 @@ from ssm_jax import errors
 
 # Frequencies add up to this power of two.
 PRECISION = 14
-# Up to so many events are one integer; more are shared by states of 32 bits, one for every `_PER_STATE` events.
+# Up to so many events are one integer; of more, every `_PER_STATE` have a state of 32 bits.
 SHORT = 4096
 _PER_STATE = 1024
 _MOST_STATES = 4096

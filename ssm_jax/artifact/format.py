@@ -1,4 +1,4 @@
-"""The file that a trained network travels in, `.ssm`: numpy alone reads it. `docs/format.md` has every byte."""
+"""The file that a trained network travels in, `.ssm`, to the byte as in `docs/format.md`; numpy alone."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def _decode_kernel(value: Any, name: str, body: _Body) -> graph.Kernel:
     if given["dtype"] == "float32":
         there = array != 0
         array = np.zeros(len(there), np.float32)
-        array[there] = body.floats(np.count_nonzero(there), name)
+        array[there] = body.floats(int(there.sum()), name)
     elif given["dtype"] != "int8":
         raise checked.misfit(f"{name}.dtype", given["dtype"], "int8 or float32")
     return graph.Kernel(array.reshape(shape), np.float32(_float32(given["scale"], f"{name}.scale")))
@@ -302,15 +302,17 @@ _KINDS: dict[Any, _Kind] = {
 
 
 @functools.cache
-def _kinds(operation: type[graph.Node]) -> dict[str, _Kind]:
+def _kinds(operation: str) -> dict[str, _Kind]:
     """The fields of an operation in their order."""
-    hints = get_type_hints(operation)
-    return {field.name: _KINDS[hints[field.name]] for field in dataclasses.fields(operation)}
+    made = graph.OPERATIONS[operation]
+    hints = get_type_hints(made)
+    return {field.name: _KINDS[hints[field.name]] for field in dataclasses.fields(made)}
 
 
 def _encode_node(node: graph.Node, name: str, body: list[bytes]) -> dict[str, Any]:
-    header: dict[str, Any] = {"operation": graph.operation(node)}
-    for field, kind in _kinds(type(node)).items():
+    operation = graph.operation(node)
+    header: dict[str, Any] = {"operation": operation}
+    for field, kind in _kinds(operation).items():
         value = getattr(node, field)
         if value is not None:
             header[field] = kind.encode(value, f"{name}.{field}", body)
@@ -322,13 +324,14 @@ def _decode_node(value: Any, name: str, body: _Body) -> graph.Node:
         raise checked.misfit(name, value, "an object")
     operation = checked.text(value.get("operation"), f"{name}.operation")
     made = errors.choose("operation", operation, graph.OPERATIONS)
+    kinds = _kinds(operation)
     optional = tuple(field.name for field in dataclasses.fields(made) if field.default is None)
-    needed = tuple(field for field in _kinds(made) if field not in optional)
+    needed = tuple(field for field in kinds if field not in optional)
     given = checked.fields(value, name, ("operation", *needed), optional)
     return made(
         **{
             field: kind.decode(given[field], f"{name}.{field}", body)
-            for field, kind in _kinds(made).items()
+            for field, kind in kinds.items()
             if field in given
         }
     )

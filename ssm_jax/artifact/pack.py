@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +11,73 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from ssm_jax import config as configuration
 from ssm_jax import errors
-from ssm_jax.artifact import graph
+from ssm_jax.artifact import format, graph
+from ssm_jax.data import datasets
+from ssm_jax.data.batches import steps_per_epoch
 from ssm_jax.nn import layers
 from ssm_jax.nn.networks import Convolutional, FullyConnected, ResNet
+from ssm_jax.nn.remaining import remaining_weights
+from ssm_jax.runs.folder import Record, RunFolder
+from ssm_jax.runs.summary import Summary
+from ssm_jax.trained import Trained, restore
+
+
+def of_run(
+    workdir: str | os.PathLike[str], *, seed: int | None = None, best: bool = False
+) -> format.Artifact:
+    """Write down a network that a finished run has trained.
+
+    Args:
+      workdir: The run's folder.
+      seed: The network's seed; the first by default.
+      best: Whether to take the state with the best validation accuracy instead of the last, see `restore`.
+
+    Raises:
+      InputError: There is no such run, seed or checkpoint; the run is not finished, or trained a model of the
+        caller's own; or this seed has failed.
+    """
+    folder = RunFolder(workdir)
+    record, summary = folder.read_record(), folder.read_summary()
+    if record is not None and summary is None:
+        raise errors.InputError(f"the run in {folder.path} is not finished")
+    if record is not None and record.model is not None:
+        raise errors.InputError(
+            f"the run in {folder.path} trained {record.model}, a model of the caller's own: it can't be exported"
+        )
+    trained = restore(workdir, seed=seed, best=best)
+    assert record is not None and summary is not None
+    if trained.seed not in summary.seeds:
+        raise errors.InputError(f"seed {trained.seed} of the run in {folder.path} has failed")
+    made = network(trained.model, record.image_shape, record.classes)
+    names = datasets.class_names(record.config.data.name, record.config.data.dir, classes=record.classes)
+    how = _record(record, summary, trained)
+    if best and trained.step < summary.steps:
+        how["test_accuracy"] = None  # only the last state has been tested
+    return format.Artifact(made, names, how)
+
+
+def _record(record: Record, summary: Summary, trained: Trained) -> dict[str, Any]:
+    """Say how a network came to be, without what changes nothing about it, such as folders."""
+    config = record.config
+    return {
+        "network": record.network,
+        "dataset": record.dataset,
+        "dataset_version": record.dataset_version,
+        "rule": config.mask.rule,
+        "seed": trained.seed,
+        "step": trained.step,
+        "epochs": math.ceil(
+            trained.step / steps_per_epoch(record.examples, config.training.batch_size, config.data.passes)
+        ),
+        "test_accuracy": summary.test_accuracy.values[summary.seeds.index(trained.seed)],
+        "remaining_weights": remaining_weights(trained.model),
+        "versions": summary.versions,
+        "config": {
+            name: value for name, value in configuration.fields(config) if name not in configuration.NEUTRAL
+        },
+    }
 
 
 def network(model: nnx.Module, image_shape: tuple[int, int, int], classes: int) -> graph.Network:

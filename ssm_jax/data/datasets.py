@@ -25,7 +25,7 @@ import numpy as np
 from ssm_jax import files
 from ssm_jax.errors import InputError, RunError, one_line
 
-__all__ = ["Dataset", "cache_home", "load"]
+__all__ = ["Dataset", "cache_home", "class_names", "load"]
 
 _log = logging.getLogger("ssm_jax")
 
@@ -96,10 +96,7 @@ def load(name: str, data_dir: str = "", *, validation: float = 0.0, cache_dir: s
     """
     if not 0 <= validation < 1:
         raise InputError(f"validation must be a share in [0, 1), not {validation!r}")
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    if "://" in data_dir:
-        raise InputError(f"data_dir must be a local directory, not {data_dir!r}")
-    root = pathlib.Path(os.path.abspath(os.path.expanduser(data_dir)))
+    root = _root(data_dir)
     if name == "digits":
         dataset = _digits()
     elif name.endswith(".npz"):
@@ -108,6 +105,41 @@ def load(name: str, data_dir: str = "", *, validation: float = 0.0, cache_dir: s
         cache = pathlib.Path(cache_dir).expanduser() if cache_dir else cache_home() / "datasets"
         dataset = _tfds(name, root, cache)
     return _hold_out(dataset, validation)
+
+
+def class_names(name: str, data_dir: str = "", *, classes: int) -> tuple[str, ...]:
+    """Name the classes of a dataset; nothing is downloaded, and the data need not be there.
+
+    Args:
+      name: The dataset, as in `load`.
+      data_dir: The folder of prepared datasets, as in `load`.
+      classes: Number of classes.
+
+    Returns:
+      What the prepared dataset or TFDS calls them, else `0`, `1` and so on.
+    """
+    names: list[str] = []
+    parts = None if name == "digits" or name.endswith(".npz") else _TFDS_NAME.fullmatch(name)
+    if parts:
+        with contextlib.suppress(OSError, UnicodeDecodeError, InputError, ImportError):
+            root = _root(data_dir)
+            prepared = _find_prepared(root, parts["name"], parts["config"], parts["version"])
+            if prepared:
+                names = files.read_whole(prepared / "label.labels.txt").decode().split("\n")
+            else:
+                from ssm_jax.data import tfds_prepare
+
+                names = tfds_prepare.label_names(name, root)
+    names = [label for label in map(str.strip, names) if label]
+    return tuple(names) if len(names) == classes else tuple(map(str, range(classes)))
+
+
+def _root(data_dir: str) -> pathlib.Path:
+    """Return the folder of prepared datasets."""
+    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    if "://" in data_dir:
+        raise InputError(f"data_dir must be a local directory, not {data_dir!r}")
+    return pathlib.Path(os.path.abspath(os.path.expanduser(data_dir)))
 
 
 def _dataset(name: str, version: str, classes: int, arrays: Mapping[str, np.ndarray]) -> Dataset:

@@ -76,6 +76,22 @@ def builder(name: str, data_dir: pathlib.Path) -> Any:
         raise InputError(f"cannot use the dataset {name!r}: {one_line(error)}") from error
 
 
+@calm()
+def label_names(name: str, data_dir: pathlib.Path) -> list[str]:
+    """Return the names of a dataset's classes, as far as its builder knows them without the data.
+
+    Args:
+      name: The dataset, as in `builder`.
+      data_dir: The directory of all prepared datasets.
+
+    Raises:
+      InputError: TFDS has no such dataset, configuration or version.
+    """
+    features = builder(name, data_dir).info.features
+    label = features.get("label") if hasattr(features, "get") else None
+    return list(getattr(label, "names", None) or [])
+
+
 def _png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
