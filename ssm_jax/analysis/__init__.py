@@ -1,1 +1,1 @@
-"""What trained masks look like: pure functions of masks, figures, a report."""
+"""What trained masks tell: shares, flips, overlap, connectivity, transfer; of one run or of several."""

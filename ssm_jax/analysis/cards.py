@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ssm_jax.analysis import figures, masks
-from ssm_jax.analysis.gather import Finished, Network
+from ssm_jax.analysis.finished import Finished, Network
 from ssm_jax.artifact import coder, graph
 
 if TYPE_CHECKING:

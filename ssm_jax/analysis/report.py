@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssm_jax import errors, files
-from ssm_jax.analysis import figures, gather, style
+from ssm_jax.analysis import figures, finished, style
 from ssm_jax.analysis.cards import Drawing
-from ssm_jax.analysis.gather import Finished, Network
+from ssm_jax.analysis.finished import Finished, Network
 from ssm_jax.analysis.sections import Section, sections, spread
 from ssm_jax.version import __version__
 
@@ -48,8 +48,8 @@ def write(
     path = pathlib.Path(os.path.expanduser(path))
     if not path.parent.is_dir() or path.is_dir():
         raise errors.InputError(f"cannot write {path}: its folder must exist, and it must be a file")
-    found = gather.finished(runs, seed)
-    networks = list(gather.networks(found))
+    found = finished.read(runs, seed)
+    networks = list(finished.networks(found))
     text = page(found, networks, list(sections(found, networks)))
     try:
         files.write_whole(path, lambda file: file.write(text.encode()))

@@ -9,9 +9,9 @@ from typing import Any
 
 from ssm_jax import config as configuration
 from ssm_jax import errors
-from ssm_jax.analysis import figures, gather, masks
+from ssm_jax.analysis import figures, finished, masks
 from ssm_jax.analysis.cards import KINDS, Card, Drawing, Table, number
-from ssm_jax.analysis.gather import Finished, Network
+from ssm_jax.analysis.finished import Finished, Network
 from ssm_jax.runs.summary import Statistics
 
 # More lines than these can't be told apart in one figure.
@@ -166,8 +166,8 @@ def _compared(runs: Sequence[Finished], networks: Sequence[Network]) -> list[tup
     if not fixed or not runs[0].masked:
         return []
     seeds = sorted(runs[0].summary.seeds, key=lambda seed: seed != runs[0].seed)[:_MOST_SEEDS]
-    others = [(f"seed {seed}", gather.masks_of(runs[0], seed)) for seed in seeds[1:]]
-    return [(f"seed {seeds[0]}", networks[0].masks), *others]
+    found = finished.masks_of(runs[0], seeds)
+    return [(f"seed {seed}", found[seed]) for seed in seeds]
 
 
 def _overlap_card(compared: Sequence[tuple[str, masks.Masks]]) -> Card:
