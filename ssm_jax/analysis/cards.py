@@ -206,10 +206,11 @@ def mistakes(run: Finished, network: Network) -> Card:
         return Card(note=f"All {found.total:,} test images are recognized.")
     names = network.artifact.class_names
     labels, predictions = ([names[i] for i in values] for values in (found.labels, found.predictions))
+    accuracy = f"{100 * (1 - found.wrong / found.total):.2f} % accuracy"
+    which = f"The first {len(labels)}" if len(labels) < found.wrong else "All"
     caption = (
-        f"{found.wrong:,} of {found.total:,} test images are taken for something else "
-        f"({100 * (1 - found.wrong / found.total):.2f} % accuracy). The {len(labels)} with the largest "
-        "loss: what it is → what the network says, and how sure it is of that."
+        f"{found.wrong:,} of {found.total:,} test images are taken for something else ({accuracy}). {which}, the "
+        "largest loss first: what it is → what the network says, and how sure it is of that."
     )
     cells = zip(labels, predictions, found.sure, found.true, strict=True)
     rows = [
@@ -252,7 +253,7 @@ def sizes(run: Finished, network: Network) -> Card:
     ]
     tables = [Table(caption="Sizes", head=["", "bytes", "times smaller"], rows=whole)]
     if rows:
-        head = ["layer", "weights", "remaining %", "bits a weight", "entropy"]
+        head = ["layer", "remaining %", "bits a weight", "entropy"]
         tables.append(Table(caption="Entropy of a layer's signs", head=head, rows=rows))
     caption = (
         "The kernels as floating point numbers, with two bits a weight, and what there is to know of them by "

@@ -1,6 +1,6 @@
 """Figures of trained networks; every function returns a matplotlib figure that belongs to its caller.
 
-They are narrow, so that their text can be read on a phone; `svg` writes one down for a page.
+They are narrow, so that their text can be read on a phone.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, float]]], what: str) -> Figu
         style.label_log_axis(axes.yaxis)
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     if len(runs) > 1:
         style.legend(figure, [_line(i) for i in range(len(runs))], runs)
     elif len(metrics) > 1:

@@ -116,6 +116,8 @@ def _frontier(runs: Sequence[Finished]) -> Section:
         by_dataset.setdefault(run.record.dataset, []).append(run)
     drawings = []
     for dataset, group in by_dataset.items():
+        if len(group) < 2:
+            continue
         points = {run.name: (run.summary.test_accuracy, run.summary.remaining_weights) for run in group}
         caption = f"On {dataset}; faint points are the seeds of a run, the large one is their mean."
         drawings.append(Drawing(figure=figures.frontier(points), caption=caption))
@@ -191,9 +193,9 @@ def _overlap_card(compared: Sequence[tuple[str, masks.Masks]]) -> Card:
         if len(shown) < len(group):
             caption += f" The first {len(shown)} of {len(group)} pairs."
         drawings.append(Drawing(figure=figures.overlap(shown), caption=caption))
-    head = ["masks", "overlap %", "by chance %", "ratio", "equal signs %", "by chance %"]
+    head = ["masks", "both %", "chance %", "ratio", "signs %", "chance %"]
     table = Table(
-        caption="All layers together",
+        caption="All layers together: weights in both masks, and equal signs among these",
         head=head,
         rows=[_overlap_row(name, pair.all) for name, pair in pairs.items()],
     )
