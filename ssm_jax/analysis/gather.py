@@ -16,8 +16,8 @@ from ssm_jax import config as configuration
 from ssm_jax import errors
 from ssm_jax.analysis import inversion, masks
 from ssm_jax.analysis.connectivity import connected
+from ssm_jax.analysis.findings import Connectivity, Moment, Pairs, Report, RunReport, Transfers
 from ssm_jax.analysis.masks import Masks
-from ssm_jax.analysis.report import Connectivity, Moment, Pairs, Report, RunReport, Transfers
 from ssm_jax.analysis.transfer import TestSet, Transfer, effective_signs, transfer
 from ssm_jax.data import datasets
 from ssm_jax.data.batches import steps_per_epoch

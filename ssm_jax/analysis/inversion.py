@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ssm_jax.analysis.report import Difference, RunReport
+from ssm_jax.analysis.findings import Difference, RunReport
 from ssm_jax.config import DENSE, NEUTRAL
 
 # Densities are equal that differ by no more than this share of the smaller one.

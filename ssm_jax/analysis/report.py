@@ -1,160 +1,146 @@
-"""What the masks of one or several runs tell: the content of the tables and of the JSON."""
+"""A report of finished runs, one HTML file that needs nothing else; jinja2 and matplotlib make it."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.resources
+import importlib.util
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from ssm_jax.analysis.masks import ByLayer, Flips, Overlap, Shares, Units
-from ssm_jax.runs.summary import Statistics
+from ssm_jax import errors, files
+from ssm_jax.analysis import figures, finished, style
+from ssm_jax.analysis.cards import Drawing
+from ssm_jax.analysis.finished import Finished, Network
+from ssm_jax.analysis.sections import Section, sections, spread
+from ssm_jax.version import __version__
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Moment:
-    """Masks at one report of the training, means over the seeds.
+def write(
+    runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str], *, seed: int | None = None
+) -> pathlib.Path:
+    """Write a report: settings, curves, masks, filters, units, mistakes, sizes; of several runs side by side.
 
-    Attributes:
-      epoch: Epochs done; 0 is before training.
-      step: Steps taken.
-      shares: Shares of -1, 0 and +1.
-      flips: What changed since the report before; None at the first.
+    Args:
+      runs: Folders of finished runs, at least one.
+      path: The HTML file, replaced whole; its folder exists.
+      seed: The network to show of every run, by default the first that was trained to the end.
+
+    Returns:
+      The file.
+
+    Raises:
+      InputError: jinja2 or matplotlib is missing, the folder of `path` does not exist, or a run can't be
+        shown: there is none, it is not finished, has no such seed, or its network is none of the library's.
+      RunError: The file can't be written.
     """
+    style.require()
+    if importlib.util.find_spec("jinja2") is None:
+        raise errors.InputError(
+            "a report needs jinja2: pip install 'jinja2>=3.1,<4', or this package with [report]"
+        )
+    path = pathlib.Path(os.path.expanduser(path))
+    if not path.parent.is_dir() or path.is_dir():
+        raise errors.InputError(f"cannot write {path}: its folder must exist, and it must be a file")
+    found = finished.read(runs, seed)
+    networks = list(finished.networks(found))
+    text = page(found, networks, list(sections(found, networks)))
+    try:
+        files.write_whole(path, lambda file: file.write(text.encode()))
+    except OSError as error:
+        raise errors.RunError(f"cannot write {path}: {files.reason(error)}") from error
+    return path
 
-    epoch: float
-    step: int
-    shares: ByLayer[Shares]
-    flips: ByLayer[Flips] | None
 
+def page(runs: Sequence[Finished], networks: Sequence[Network], parts: Sequence[Section]) -> str:
+    """Make the page of its sections.
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Connectivity:
-    """What lies on a path from the input to the output, means over the seeds.
+    Args:
+      runs: The runs.
+      networks: The network that is shown of each.
+      parts: The sections.
 
-    Attributes:
-      connected: Of the weights that remain, the share on such a path; None where none remains.
-      units: Units once the weights on no path are hidden too.
+    Returns:
+      HTML.
     """
+    import jinja2
 
-    connected: ByLayer[float | None]
-    units: ByLayer[Units]
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = importlib.resources.files("ssm_jax.analysis").joinpath("report.html.jinja")
+    title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs: {', '.join(run.name for run in runs)}"
+    return environment.from_string(template.read_text("utf-8")).render(
+        title=title,
+        subtitle=_subtitle(runs),
+        numbers=_numbers(runs[0], networks[0]) if len(runs) == 1 else (),
+        sections=[_with_drawings(part) for part in parts],
+        footer=f"Made by ssm_jax {__version__}.",
+    )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Transfers:
-    """The mask on other kernels.
+def _subtitle(runs: Sequence[Finished]) -> str:
+    kinds = dict.fromkeys(
+        f"{run.record.network} on {run.record.dataset}, {run.summary.method}" for run in runs
+    )
+    return "; ".join(kinds)
 
-    Attributes:
-      kernel_seeds: The seeds by which the other kernels were drawn, the same for every network.
-      accuracy: By the name of a field of `Transfer`, the test accuracy in % over networks and, where other
-        kernels or random signs are drawn, draws.
+
+def _numbers(run: Finished, network: Network) -> list[tuple[str, str]]:
+    summary = run.summary
+    return [
+        ("test accuracy", spread(summary.test_accuracy)),
+        ("remaining weights", spread(summary.remaining_weights, 100)),
+        ("weights", f"{summary.weights:,}"),
+        ("artifact", figures.in_bytes(network.size)),
+        ("epochs", str(summary.epochs)),
+        ("seeds", str(len(summary.seeds))),
+    ]
+
+
+def _with_drawings(section: Section) -> dict[str, Any]:
+    """The section as the template takes it: its figures written down."""
+    cards = []
+    for i, card in enumerate(section.cards):
+        drawn = [
+            {"drawing": inline(drawing, f"{section.anchor}-{i}-{j}"), "caption": drawing.caption}
+            for j, drawing in enumerate(card.figures)
+        ]
+        cards.append({"name": card.name, "figures": drawn, "tables": card.tables, "note": card.note})
+    return {field.name: getattr(section, field.name) for field in dataclasses.fields(section)} | {
+        "cards": cards
+    }
+
+
+def inline(drawing: Drawing, prefix: str) -> Markup:
+    """Write a figure for a page that holds several: names of its own, ink in the color of the text.
+
+    Args:
+      drawing: The figure.
+      prefix: What its names begin with, unique in the page.
     """
+    import markupsafe
 
-    kernel_seeds: tuple[int, ...]
-    accuracy: dict[str, Statistics]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Pairs:
-    """The overlap of two networks' masks, means over all pairs of a kind.
-
-    Attributes:
-      first: Name of the one's run.
-      second: Name of the other's, which may be the same.
-      same_seed: Whether the two have one seed, hence signs of kernels that were drawn alike.
-      count: The number of pairs.
-      masks: Overlap of the masks.
-      effective_signs: Overlap of the signs of the effective kernels, `sign(kernel) * mask`.
-    """
-
-    first: str
-    second: str
-    same_seed: bool
-    count: int
-    masks: ByLayer[Overlap]
-    effective_signs: ByLayer[Overlap]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunReport:
-    """What the masks of one run tell; shares, units and the like are means over the seeds.
-
-    Attributes:
-      name: The run's folder, as far as it tells the runs apart.
-      network: Name of the network.
-      dataset: Name of the dataset.
-      rule: Name of the mask rule, or `dense`.
-      settings: The config's fields that differ from the defaults.
-      seeds: The networks' seeds.
-      steps: The steps that each has taken.
-      epochs: The epochs that each has done.
-      test_accuracy: In %, of these steps; None where there was no report at them.
-      remaining_weights: Share of the weights that remain.
-      device: Kind of the device that trained it; None as long as the run goes on.
-      versions: Versions of Python and of packages at that time; likewise.
-      shares: Shares of -1, 0 and +1.
-      units: Dead units by the layer's own mask; None where the mask is drawn at random, as is what follows.
-      connectivity: None for a network of the caller's own, whose layers' order is not known, as well.
-      moments: Masks over training; empty where the run did not store them (`logging.masks`).
-      since_start: Overlap of the first stored mask with the last.
-      transfer: The mask on other kernels; None where none were asked for.
-    """
-
-    name: str
-    network: str
-    dataset: str
-    rule: str
-    settings: dict[str, object]
-    seeds: tuple[int, ...]
-    steps: tuple[int, ...]
-    epochs: tuple[float, ...]
-    test_accuracy: Statistics | None
-    remaining_weights: Statistics
-    device: str | None
-    versions: dict[str, str] | None
-    shares: ByLayer[Shares]
-    units: ByLayer[Units] | None
-    connectivity: Connectivity | None
-    moments: tuple[Moment, ...]
-    since_start: ByLayer[Overlap] | None
-    transfer: Transfers | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Difference:
-    """A run with inversion against one without it.
-
-    Attributes:
-      inverting: Name of the run whose masks invert weights.
-      other: Name of the run whose masks invert none.
-      density_ratio: Remaining weights of the one over those of the other; None where these are none.
-      accuracy: Mean test accuracy of the one minus that of the other, in points; None where densities differ
-        by more than `inversion.TOLERANCE` or an accuracy is unknown.
-      standard_error: Of that difference; None where a run has a single seed as well.
-      other_settings: Config fields beside the rule in which the runs differ, so that the difference may be
-        theirs.
-    """
-
-    inverting: str
-    other: str
-    density_ratio: float | None
-    accuracy: float | None
-    standard_error: float | None
-    other_settings: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Report:
-    """What the masks of one or several runs tell.
-
-    Attributes:
-      runs: What each run tells.
-      overlaps: Pairs of networks within a run, then between runs.
-      differences: Runs with inversion against runs without it, of one network on one dataset.
-      device: Kind of the device of this analysis.
-      versions: Versions of Python and packages of this analysis.
-    """
-
-    runs: tuple[RunReport, ...]
-    overlaps: tuple[Pairs, ...]
-    differences: tuple[Difference, ...]
-    device: str
-    versions: dict[str, str]
+    text = style.svg(drawing.figure)
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # it would be of the whole page
+    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
+    text = re.sub(
+        r' id="([^"]*)"', lambda match: f' id="{prefix}-{match[1]}"' if match[1] in used else "", text
+    )
+    text = re.sub(r'(url\(|href=")#', rf"\1#{prefix}-", text)
+    text = text.replace(style.INK, "currentColor")
+    alt = markupsafe.escape(drawing.caption)
+    text = re.sub(
+        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
+        lambda match: f'<svg role="img" aria-label="{alt}" {match[1]}>',
+        text,
+        count=1,
+    )
+    return markupsafe.Markup(text)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from ssm_jax.analysis import inversion
+from ssm_jax.analysis.findings import Difference, Moment, Pairs, Report, RunReport, Transfers
 from ssm_jax.analysis.masks import ByLayer, Overlap
-from ssm_jax.analysis.report import Difference, Moment, Pairs, Report, RunReport, Transfers
 from ssm_jax.columns import aligned
 from ssm_jax.config import DENSE
 from ssm_jax.runs.summary import Statistics

@@ -66,8 +66,8 @@ class Sizes:
       weights: Number of weights.
       float32: Bytes as float32.
       two_bits: Bytes at two bits a weight, in which -1, 0 and 1 fit; None where there are other values.
-      entropy: Bytes below which no coder gets that codes every weight by itself, by the shares of its kernel; of
-        one that is not whole numbers it is the places of the zeros, and 32 bits for every other weight.
+      entropy: Bytes below which no coder gets that codes every weight by itself, by the shares of its kernel;
+        of one that is not whole numbers it is the places of the zeros, and 32 bits for every other weight.
     """
 
     weights: int

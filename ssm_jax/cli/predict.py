@@ -22,8 +22,8 @@ from ssm_jax.cli.progress import Counter
 _ABOUT = """Label images by an exported network.
 
 Images are .npy files of uint8 [H, W, C] or [B, H, W, C] (the C may be left out where it is 1), taken as they
-are, or photos: PNG, JPEG and whatever pillow reads. A photo is cut in the middle to the aspect of the network's
-images, resized bilinearly, and made grey for one channel; what is transparent becomes black."""
+are, or photos: PNG, JPEG and whatever pillow reads. A photo is cut in the middle to the aspect of the
+network's images, resized bilinearly, and made grey for one channel; what is transparent becomes black."""
 
 # So many images at a time.
 _BATCH = 256

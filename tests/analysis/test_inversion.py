@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
+from ssm_jax.analysis.findings import RunReport
 from ssm_jax.analysis.inversion import differences
 from ssm_jax.analysis.masks import ByLayer, Shares
-from ssm_jax.analysis.report import RunReport
 from ssm_jax.runs.summary import Statistics
 
 

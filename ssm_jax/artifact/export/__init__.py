@@ -83,8 +83,8 @@ def check(name: str, path: str | os.PathLike[str]) -> Format:
       The format.
 
     Raises:
-      InputError: There is no such format, a package that it needs is not installed, or the file's name does not
-        end as it must.
+      InputError: There is no such format, a package that it needs is not installed, or the file's name does
+        not end as it must.
     """
     chosen = errors.choose("format", name, FORMATS)
     if any(importlib.util.find_spec(package) is None for package in chosen.needs):
@@ -92,9 +92,7 @@ def check(name: str, path: str | os.PathLike[str]) -> Format:
     ending = pathlib.Path(chosen.file).suffix
     if chosen.beside and pathlib.Path(path).suffix != ending:
         others = ", ".join(chosen.beside)
-        raise errors.InputError(
-            f"a file of --format {name} ends in {ending} ({others} beside it), not {path}"
-        )
+        raise errors.InputError(f"{path} must end in {ending} for --format {name}; {others} goes beside it")
     return chosen
 
 
