@@ -98,7 +98,17 @@ extern const char *const {name}_class_names[{upper}_CLASSES];
 
 #include <math.h>
 
-enum {{ TILE = {c_plan.TILE} }};
+/* What a convolution computes with: as many floats as the machine adds at a time. */
+#if defined(__GNUC__) && defined(__AVX__)
+enum {{ LANES = 8 }};
+typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
+#elif defined(__GNUC__) && (defined(__SSE__) || defined(__ARM_NEON))
+enum {{ LANES = 4 }};
+typedef float lanes __attribute__((vector_size(16), aligned(4), may_alias));
+#else
+enum {{ LANES = 1 }};
+typedef float lanes;
+#endif
 
 {_functions(plan)}
 {"".join(_table(table, tables[id(table)]) for table in plan.tables)}

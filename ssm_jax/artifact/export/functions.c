@@ -77,37 +77,48 @@ static void every(const float *restrict in, float *restrict out, int32_t channel
 
 /* A convolution whose kernel is, for every unit and every factor, a list of places to add and one of places to
  * subtract: a length, then the distance of every place from the one before. Positions run over the rows and the
- * border between them. */
+ * border between them, as many at a time as four variables hold. */
 static void conv_INDEX(const float *restrict in, float *restrict out, const INDEX_t *list, const float *factors,
                        int levels, int32_t units, int32_t positions, int32_t plane)
 {
-    for (int32_t unit = 0; unit < units; unit++, out += plane) {
+    for (int32_t first = 0; first < positions; first += 4 * LANES) {
         const INDEX_t *next = list;
-        for (int32_t first = 0; first < positions; first += TILE) {
-            next = list;
+        for (int32_t unit = 0; unit < units; unit++) {
+            lanes *const to = (lanes *)(out + unit * plane + first);
             for (int level = 0; level < levels; level++) {
-                float sum[TILE] = {0.0f};
+                lanes a = {0.0f}, b = {0.0f}, c = {0.0f}, d = {0.0f};
                 const float *from = in + first;
                 for (INDEX_t left = *next++; left > 0; left--) {
                     from += *next++;
-                    for (int i = 0; i < TILE; i++)
-                        sum[i] += from[i];
+                    a += ((const lanes *)from)[0];
+                    b += ((const lanes *)from)[1];
+                    c += ((const lanes *)from)[2];
+                    d += ((const lanes *)from)[3];
                 }
                 from = in + first;
                 for (INDEX_t left = *next++; left > 0; left--) {
                     from += *next++;
-                    for (int i = 0; i < TILE; i++)
-                        sum[i] -= from[i];
+                    a -= ((const lanes *)from)[0];
+                    b -= ((const lanes *)from)[1];
+                    c -= ((const lanes *)from)[2];
+                    d -= ((const lanes *)from)[3];
                 }
-                if (level == 0)
-                    for (int i = 0; i < TILE; i++)
-                        out[first + i] = factors[0] * sum[i];
-                else
-                    for (int i = 0; i < TILE; i++)
-                        out[first + i] += factors[level] * sum[i];
+                a *= factors[level];
+                b *= factors[level];
+                c *= factors[level];
+                d *= factors[level];
+                if (level > 0) {
+                    a += to[0];
+                    b += to[1];
+                    c += to[2];
+                    d += to[3];
+                }
+                to[0] = a;
+                to[1] = b;
+                to[2] = c;
+                to[3] = d;
             }
         }
-        list = next;
     }
 }
 
@@ -115,21 +126,26 @@ static void conv_INDEX(const float *restrict in, float *restrict out, const INDE
 static void conv_weights_INDEX(const float *restrict in, float *restrict out, const INDEX_t *list,
                                const float *weights, int32_t units, int32_t positions, int32_t plane)
 {
-    for (int32_t unit = 0; unit < units; unit++, out += plane) {
-        const INDEX_t count = *list++;
-        for (int32_t first = 0; first < positions; first += TILE) {
-            float sum[TILE] = {0.0f};
+    for (int32_t first = 0; first < positions; first += 4 * LANES) {
+        const INDEX_t *next = list;
+        const float *weight = weights;
+        for (int32_t unit = 0; unit < units; unit++) {
+            lanes *const to = (lanes *)(out + unit * plane + first);
+            lanes a = {0.0f}, b = {0.0f}, c = {0.0f}, d = {0.0f};
             const float *from = in + first;
-            for (INDEX_t k = 0; k < count; k++) {
-                from += list[k];
-                for (int i = 0; i < TILE; i++)
-                    sum[i] += weights[k] * from[i];
+            for (INDEX_t left = *next++; left > 0; left--) {
+                from += *next++;
+                a += *weight * ((const lanes *)from)[0];
+                b += *weight * ((const lanes *)from)[1];
+                c += *weight * ((const lanes *)from)[2];
+                d += *weight * ((const lanes *)from)[3];
+                weight++;
             }
-            for (int i = 0; i < TILE; i++)
-                out[first + i] = sum[i];
+            to[0] = a;
+            to[1] = b;
+            to[2] = c;
+            to[3] = d;
         }
-        list += count;
-        weights += count;
     }
 }
 
@@ -208,21 +224,19 @@ static void offset_each(float *values, int32_t channels, int32_t height, int32_t
         }
 }
 
-/* x where it is positive, else exp(x) - 1. The latter for x/32 by its series, the rest by doubling:
- * exp(2x) - 1 = y * (y + 2) where y = exp(x) - 1. Without branches, so that compilers vectorize it; 0 stays 0. */
+/* x where it is positive, else exp(x) - 1: that of x/16 by its series, then four times exp(2x) - 1 = y * (y + 2),
+ * where y = exp(x) - 1. Without branches, so that compilers vectorize it; 0 stays 0. */
 static void elu(float *values, int32_t count)
 {
     for (int32_t i = 0; i < count; i++) {
         const float x = values[i];
-        const float t = (x < -18.0f ? -18.0f : x > 0.0f ? 0.0f : x) * 0.03125f;
-        float y = 1.0f + t * (1.0f / 7.0f);
-        y = 1.0f + t * (1.0f / 6.0f) * y;
-        y = 1.0f + t * (1.0f / 5.0f) * y;
-        y = 1.0f + t * (1.0f / 4.0f) * y;
-        y = 1.0f + t * (1.0f / 3.0f) * y;
-        y = 1.0f + t * (1.0f / 2.0f) * y;
+        const float t = (x < -18.0f ? -18.0f : x > 0.0f ? 0.0f : x) * 0.0625f;
+        float y = t * (1.0f / 720.0f) + 1.0f / 120.0f;
+        y = t * y + 1.0f / 24.0f;
+        y = t * y + 1.0f / 6.0f;
+        y = t * y + 1.0f / 2.0f;
+        y = t * y + 1.0f;
         y = t * y;
-        y = y * (y + 2.0f);
         y = y * (y + 2.0f);
         y = y * (y + 2.0f);
         y = y * (y + 2.0f);
