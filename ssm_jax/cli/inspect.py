@@ -21,7 +21,7 @@ _ABOUT = """Show what an exported network holds, layer by layer.
 
 -1, 0 and +1 are shares of the kernel as it is applied, mask times sign of the frozen weight. Bytes are those
 of the kernel in the file, entropy is what no coder goes below that codes every weight by itself. An input is
-dead that no weight reads, and an output that no weight enters; ssm-jax export --compact leaves such units out."""
+dead that no weight reads, an output that no weight enters; ssm-jax export --compact leaves such units out."""
 
 
 def main(argv: Sequence[str]) -> int:

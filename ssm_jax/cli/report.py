@@ -14,8 +14,8 @@ from ssm_jax.cli.parser import Parser
 
 _ABOUT = """Write one HTML page about a finished run, or about several side by side.
 
-It holds settings, curves, masks, filters, units, mistakes and sizes, and needs no other file and no network to
-be read. To make it takes jinja2 and matplotlib: pip install "ssm_jax[report]"."""
+It holds settings, curves, masks, filters, units, mistakes and sizes, and needs nothing else to be read.
+To make it takes jinja2 and matplotlib: pip install "ssm_jax[report]"."""
 
 _FILE = "report.html"
 

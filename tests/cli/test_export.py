@@ -89,7 +89,7 @@ def test_a_run_that_cannot_be_exported_is_refused_and_nothing_is_written(
         ([run_folder, "--format=onxx"], "unknown format 'onxx'; did you mean 'onnx'?"),
         ([run_folder, f"--output={none / 'model.ssm'}"], f"{none} is not a writable folder"),
         ([run_folder, f"--output={tmp_path}"], f"cannot write {tmp_path}: it is a folder"),
-        ([run_folder, "--format=c", f"--output={tmp_path / 'model.txt'}"], "model.txt must end in .c for --format c; .h goes beside it"),
+        ([run_folder, "--format=c", f"--output={tmp_path / 'model.txt'}"], "must end in .c for --format c"),
         ([network, "--seed=0"], f"{network} holds one"),
         ([network, "--best"], f"{network} holds one"),
     ):
