@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.resources
 import importlib.util
+import logging
 import os
 import pathlib
 import re
@@ -20,6 +21,8 @@ from ssm_jax.version import __version__
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+
+_log = logging.getLogger(__name__)
 
 
 def write(
@@ -49,7 +52,9 @@ def write(
     if not path.parent.is_dir() or path.is_dir():
         raise errors.InputError(f"cannot write {path}: its folder must exist, and it must be a file")
     found = finished.read(runs, seed)
+    _log.info("reading the networks of %s", ", ".join(str(run.folder.path) for run in found))
     networks = list(finished.networks(found))
+    _log.info("drawing")
     text = page(found, networks, list(sections(found, networks)))
     try:
         files.write_whole(path, lambda file: file.write(text.encode()))

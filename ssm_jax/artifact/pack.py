@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from ssm_jax.nn.remaining import remaining_weights
 from ssm_jax.runs.folder import Record, RunFolder
 from ssm_jax.runs.summary import Summary
 from ssm_jax.trained import Trained, restore
+
+_log = logging.getLogger(__name__)
 
 
 def of_run(
@@ -44,8 +47,10 @@ def of_run(
         raise errors.InputError(f"the run in {folder.path} is not finished")
     if record is not None and record.model is not None:
         raise errors.InputError(
-            f"the run in {folder.path} trained {record.model}, a model of the caller's own: it can't be exported"
+            f"the run in {folder.path} trained {record.model}, a model of the caller's own, which can't be "
+            "exported"
         )
+    _log.info("reading the checkpoint in %s", folder.path)
     trained = restore(workdir, seed=seed, best=best)
     assert record is not None and summary is not None
     if trained.seed not in summary.seeds:

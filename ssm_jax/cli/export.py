@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import pathlib
 import shlex
-import sys
 from collections.abc import Sequence
 
 from ssm_jax import errors, files
@@ -89,18 +88,17 @@ def _main(argv: Sequence[str]) -> None:
         raise errors.RunError(f"cannot write {target}: {files.reason(error)}") from error
     for path in written:
         print(f"wrote {path}, {path.stat().st_size:,} bytes")
-    print(
-        "\n".join(Sizes.of(layer.kernel for layer in artifact.network.layers()).lines(target.stat().st_size))
-    )
+    sizes = Sizes.of(layer.kernel for layer in artifact.network.layers())
+    print("\n".join(sizes.lines(target.stat().st_size)))
     if arguments.format == "ssm":
         print(f"\n{_next_steps(target)}")
 
 
 def _of_run(folder: pathlib.Path, arguments: argparse.Namespace) -> Artifact:
-    print(f"reading the checkpoint in {folder}", file=sys.stderr, flush=True)
     # JAX takes a second to import, and what is wrong with the arguments has been said.
     from ssm_jax.artifact import pack
 
+    status.set_up_logging()
     return pack.of_run(folder, seed=arguments.seed, best=arguments.best)
 
 

@@ -6,9 +6,9 @@ import argparse
 import functools
 import os
 import pathlib
-import sys
 from collections.abc import Sequence
 
+from ssm_jax import errors
 from ssm_jax.cli import output, status
 from ssm_jax.cli.parser import Parser
 
@@ -51,9 +51,11 @@ def _parser() -> argparse.ArgumentParser:
 def _main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
     runs = [pathlib.Path(run).expanduser() for run in arguments.runs]
+    for run in runs:
+        if not run.is_dir():
+            raise errors.InputError(f"there is no folder {run}; a run is given by its folder")
     target = _default(runs) if arguments.output is None else pathlib.Path(arguments.output).expanduser()
     output.check_free(target, arguments.force)
-    print(f"reading {', '.join(map(str, runs))}", file=sys.stderr, flush=True)
 
     # JAX takes a second to import, and what is wrong with the arguments has been said.
     from ssm_jax.analysis import report
