@@ -68,12 +68,13 @@ def _main(argv: Sequence[str]) -> None:
     # JAX takes a second to import, and what is wrong with the arguments has been said.
     from ssm_jax.artifact.load import load
 
+    model = load(arguments.network)
     widths = max(map(len, ("image", *map(str, found)))), max(map(len, ("label", *names)))
     lines = _json if arguments.json else functools.partial(_text, widths)
     if not arguments.json:
         print(_columns(widths, "image", "label", "probability", "next" * (arguments.top > 1)))
     counter = Counter(len(found), "images")
-    for chunk, probabilities in _probabilities(load(arguments.network), found):
+    for chunk, probabilities in _probabilities(model, found):
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, : arguments.top]
         for image, order, row in zip(chunk, best.tolist(), probabilities.tolist()):
             print(lines(image, [(names[label], row[label]) for label in order]))
