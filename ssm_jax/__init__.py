@@ -9,6 +9,7 @@ from ssm_jax.errors import InputError, Preempted, RunError
 from ssm_jax.version import __version__
 
 if TYPE_CHECKING:
+    from ssm_jax.artifact.load import load
     from ssm_jax.config import default as default_config
     from ssm_jax.data.batches import standardize
     from ssm_jax.masks import Binary, Rule, Signed
@@ -41,6 +42,7 @@ __all__ = [
     "apply_masks",
     "build",
     "default_config",
+    "load",
     "mask_table",
     "masked_layers",
     "max_pool",
@@ -68,6 +70,7 @@ _ON_FIRST_USE = {
     "apply_masks": "nn.layers",
     "build": "nn.networks",
     "default_config": "config:default",
+    "load": "artifact.load",
     "mask_table": "nn.remaining",
     "masked_layers": "nn.layers",
     "max_pool": "nn.pooling",
