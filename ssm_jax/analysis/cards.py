@@ -118,10 +118,10 @@ def image_mask(run: Finished, network: Network) -> Card:
     mask = network.masks[node.name]
     whole = shape == network.graph.image_shape
     height, width, channels = shape
-    remaining = np.count_nonzero(mask.reshape(height, width, -1), axis=2)
+    remaining = figures.fold(mask, shape)
     caption = (
         f"{node.name} takes {'the image' if whole else f'{channels} maps'} of {height}x{width}: its weights "
-        f"that remain by place, {remaining.sum():,} in all. {np.count_nonzero(remaining == 0):,} of "
+        f"that remain by place, {remaining.sum():,.0f} in all. {np.count_nonzero(remaining == 0):,} of "
         f"{height * width:,} places have none."
     )
     drawing = figures.folded_mask(mask, shape, network.mean_image if whole else None)
@@ -209,8 +209,8 @@ def mistakes(run: Finished, network: Network) -> Card:
     accuracy = f"{100 * (1 - found.wrong / found.total):.2f} % accuracy"
     which = f"The first {len(labels)}" if len(labels) < found.wrong else "All"
     caption = (
-        f"{found.wrong:,} of {found.total:,} test images are taken for something else ({accuracy}). {which}, the "
-        "largest loss first: what it is → what the network says, and how sure it is of that."
+        f"{found.wrong:,} of {found.total:,} test images are taken for something else ({accuracy}). {which}, "
+        "the largest loss first: what it is → what the network says, and how sure it is of that."
     )
     cells = zip(labels, predictions, found.sure, found.true, strict=True)
     rows = [

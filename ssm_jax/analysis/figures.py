@@ -111,17 +111,33 @@ def layer_shares(layers: Sequence[Layer]) -> Figure:
     return figure
 
 
+def fold(mask: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Count the remaining weights of a dense layer by the place in the image that they look at.
+
+    Args:
+      mask: Shape `(H * W * C, O)`; a weight remains where it is not 0, or of an expected mask in part.
+      shape: `(H, W, C)` of what the layer takes: the image, or the map of features.
+
+    Returns:
+      float64 `[H, W]`.
+
+    Examples:
+      >>> fold(np.array([[1, -1], [0, 0], [0, 1], [0, 0]]), (2, 2, 1)).tolist()
+      [[2.0, 0.0], [1.0, 0.0]]
+    """
+    return np.minimum(np.abs(mask), 1).sum(1, dtype=float).reshape(shape).sum(2)
+
+
 @style.drawn
 def folded_mask(mask: np.ndarray, shape: tuple[int, int, int], image: np.ndarray | None = None) -> Figure:
     """Draw the mask of a dense layer where its inputs lie in the image: Koster et al. 2022, Figure 1.
 
     Args:
-      mask: Shape `(H * W * C, O)`; a weight remains where it is not 0, or of an expected mask in part.
-      shape: `(H, W, C)` of what the layer takes: the image, or the map of features.
+      mask: See `fold`.
+      shape: See `fold`.
       image: An image `[H, W]` to be shown beside it, such as the mean of the training set.
     """
-    remaining = np.minimum(np.abs(mask), 1).astype(float).sum(1).reshape(shape).sum(2)
-    pictures = {"remaining weights per place": remaining}
+    pictures = {"remaining weights per place": fold(mask, shape)}
     if image is not None:
         pictures["mean training image"] = np.asarray(image, float)
     figure = style.figure(2.3 if len(pictures) > 1 else 3.2)

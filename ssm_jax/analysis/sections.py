@@ -135,9 +135,9 @@ def _frontier(runs: Sequence[Finished]) -> Section:
 def _curves(runs: Sequence[Finished]) -> Section:
     lines = {run.name: run.metrics for run in runs if run.metrics}
     captions = {
-        "loss": "Cross-entropy.",
-        "accuracy": "Accuracy.",
-        "remaining": "Share of weights that the mask does not hide.",
+        "loss": "Cross-entropy over the epochs.",
+        "accuracy": "Accuracy over the epochs.",
+        "remaining": "Share of the weights that masks do not hide, over the epochs.",
     }
     several = len(lines) > 1
     drawings = []

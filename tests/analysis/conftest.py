@@ -9,6 +9,8 @@ import pytest
 
 import ssm_jax
 from ssm_jax import config
+from ssm_jax.analysis import finished
+from ssm_jax.analysis.finished import Finished, Network
 
 
 def _train(workdir: pathlib.Path, **overrides: object) -> pathlib.Path:
@@ -51,3 +53,10 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """One seed without a mask."""
     changed = {"mask.rule": "dense", "mask.density": 0.0, "init.kernel": "elu", "seeds": 1}
     return _train(tmp_path_factory.mktemp("analyzed") / "dense", **changed)
+
+
+@pytest.fixture(scope="session")
+def shown(signed, binary, dense) -> dict[str, tuple[Finished, Network]]:
+    """The three runs as a report shows them, by their names."""
+    runs = finished.read([signed, binary, dense])
+    return {run.name: (run, network) for run, network in zip(runs, finished.networks(runs), strict=True)}
