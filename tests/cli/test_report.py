@@ -14,7 +14,7 @@ def test_a_run_becomes_one_page_in_its_folder(ssm, run_folder):
     text = path.read_text()
     assert status == 0 and out == f"wrote {path}, {path.stat().st_size:,} bytes: open it in a browser\n"
     assert str(run_folder) in err.splitlines()[0] and "drawing" in err
-    assert text.startswith("<!doctype html>") and not re.search(r'(?:src|href)="http', text)
+    assert text.startswith("<!DOCTYPE html>") and not re.search(r'(?:src|href)="http', text)
 
 
 def test_the_page_of_several_runs_lies_beside_them(ssm, run_folder, trained, tmp_path):
