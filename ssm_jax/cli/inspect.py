@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ssm_jax.artifact import format, graph
@@ -131,8 +131,8 @@ def _text(artifact: Artifact, size: int) -> str:
     return "\n".join(
         [
             headline(artifact.record) or "a network without a record",
-            f"images {height}x{width}x{channels} of uint8, {network.classes} classes "
-            f"({plain(list(artifact.class_names))}), computed in {network.dtype}",
+            f"images {height}x{width}x{channels} of uint8, computed in {network.dtype}",
+            f"{network.classes} classes: {plain(list(artifact.class_names))}",
             "",
             *aligned([_HEAD, *map(_row, layers), _all(layers, sizes)], left=2),
             "dead: inputs that no weight reads, outputs that no weight enters",
@@ -140,12 +140,16 @@ def _text(artifact: Artifact, size: int) -> str:
             f"the file has {size:,} bytes, {sum(each.bytes for each in layers):,} of them kernels",
             *sizes.lines(size),
             f"an image takes {whole:,} multiply-adds, {remaining:,} of them with weights that are not 0",
-            "",
-            "training record",
-            *(f"  {name}: {plain(value)}" for name, value in artifact.record.items() if name != "config"),
-            *(["  config: see --json"] if "config" in artifact.record else []),
+            *_record(artifact.record),
         ]
     )
+
+
+def _record(record: Mapping[str, Any]) -> list[str]:
+    if not record:
+        return []
+    lines = [f"  {plain(name)}: {plain(value)}" for name, value in record.items() if name != "config"]
+    return ["", "training record", *lines, *(["  config: see --json"] if "config" in record else [])]
 
 
 _HEAD = ("layer", "kernel", "weights", "-1 %", "0 %", "+1 %", "bytes", "entropy", "dead in", "dead out")
