@@ -40,14 +40,13 @@ With the arrays as `tensors` and the text `graph` decoded, an FCN in NumPy alone
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from ssm_jax import errors
-from ssm_jax.artifact import graph
+from ssm_jax.artifact import graph, header
 from ssm_jax.artifact.format import Artifact
 
 
@@ -100,6 +99,9 @@ def texts(artifact: Artifact) -> dict[str, str]:
 
     Args:
       artifact: The network.
+
+    Raises:
+      InputError: The record holds what JSON can't.
     """
     network = artifact.network
     operations = [_description(number, node) for number, node in enumerate(network.nodes)]
@@ -109,11 +111,8 @@ def texts(artifact: Artifact) -> dict[str, str]:
         "dtype": network.dtype,
         "operations": operations,
     }
-    return {
-        "graph": json.dumps(described),
-        "class_names": json.dumps(artifact.class_names),
-        "record": json.dumps(artifact.record),
-    }
+    values = {"graph": described, "class_names": artifact.class_names, "record": artifact.record}
+    return {name: header.dump(value).decode() for name, value in values.items()}
 
 
 def _name(number: int, node: graph.Node) -> str:

@@ -10,6 +10,7 @@ record have no place in it.
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,12 +42,13 @@ def program(network: graph.Network) -> export.Exported:
         return run.apply(network, parameters, images).astype(jnp.float32)
 
     # The lines of source that operations come from would tell the paths of this machine.
-    lines = jax.config.jax_traceback_in_locations_limit
-    jax.config.update("jax_traceback_in_locations_limit", 0)
+    settings: Any = jax.config
+    lines = settings.jax_traceback_in_locations_limit
+    settings.update("jax_traceback_in_locations_limit", 0)
     try:
         return export.export(logits, platforms=PLATFORMS)(images)
     finally:
-        jax.config.update("jax_traceback_in_locations_limit", lines)
+        settings.update("jax_traceback_in_locations_limit", lines)
 
 
 def _kernel(node: graph.Node, network: graph.Network) -> run.Arrays:

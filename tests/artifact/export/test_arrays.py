@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import numpy as np
+from artifact.exported import artifact_of
 from artifact.small import network_of
 
 from ssm_jax.artifact import graph, run
@@ -43,9 +44,9 @@ def rebuilt(described: dict[str, Any], tensors: dict[str, np.ndarray]) -> graph.
 
 
 def assert_whole(network: graph.Network) -> None:
-    tensors, text = arrays.tensors(network), arrays.texts(Artifact(network, (), {}))["graph"]
+    tensors, text = arrays.tensors(network), arrays.texts(artifact_of(network))["graph"]
     again = rebuilt(json.loads(text), tensors)
-    assert arrays.texts(Artifact(again, (), {}))["graph"] == text
+    assert arrays.texts(artifact_of(again))["graph"] == text
     assert arrays.tensors(again).keys() == tensors.keys()
     for name, array in arrays.tensors(again).items():
         np.testing.assert_array_equal(array, tensors[name], strict=True)

@@ -35,7 +35,12 @@ def test_every_operation_is_translated(every_operation, agree):
 
 def test_a_bfloat16_network_computes_in_bfloat16():
     case = case_of(dataclasses.replace(network_of("conv2"), dtype="bfloat16"), images_of("conv2"))
-    np.testing.assert_array_equal(stablehlo.program(case.artifact.network).call(case.images), case.logits)
+    program = stablehlo.program(case.artifact.network)
+    assert "tensor<3x3x3x6xbf16>" in program.mlir_module()
+    # A compiler may keep more of a result than bfloat16 holds where it becomes float32 next.
+    np.testing.assert_allclose(
+        program.call(case.images), case.logits, rtol=0, atol=0.01 * np.abs(case.logits).max()
+    )
 
 
 def test_the_file_tells_no_path_of_the_machine_that_made_it(tmp_path, fcn):
