@@ -12,7 +12,7 @@ from typing import Any
 
 from ssm_jax.artifact import format, graph
 from ssm_jax.artifact.format import Artifact
-from ssm_jax.cli import status
+from ssm_jax.cli import networks, status
 from ssm_jax.cli.describe import Sizes, headline, plain
 from ssm_jax.cli.parser import Parser
 from ssm_jax.columns import aligned
@@ -46,8 +46,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
-    artifact = format.read(arguments.network)
-    size = pathlib.Path(arguments.network).stat().st_size
+    path = pathlib.Path(arguments.network).expanduser()
+    artifact = networks.read(path)
+    size = path.stat().st_size
     print(json.dumps(_facts(artifact, size), indent=2) if arguments.json else _text(artifact, size))
 
 

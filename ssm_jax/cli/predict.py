@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from ssm_jax import errors
-from ssm_jax.artifact import format
-from ssm_jax.cli import images, status
+from ssm_jax.cli import images, networks, status
 from ssm_jax.cli.parser import Parser
 from ssm_jax.cli.progress import Counter
 
@@ -59,16 +58,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
-    artifact = format.read(arguments.network)
+    artifact = networks.read(pathlib.Path(arguments.network).expanduser())
     names, classes = artifact.class_names, artifact.network.classes
     if not 1 <= arguments.top <= classes:
         raise errors.out_of_range("--top", arguments.top, f"1 to {classes}, the number of classes")
     found = _read(arguments.images, artifact.network.image_shape)
 
     # JAX takes a second to import, and what is wrong with the arguments has been said.
-    from ssm_jax.artifact.load import load
+    from ssm_jax.artifact.load import Model
 
-    model = load(arguments.network)
+    model = Model(artifact)
     widths = max(map(len, ("image", *map(str, found)))), max(map(len, ("label", *names)))
     lines = _json if arguments.json else functools.partial(_text, widths)
     if not arguments.json:

@@ -81,4 +81,4 @@ def test_what_is_no_network_is_refused(refused, tmp_path, trained):
     (tmp_path / "other").write_bytes(b"something else")
     assert "other: it is no .ssm file" in refused("inspect", tmp_path / "other")
     assert "cannot read none.ssm: No such file" in refused("inspect", "none.ssm")
-    assert "not a regular file" in refused("inspect", trained)
+    assert f"{trained} is a folder; ssm-jax export {trained} writes" in refused("inspect", trained)

@@ -94,3 +94,5 @@ def test_more_labels_than_there_are_classes(refused, network, top):
 def test_what_is_missing_is_said(refused, network):
     assert "the following arguments are required: IMAGES" in refused("predict", network)
     assert "cannot read none.ssm: No such file" in refused("predict", "none.ssm", "a.png")
+    folder = network.parent
+    assert f"{folder} is a folder; ssm-jax export" in refused("predict", folder, "a.png")
