@@ -283,7 +283,7 @@ def _decode_kernel(value: Any, name: str, body: _Body) -> graph.Kernel:
 
 def _float32(value: Any, name: str) -> float:
     number = checked.real(value, name)
-    if abs(number) > np.finfo(np.float32).max or float(np.float32(number)) != number:
+    if abs(number) > float(np.finfo(np.float32).max) or float(np.float32(number)) != number:
         raise checked.misfit(name, value, "a number that float32 holds exactly")
     return number
 
