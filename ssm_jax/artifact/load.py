@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.experimental.sparse import BCOO
 
 from ssm_jax import errors
 from ssm_jax.artifact import format, graph, native, run
@@ -20,9 +21,13 @@ from ssm_jax.artifact.compact import compact
 Array = jax.Array | np.ndarray
 Predict = Callable[[Any], Array]
 
-# A product with a list of weights beats one with a matrix where the matrix is large and nearly empty; see
-# benchmarks/results/inference-cpu-2-cores.json.
-_LISTED_WEIGHTS, _LISTED_DENSITY = 100_000, 0.05
+# Nanoseconds on 2 cores, rounded: they decide where one backend is well ahead. Of `native` an addition in
+# a convolution and one in a dense layer; of `compact` a call, a multiply-add in a convolution and, in a dense
+# layer, every weight once a call and its multiply-add once an image.
+_NATIVE = {"conv": 0.06, "dense": 1.5}
+_COMPACT = {"call": 30_000, "conv": 0.025, "weight": 0.15, "dense": 0.012}
+# Additions that are worth a thread.
+_A_THREADS = 1_000_000
 
 
 def load(path: str | os.PathLike[str], backend: str = "auto") -> Model:
@@ -39,7 +44,7 @@ def load(path: str | os.PathLike[str], backend: str = "auto") -> Model:
       InputError: The file can't be used, the backend is unknown, or a C compiler is needed and missing.
       RunError: The C compiler failed.
     """
-    errors.choose("backend", backend, {"auto": None, **BACKENDS})
+    errors.choose("backend", backend, ALLOWED)  # before the file is read
     return Model(format.read(path), backend)
 
 
@@ -48,10 +53,10 @@ class Model:
 
     Backends:
       dense: The network as it was trained, jitted: the logits are the trained network's bit for bit.
-      sparse: The compacted network, jitted; large dense layers of few weights as lists of them.
-      native: The compacted network, compiled by the system's C compiler, on a CPU.
-      auto: `native` on a CPU where there is a compiler, or else `sparse`; `dense` elsewhere, where none has
-        been measured. Equal to `dense` but for rounding.
+      compact: The compacted network, jitted.
+      native: The compacted network, compiled by the system's C compiler, on a CPU; its kernels are lists of
+        what to add and what to subtract. A batch is shared by threads.
+      auto: The best for the batch, see `best`. Equal to `dense` but for rounding.
 
     Args:
       artifact: The network, its class names and its record.
@@ -59,7 +64,7 @@ class Model:
 
     Attributes:
       artifact: What was given.
-      backend: What computes the logits, never `auto`.
+      backend: What was given.
 
     Raises:
       InputError: There is no such backend, or no C compiler where one is needed.
@@ -67,15 +72,18 @@ class Model:
     """
 
     def __init__(self, artifact: format.Artifact, backend: str = "auto") -> None:
-        self.artifact = artifact
-        self.backend = _chosen() if backend == "auto" else backend
-        self._predict = errors.choose("backend", self.backend, BACKENDS)(artifact.network)
+        errors.choose("backend", backend, ALLOWED)
+        self.artifact, self.backend = artifact, backend
+        self._smaller = compact(artifact.network)
+        self._made: dict[str, Predict] = {}
+        self._best: dict[int, str] = {}
+        self._predict(1, traced=False)
 
     def __call__(self, images: Array) -> Array:
         """Compute logits.
 
         Args:
-          images: uint8 `[B, H, W, C]`, any B. In a function that JAX transforms, `native` is `sparse`.
+          images: uint8 `[B, H, W, C]`, any B. In a function that JAX transforms, `native` is `compact`.
 
         Returns:
           Logits `[B, classes]`, float32; of `native` a NumPy array.
@@ -84,7 +92,24 @@ class Model:
           InputError: The images are of another shape or dtype.
         """
         check(self.artifact.network, images)
-        return self._predict(images)
+        return self._predict(len(images), traced=isinstance(images, jax.core.Tracer))(images)
+
+    def _predict(self, batch: int, *, traced: bool) -> Predict:
+        """The function for a batch, made when it is first needed."""
+        if self.backend == "auto" and not traced:
+            name = self._best.get(batch) or self._best.setdefault(batch, best(self._smaller, batch))
+        else:
+            name = "compact" if traced and self.backend != "dense" else self.backend
+        if name not in self._made:
+            network = self.artifact.network if name == "dense" else self._smaller
+            try:
+                self._made[name] = BACKENDS[name](network)
+            except errors.RunError as error:
+                if self.backend != "auto":
+                    raise
+                warnings.warn(f"{errors.one_line(error)}; the backend is 'compact' instead", stacklevel=3)
+                self._made[name] = self._made.get("compact") or BACKENDS["compact"](network)
+        return self._made[name]
 
     def module(self) -> Module:
         """Return the network as a module to inspect or to train on."""
@@ -145,47 +170,71 @@ def _logits(network: graph.Network, parameters: Sequence[run.Arrays], images: ja
     return run.apply(network, parameters, images).astype(jnp.float32)
 
 
-def _jitted(network: graph.Network, parameters: Sequence[run.Arrays]) -> Predict:
-    return functools.partial(jax.jit(functools.partial(_logits, network)), parameters)
+def _jitted(network: graph.Network) -> Predict:
+    return functools.partial(jax.jit(functools.partial(_logits, network)), run.parameters(network))
 
 
-def _dense(network: graph.Network) -> Predict:
-    return _jitted(network, run.parameters(network))
+def _compiled(network: graph.Network) -> Predict:
+    """The C function, several threads of it for many images."""
+    compiled, additions = native.compile(network), sum(_additions(network))
 
-
-def _sparse(network: graph.Network) -> Predict:
-    smaller = compact(network)
-    parameters: list[dict[str, Any]] = [*run.parameters(smaller)]
-    for node, arrays in zip(smaller.nodes, parameters, strict=True):
-        if isinstance(node, graph.Dense):
-            size = node.kernel.values.size
-            if size >= _LISTED_WEIGHTS and node.kernel.remaining <= _LISTED_DENSITY * size:
-                arrays["kernel"] = BCOO.fromdense(arrays["kernel"])
-    return _jitted(smaller, parameters)
-
-
-def _native(network: graph.Network) -> Predict:
-    compiled, traced = native.compile(compact(network)), functools.cache(lambda: _sparse(network))
-
-    def predict(images: Array) -> Array:
-        return traced()(images) if isinstance(images, jax.core.Tracer) else compiled(np.asarray(images))
+    def predict(images: Array) -> np.ndarray:
+        images = np.asarray(images)
+        threads = min(_cores(), len(images), len(images) * additions // _A_THREADS)
+        if threads < 2:
+            return compiled(images)
+        return np.concatenate([*_pool().map(compiled, np.array_split(images, threads))])
 
     return predict
 
 
 BACKENDS: dict[str, Callable[[graph.Network], Predict]] = {
-    "dense": _dense,
-    "sparse": _sparse,
-    "native": _native,
+    "dense": _jitted,
+    "compact": _jitted,
+    "native": _compiled,
 }
+ALLOWED = dict.fromkeys(("auto", *BACKENDS))
 
 
-def _chosen() -> str:
-    """The backend that is best on this platform."""
+def best(network: graph.Network, batch: int) -> str:
+    """Choose a backend: what is expected to be the fastest on this platform.
+
+    On a CPU with a C compiler that is `native` where few weights are left, without a compiler `compact`. On
+    other platforms nothing has been measured, and it is `dense`.
+
+    Args:
+      network: A compacted network.
+      batch: B, the number of images of a call.
+
+    Returns:
+      A key of `BACKENDS`.
+    """
     if jax.default_backend() != "cpu":
         return "dense"
     try:
         native.compiler()
     except errors.InputError:
-        return "sparse"
-    return "native"
+        return "compact"
+    whole, weights = graph.multiply_adds(network)[0], 0
+    for layer in network.layers():
+        weights += layer.kernel.values.size if isinstance(layer, graph.Dense) else 0
+    convolutions, dense = _additions(network)
+    listed = batch * (_NATIVE["conv"] * convolutions + _NATIVE["dense"] * dense)
+    jitted = _COMPACT["call"] + _COMPACT["weight"] * weights
+    jitted += batch * (_COMPACT["conv"] * (whole - weights) + _COMPACT["dense"] * weights)
+    return "native" if listed < jitted else "compact"
+
+
+def _additions(network: graph.Network) -> tuple[int, int]:
+    """Of one image, by the weights that are not 0: in convolutions, in dense layers."""
+    dense = sum(layer.kernel.remaining for layer in network.layers() if isinstance(layer, graph.Dense))
+    return graph.multiply_adds(network)[1] - dense, dense
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_cores(), "ssm_jax")

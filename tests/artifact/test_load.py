@@ -14,7 +14,7 @@ from flax import nnx
 
 import ssm_jax
 from ssm_jax import errors
-from ssm_jax.artifact import format, graph, load, native
+from ssm_jax.artifact import format, graph, load, native, pack
 
 NAMES = tuple("abcde")
 
@@ -75,35 +75,80 @@ def test_a_model_can_be_part_of_a_jitted_function(backend, file, expected):
     np.testing.assert_array_equal(labels, expected.argmax(-1))
 
 
-def test_auto_takes_native_where_there_is_a_compiler(file, expected, monkeypatch):
-    model = load.load(file)
-    assert model.backend == ("native" if compiles() else "sparse")
-    np.testing.assert_allclose(model(images_of("conv2")), expected, rtol=1e-5, atol=1e-5)
-    monkeypatch.setenv("CC", "no-such-compiler")
-    assert load.load(file).backend == "sparse"
-    with pytest.raises(errors.InputError, match="a C compiler is needed"):
-        load.load(file, "native")
+@pytest.fixture
+def compiler(monkeypatch) -> None:
+    """As if there were one."""
+    monkeypatch.setattr(native, "compiler", lambda: ["cc"])
 
 
-def test_large_layers_of_few_weights_are_lists_of_them(monkeypatch):
-    rng = np.random.default_rng(0)
-    kernels = (rng.random((800, 150)) < 0.04).astype(np.int8), np.ones((150, 3), np.int8)
+def dense_network(kernels: list[np.ndarray]) -> graph.Network:
     nodes: list[graph.Node] = [graph.Standardize(inputs=(0,)), graph.Flatten(inputs=(1,))]
     for i, kernel in enumerate(kernels):
         nodes.append(graph.Dense(inputs=(i + 2,), name=str(i), kernel=graph.Kernel(kernel)))
-    network = graph.Network(image_shape=(20, 20, 2), classes=3, nodes=tuple(nodes))
-    images = rng.integers(0, 256, (2, 20, 20, 2), np.uint8)
-    listed = []
-    monkeypatch.setattr(
-        load.BCOO,
-        "fromdense",
-        lambda kernel, made=load.BCOO.fromdense: listed.append(kernel.shape) or made(kernel),
-    )
-    logits = load.Model(artifact_of(network), "sparse")(images)
-    assert listed == [(800, 150)]
-    np.testing.assert_allclose(
-        logits, load.Model(artifact_of(network), "dense")(images), rtol=1e-4, atol=1e-4
-    )
+    side = round(len(kernels[0]) ** 0.5)
+    return graph.Network(image_shape=(side, side, 1), classes=kernels[-1].shape[1], nodes=tuple(nodes))
+
+
+def test_the_best_is_native_where_few_weights_are_left_and_the_batch_is_small(compiler):
+    kernel = np.zeros((784, 300), np.int8)
+    kernel[::20] = 1
+    few = dense_network([kernel, np.ones((300, 10), np.int8)])
+    all_ = dense_network([np.ones((784, 300), np.int8), np.ones((300, 10), np.int8)])
+    assert [load.best(few, batch) for batch in (1, 32)] == ["native", "compact"]
+    assert [load.best(all_, batch) for batch in (1, 32)] == ["compact", "compact"]
+    # Convolutions gain with every batch, if a tenth of their weights is left.
+    for threshold, expected in ((0.9, "native"), (0.0, "compact")):
+        network = pack.network(large_conv(threshold), (32, 32, 3), 10)
+        assert [load.best(network, batch) for batch in (1, 32)] == [expected, expected]
+
+
+def large_conv(threshold: float) -> nnx.Module:
+    masking = ssm_jax.Masking(rule=ssm_jax.Signed(threshold=threshold))
+    return ssm_jax.build("conv4", (32, 32, 3), 10, width=0.25, masking=masking, rngs=nnx.Rngs(0))
+
+
+def test_the_best_is_compact_without_a_compiler(monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert load.best(network_of("conv2"), 1) == "compact"
+
+
+def test_auto_is_the_best_for_the_batch(file, expected, monkeypatch):
+    asked = []
+    monkeypatch.setattr(load, "best", lambda network, batch: asked.append(batch) or "compact")
+    model = load.load(file)
+    for _ in range(2):
+        logits = model(images_of("conv2"))
+        np.testing.assert_array_equal(logits, load.load(file, "compact")(images_of("conv2")))
+    assert model.backend == "auto" and asked == [1, 3]
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_auto_does_without_a_compiler_that_fails(file, expected, compiler, monkeypatch):
+    def fail(network):
+        raise errors.RunError("cc can't compile the network: no headers")
+
+    monkeypatch.setattr(native, "compile", fail)
+    monkeypatch.setattr(load, "best", lambda network, batch: "native")
+    with pytest.warns(UserWarning, match="no headers; the backend is 'compact' instead"):
+        model = load.load(file)
+    np.testing.assert_allclose(model(images_of("conv2")), expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(errors.RunError, match="no headers"):
+        load.load(file, "native")
+
+
+def test_threads_share_a_batch_and_keep_its_order(file, monkeypatch):
+    monkeypatch.setattr(load, "_A_THREADS", 1)
+    monkeypatch.setattr(load, "_cores", lambda: 3)
+    parts = []
+
+    def compiled(images):
+        parts.append(len(images))
+        return images[:, 0, 0].astype(np.float32)
+
+    monkeypatch.setattr(native, "compile", lambda network: compiled)
+    images = np.arange(7 * 8 * 8 * 3, dtype=np.uint8).reshape(7, 8, 8, 3)
+    np.testing.assert_array_equal(load.load(file, "native")(images), images[:, 0, 0])
+    assert sorted(parts) == [2, 2, 3]
 
 
 def test_logits_of_a_network_in_bfloat16_are_float32():
@@ -131,8 +176,8 @@ def test_other_images_are_refused_in_one_line(images, message, file):
 
 
 def test_an_unknown_backend_names_the_nearest_before_the_file_is_read():
-    with pytest.raises(errors.InputError, match="unknown backend 'sparce'; did you mean 'sparse'"):
-        load.load("nowhere.ssm", "sparce")
+    with pytest.raises(errors.InputError, match="unknown backend 'nativ'; did you mean 'native'"):
+        load.load("nowhere.ssm", "nativ")
     with pytest.raises(errors.InputError, match=r"nowhere\.ssm"):
         load.load("nowhere.ssm")
 
