@@ -19,35 +19,35 @@ class Layout:
       height: Rows.
       width: Columns.
       margin: Columns of zeros between two rows, and rows of zeros above and below a plane.
+      tile: Positions that are written at a time.
     """
 
     channels: int
     height: int = 1
     width: int = 1
-    margin: int | None = None
+    margin: int = 0
+    tile: int = 1
 
     @property
     def row(self) -> int:
         """Floats from one row to the next."""
-        return self.width + (self.margin or 0)
+        return self.width + self.margin
 
     @property
     def first(self) -> int:
         """The place of the first pixel in its plane."""
-        return (self.margin or 0) * (self.row + 1)
+        return self.margin * (self.row + 1)
 
     @property
     def positions(self) -> int:
         """Floats from a plane's first pixel to its last."""
-        return self.height * self.row - (self.margin or 0)
+        return self.height * self.row - self.margin
 
     @property
     def plane(self) -> int:
         """Floats from one plane to the next: with a margin all around, and room for whole tiles."""
-        if self.margin is None:
-            return 1
-        whole = -(-self.positions // TILE) * TILE
-        return self.first + max(whole, self.positions + self.first)
+        tiles = -(-self.positions // self.tile)
+        return self.first + max(tiles * self.tile, self.positions + self.first)
 
     @property
     def count(self) -> int:
@@ -98,12 +98,9 @@ def allocate(buffers: list[Buffer]) -> int:
     for buffer in sorted(buffers, key=lambda buffer: -buffer.size):
         buffer.offset = 0
         for other in sorted(placed, key=lambda other: other.offset):
-            together = buffer.born <= other.dies and other.born <= buffer.dies
-            if (
-                together
-                and buffer.offset < other.offset + other.size
-                and other.offset < buffer.offset + buffer.size
-            ):
-                buffer.offset = other.offset + other.size
+            end, other_end = buffer.offset + buffer.size, other.offset + other.size
+            at_once = buffer.born <= other.dies and other.born <= buffer.dies
+            if at_once and buffer.offset < other_end and other.offset < end:
+                buffer.offset = other_end
         placed.append(buffer)
     return max(buffer.offset + buffer.size for buffer in buffers)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ssm_jax.artifact import graph
-from ssm_jax.artifact.export.c_memory import Buffer, Layout, Place, allocate
+from ssm_jax.artifact.export.c_memory import TILE, Buffer, Layout, Place, allocate
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,7 +54,9 @@ class Plan:
         self.tables: list[Table] = []
         self._buffers: list[Buffer] = []
         self._shapes = network.shapes()
-        self._margin = max((_reach(node, shape) for node, shape in self._convolutions()), default=0)
+        self._convolutions = [node for node in network.nodes if isinstance(node, graph.Conv)]
+        reaches = [_reach(node, self._shapes[node.inputs[0]]) for node in self._convolutions]
+        self._margin = max(reaches, default=0)
         self._consumers: list[list[graph.Node]] = [[] for _ in self._shapes]
         for node in network.nodes:
             for i in node.inputs:
@@ -69,15 +71,11 @@ class Plan:
         self._call("copy", Place(result.buffer), "logits", network.classes)
         self.scratch = allocate(self._buffers)
 
-    def _convolutions(self) -> list[tuple[graph.Conv, graph.Shape]]:
-        nodes = enumerate(self.network.nodes)
-        return [(node, self._shapes[node.inputs[0]]) for _, node in nodes if isinstance(node, graph.Conv)]
-
     def _layout(self, number: int) -> Layout:
         shape = self._shapes[number]
         if len(shape) == 1:
             return Layout(shape[0])
-        return Layout(shape[2], shape[0], shape[1], self._margin)
+        return Layout(shape[2], shape[0], shape[1], self._margin, TILE if self._convolutions else 1)
 
     def _new(self, layout: Layout, number: int) -> Value:
         """Make the value of that number; -1 for one between two steps."""
