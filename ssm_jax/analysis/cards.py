@@ -244,9 +244,7 @@ def sizes(run: Finished, network: Network) -> Card:
         for layer in found:
             count, own = counts[layer.name], bits[layer.name]
             remaining = number(layer.kernel.remaining / count)
-            rows.append(
-                (layer.name, f"{count:,}", remaining, f"{own / count:.3f}", figures.in_bytes(own / 8))
-            )
+            rows.append((layer.name, remaining, f"{own / count:.3f}", figures.in_bytes(own / 8)))
     sizes[".ssm file"] = network.size
     whole = [
         (name, f"{size:,}", f"{sizes['dense, float32'] / max(size, 1):,.1f}") for name, size in sizes.items()
