@@ -177,5 +177,5 @@ def test_a_network_that_failed_is_left_out(signed, tmp_path):
     path.write_text(json.dumps(values))
     (run,) = gather.analyze([tmp_path / "run"], draws=0).runs
     assert run.seeds == (6,)
-    with pytest.raises(ssm_jax.InputError, match="seed 5 of the run in .* failed"):
+    with pytest.raises(ssm_jax.InputError, match=r"seed 5 of the run in .* failed"):
         gather.analyze([tmp_path / "run"], seeds=[5])
