@@ -78,7 +78,7 @@ def test_filters_are_those_of_the_first_layer(shown):
 def test_dead_units_are_counted(shown):
     run, network = shown["signed"]
     card = cards.units(run, network)
-    found = cells(card, "Units that no weight leads into, and inputs that no weight leads out of")
+    found = cells(card, "Dead units and unused inputs")
     units = masks.units(network.masks)
     for name, of in units.layers.items():
         middle = np.median(np.count_nonzero(network.masks[name], axis=0))
