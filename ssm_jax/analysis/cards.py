@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_FILTERS = 48
+# Longer tables are shown on demand.
+_MOST_ROWS = 20
 _DENSE = "A dense network has no mask."
 
 
@@ -96,7 +98,9 @@ def layers(run: Finished, network: Network) -> Card:
     means = [sum(getattr(layer, name) * layer.weights for layer in found) / total for name in names]
     rows.append(("all", "", f"{total:,}", *map(number, means)))
     head = ["layer", "kernel", "weights", "-1 %", "0 %", "+1 %"]
-    table = Table(caption="Shares by layer, means over seeds", head=head, rows=rows)
+    table = Table(
+        caption="Shares by layer, means over seeds", head=head, rows=rows, folded=len(rows) > _MOST_ROWS
+    )
     if not run.masked:
         return Card(tables=[table], note=_DENSE)
     caption = "What the mask does to the weights of every layer."
@@ -181,14 +185,15 @@ def units(run: Finished, network: Network) -> Card:
         dead, unused = f"{of.dead_outputs:,} of {of.outputs:,}", f"{of.dead_inputs:,} of {of.inputs:,}"
         rows.append((name, f"{np.median(counts[name]):,.0f}" if name in counts else "", dead, unused))
     head = ["layer", "median", "dead units", "unused inputs"]
-    about = "Units that no weight leads into, and inputs that no weight leads out of"
     caption = (
         "Half of a layer's units lie in the box, all between the ends of the line; the mark is the median, a "
-        "cross says that some units have none."
+        "cross says that some units have none. These are dead; an unused input has no weight out of it."
     )
     return Card(
         figures=[Drawing(figure=figures.weights_per_unit(counts), caption=caption)],
-        tables=[Table(caption=about, head=head, rows=rows)],
+        tables=[
+            Table(caption="Dead units and unused inputs", head=head, rows=rows, folded=len(rows) > _MOST_ROWS)
+        ],
     )
 
 
@@ -244,9 +249,7 @@ def sizes(run: Finished, network: Network) -> Card:
         for layer in found:
             count, own = counts[layer.name], bits[layer.name]
             remaining = number(layer.kernel.remaining / count)
-            rows.append(
-                (layer.name, f"{count:,}", remaining, f"{own / count:.3f}", figures.in_bytes(own / 8))
-            )
+            rows.append((layer.name, remaining, f"{own / count:.3f}", figures.in_bytes(own / 8)))
     sizes[".ssm file"] = network.size
     whole = [
         (name, f"{size:,}", f"{sizes['dense, float32'] / max(size, 1):,.1f}") for name, size in sizes.items()
@@ -254,7 +257,8 @@ def sizes(run: Finished, network: Network) -> Card:
     tables = [Table(caption="Sizes", head=["", "bytes", "times smaller"], rows=whole)]
     if rows:
         head = ["layer", "remaining %", "bits a weight", "entropy"]
-        tables.append(Table(caption="Entropy of a layer's signs", head=head, rows=rows))
+        folded = len(rows) > _MOST_ROWS
+        tables.append(Table(caption="Entropy of a layer's signs", head=head, rows=rows, folded=folded))
     caption = (
         "The kernels as floating point numbers, with two bits a weight, and what there is to know of them by "
         "the shares of every layer; the file holds what else the network needs, and its record."

@@ -154,8 +154,8 @@ def _overlap(runs: Sequence[Finished], networks: Sequence[Network]) -> Section:
         anchor="overlap",
         title="Overlap of masks",
         text="Of the weights that remain in either of two masks, the share that remains in both; and what it "
-        "would be if the weights of every layer lay at random. Networks of one seed begin with the same "
-        "kernels and scores.",
+        "would be if the weights of every layer lay at random. Of those in both, the share of equal signs, and "
+        "likewise. Networks of one seed begin with the same kernels and scores.",
         cards=[_overlap_card(_compared(runs, networks))],
     )
 
@@ -195,7 +195,7 @@ def _overlap_card(compared: Sequence[tuple[str, masks.Masks]]) -> Card:
         drawings.append(Drawing(figure=figures.overlap(shown), caption=caption))
     head = ["masks", "both %", "chance %", "ratio", "signs %", "chance %"]
     table = Table(
-        caption="All layers together: weights in both masks, and equal signs among these",
+        caption="All layers together",
         head=head,
         rows=[_overlap_row(name, pair.all) for name, pair in pairs.items()],
     )

@@ -78,7 +78,7 @@ def test_filters_are_those_of_the_first_layer(shown):
 def test_dead_units_are_counted(shown):
     run, network = shown["signed"]
     card = cards.units(run, network)
-    found = cells(card, "Units that no weight leads into, and inputs that no weight leads out of")
+    found = cells(card, "Dead units and unused inputs")
     units = masks.units(network.masks)
     for name, of in units.layers.items():
         middle = np.median(np.count_nonzero(network.masks[name], axis=0))
@@ -138,7 +138,8 @@ def test_sizes_are_of_the_kernels_and_of_the_file(shown):
     assert found[".ssm file"][1] == f"{4 * weights / network.size:,.1f}"
     by_layer = cells(card, "Entropy of a layer's signs")
     remaining = np.count_nonzero(kernels[0]) / kernels[0].size
-    assert by_layer["denses/0"][:2] == [percent(remaining), f"{coder.entropy(kernels[0]) / kernels[0].size:.3f}"]
+    bits = coder.entropy(kernels[0]) / kernels[0].size
+    assert by_layer["denses/0"][:2] == [percent(remaining), f"{bits:.3f}"]
 
 
 def test_trained_kernels_have_no_entropy(shown):

@@ -68,6 +68,12 @@ def test_the_numbers_in_the_page_are_the_runs(page, shown):
     assert f"{network.mistakes.wrong} of 360 test images" in page.text
 
 
+def test_every_row_has_a_cell_for_every_column(page, several):
+    for one in (page, several):
+        for name, (head, *rows) in one.tables.items():
+            assert rows and {len(row) for row in rows} == {len(head)}, name
+
+
 def test_several_runs_stand_side_by_side(several, shown):
     for name, (run, _) in shown.items():
         assert several.tables[f"Layers: Shares by layer, means over seeds of {name}"][-1][2] == (

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from ssm_jax.analysis import gather, tables
+from ssm_jax.analysis.findings import Connectivity, Difference, Moment, Pairs, Report, RunReport, Transfers
 from ssm_jax.analysis.masks import ByLayer, Flips, Overlap, Shares, Units
-from ssm_jax.analysis.report import Connectivity, Difference, Moment, Pairs, Report, RunReport, Transfers
 from ssm_jax.runs.summary import Statistics
 
 
