@@ -8,12 +8,14 @@ import functools
 import json
 import pathlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ssm_jax import errors
+from ssm_jax.artifact.format import Artifact
 from ssm_jax.cli import images, networks, status
 from ssm_jax.cli.parser import Parser
 from ssm_jax.cli.progress import Counter
@@ -24,8 +26,9 @@ Images are .npy files of uint8 [H, W, C] or [B, H, W, C] (the C may be left out 
 are, or photos: PNG, JPEG and whatever pillow reads. A photo is cut in the middle to the aspect of the
 network's images, resized bilinearly, and made grey for one channel; what is transparent becomes black."""
 
-# So many images at a time.
+# So many images at a time, and labels of each.
 _BATCH = 256
+_TOP = 3
 
 
 def main(argv: Sequence[str]) -> int:
@@ -34,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     Args:
       argv: The arguments, without program and verb.
     """
-    return status.run(functools.partial(_main, argv))
+    return status.run(functools.partial(_main, argv), interrupted="interrupted")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,22 +62,29 @@ def _parser() -> argparse.ArgumentParser:
 def _main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
     artifact = networks.read(pathlib.Path(arguments.network).expanduser())
-    names, classes = artifact.class_names, artifact.network.classes
-    if not 1 <= arguments.top <= classes:
-        raise errors.out_of_range("--top", arguments.top, f"1 to {classes}, the number of classes")
-    found = _read(arguments.images, artifact.network.image_shape)
+    classes = artifact.network.classes
+    top = min(_TOP, classes) if arguments.top is None else arguments.top
+    if not 1 <= top <= classes:
+        raise errors.out_of_range("--top", top, f"1 to {classes}, the number of classes")
+    with warnings.catch_warnings():
+        # Of a compiler that doesn't work, for example: one line, without the place in this program.
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+        found = _read(arguments.images, artifact.network.image_shape)
+        _predict(artifact, found, top, as_json=arguments.json)
 
+
+def _predict(artifact: Artifact, found: Sequence[_Image], top: int, *, as_json: bool) -> None:
     # JAX takes a second to import, and what is wrong with the arguments has been said.
     from ssm_jax.artifact.load import Model
 
-    model = Model(artifact)
+    model, names = Model(artifact), artifact.class_names
     widths = max(map(len, ("image", *map(str, found)))), max(map(len, ("label", *names)))
-    lines = _json if arguments.json else functools.partial(_text, widths)
-    if not arguments.json:
-        print(_columns(widths, "image", "label", "probability", "next" * (arguments.top > 1)))
+    lines = _json if as_json else functools.partial(_text, widths)
+    if not as_json:
+        print(_columns(widths, "image", "label", "probability", "next" * (top > 1)))
     counter = Counter(len(found), "images")
     for chunk, probabilities in _probabilities(model, found):
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, : arguments.top]
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         for image, order, row in zip(chunk, best.tolist(), probabilities.tolist()):
             print(lines(image, [(names[label], row[label]) for label in order]))
         sys.stdout.flush()

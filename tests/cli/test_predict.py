@@ -9,6 +9,7 @@ from flax import nnx
 from PIL import Image
 
 import ssm_jax
+from ssm_jax.artifact import format, graph
 from ssm_jax.cli import predict
 from ssm_jax.data import datasets
 
@@ -96,3 +97,28 @@ def test_what_is_missing_is_said(refused, network):
     assert "cannot read none.ssm: No such file" in refused("predict", "none.ssm", "a.png")
     folder = network.parent
     assert f"{folder} is a folder; ssm-jax export" in refused("predict", folder, "a.png")
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_compiler_that_does_not_work_is_one_line_beside_the_labels(
+    ssm, network, digits, tmp_path, monkeypatch
+):
+    np.save(tmp_path / "one.npy", digits[0])
+    monkeypatch.setenv("CC", "false")
+    status, out, err = ssm("predict", network, tmp_path / "one.npy")
+    (line,) = err.splitlines()
+    assert status == 0 and len(out.splitlines()) == 2 and line.startswith("warning: false can't compile")
+
+
+def test_a_network_of_two_classes_has_two_labels(ssm, tmp_path):
+    kernel = graph.Kernel(np.int8([[1, -1]]))
+    nodes = (
+        graph.Standardize(inputs=(0,)),
+        graph.Flatten(inputs=(1,)),
+        graph.Dense(inputs=(2,), name="head", kernel=kernel),
+    )
+    made = graph.Network(image_shape=(1, 1, 1), classes=2, nodes=nodes)
+    format.write(tmp_path / "two.ssm", format.Artifact(made, ("no", "yes"), {}))
+    np.save(tmp_path / "one.npy", np.zeros((1, 1), np.uint8))
+    status, out, _ = ssm("predict", tmp_path / "two.ssm", tmp_path / "one.npy")
+    assert status == 0 and out.splitlines()[1].split()[1:] == ["no", "50.00", "%", "yes", "50.00", "%"]
