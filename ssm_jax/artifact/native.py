@@ -21,8 +21,7 @@ from ssm_jax.artifact.format import Artifact
 
 _STEM = "network"
 
-# The first that the compiler knows. Vectors of 256 bits: those of 512 cross the cache's lines, and the whole takes a
-# fifth longer.
+# The first that the compiler knows. Wider vectors cross the lines of the cache, and the whole takes longer.
 _OPTIMIZE = ("-O3", "-ffp-contract=fast")
 _FLAGS = (
     (*_OPTIMIZE, "-march=native", "-mprefer-vector-width=256"),
@@ -70,8 +69,8 @@ def compile(network: graph.Network) -> Callable[[np.ndarray], np.ndarray]:
       network: The network.
 
     Returns:
-      A function from images, uint8 `[B, H, W, C]`, to logits, float32 `[B, classes]`; several threads may call
-      it at the same time.
+      A function from images, uint8 `[B, H, W, C]`, to logits, float32 `[B, classes]`, on one core; threads
+      may call it at the same time. It raises an InputError for anything else.
 
     Raises:
       InputError: There is no C compiler.

@@ -1,23 +1,26 @@
 """An artifact as one C99 file and its header, without heap and without any library but C's own square root.
 
-A kernel is, for every output, a list of places to add and a list of places to subtract; one multiplication by the
-constant follows. It is what a microcontroller runs, and on a CPU the fast path: see `ssm_jax.artifact.native`.
+A kernel is, for every output, a list of places to add and a list of places to subtract; one multiplication by
+the constant follows. It is what a microcontroller runs, and on a CPU the fast path, see
+`ssm_jax.artifact.native`.
 """
 
 from __future__ import annotations
 
 import importlib.resources
+import math
 import pathlib
 import re
-import textwrap
 from typing import Any
 
 import numpy as np
 
 from ssm_jax import errors, files
-from ssm_jax.artifact import graph
 from ssm_jax.artifact.export import c_plan
 from ssm_jax.artifact.format import Artifact
+
+# Numbers of a table on a line.
+_A_LINE = 20
 
 _TYPES = {"float32": "float", "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t"}
 
@@ -37,7 +40,9 @@ def write(artifact: Artifact, path: pathlib.Path) -> None:
     """
     path = pathlib.Path(path)
     if path.suffix != ".c":
-        raise errors.InputError(f"a C export goes to a file *.c and its header beside it, not {str(path)!r}")
+        raise errors.InputError(f"a C export needs a path *.c, and puts its header beside; not {str(path)!r}")
+    if re.search(r'["\\\n]', path.stem):
+        raise errors.InputError(f"no C file can include {path.stem + '.h'!r}")
     source, header = sources(artifact, path.stem)
     files.write_whole(path.with_suffix(".h"), lambda file: file.write(header.encode()))
     files.write_whole(path, lambda file: file.write(source.encode()))
@@ -98,18 +103,6 @@ extern const char *const {name}_class_names[{upper}_CLASSES];
 
 #include <math.h>
 
-/* What a convolution computes with: as many floats as the machine adds at a time. */
-#if defined(__GNUC__) && defined(__AVX__)
-enum {{ LANES = 8 }};
-typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
-#elif defined(__GNUC__) && (defined(__SSE__) || defined(__ARM_NEON))
-enum {{ LANES = 4 }};
-typedef float lanes __attribute__((vector_size(16), aligned(4), may_alias));
-#else
-enum {{ LANES = 1 }};
-typedef float lanes;
-#endif
-
 {_functions(plan)}
 {"".join(_table(table, tables[id(table)]) for table in plan.tables)}
 const char *const {name}_class_names[{upper}_CLASSES] = {{{names}}};
@@ -141,53 +134,58 @@ def identifier(stem: str) -> str:
 def _about(artifact: Artifact, stem: str, name: str, flash: int, ram: int) -> str:
     """The comment at the top of the header."""
     record, network = artifact.record, artifact.network
-    weights = sum(int(np.prod(layer.kernel.shape)) for layer in network.layers())
+    weights = sum(math.prod(layer.kernel.shape) for layer in network.layers())
     remaining = sum(layer.kernel.remaining for layer in network.layers())
-    lines = [f"{record.get('network', stem)}: from an image of uint8 to logits, written by ssm_jax."]
-    for key in ("dataset", "test_accuracy", "rule", "seed"):
-        if key in record:
-            lines.append(f"{key.replace('_', ' ')}: {record[key]}{' %' if key == 'test_accuracy' else ''}")
-    lines += [
-        f"weights: {weights:,}, of which {remaining:,} ({100 * remaining / max(weights, 1):.2f} %) are not 0",
-        f"constant tables: {flash:,} bytes (flash); scratch: {ram:,} bytes (RAM)",
+    known = [f"{key}: {record[key]}" for key in ("dataset", "rule", "epochs", "seed") if key in record]
+    if record.get("test_accuracy") is not None:
+        known.append(f"test accuracy: {record['test_accuracy']:.2f} %")
+    lines = [
+        f"{record.get('network', stem)}, a network from an image of uint8 to logits. Written by ssm_jax.",
+        *known,
+        f"weights: {weights:,}, of which {remaining:,} ({100 * remaining / weights:.2f} %) are not 0",
+        f"constant tables (flash): {flash:,} bytes; scratch (RAM): {ram:,} bytes",
         "",
         f'    #include "{stem}.h"',
         f"    static float scratch[{name.upper()}_SCRATCH];",
         f"    float logits[{name.upper()}_CLASSES];",
         f"    {name}_predict(image, logits, scratch);",
     ]
-    return "\n".join(
-        ["/* " + _comment(lines[0]), *(f" * {_comment(line)}".rstrip() for line in lines[1:]), " */"]
-    )
+    return "/*" + "\n *".join(f" {_comment(line)}".rstrip() for line in lines) + "\n */"
 
 
 def _comment(text: str) -> str:
     """Text that may stand in a comment."""
-    plain = "".join(character if " " <= character <= "~" else "?" for character in str(text))
-    return plain.replace("*/", "* /").replace("/*", "/ *")
+    plain = "".join(character if " " <= character <= "~" else "_" for character in text)
+    return re.sub(r"\*(?=/)|/(?=\*)|\?(?=\?)", r"\g<0> ", plain)
 
 
 def _string(text: str) -> str:
     """A literal of C; whatever could mean something in it is written as octal."""
-    plain = (
-        chr(byte) if re.match(rb"[\w .:,/()-]", bytes([byte])) else f"\\{byte:03o}" for byte in text.encode()
+    allowed = re.compile(rb"[\w .:,/()-]", re.ASCII)
+    return (
+        '"'
+        + re.sub(
+            rb".",
+            lambda byte: byte[0] if allowed.match(byte[0]) else b"\\%03o" % byte[0][0],
+            text.encode(),
+            flags=re.DOTALL,
+        ).decode()
+        + '"'
     )
-    return f'"{"".join(plain)}"'
 
 
 def _functions(plan: c_plan.Plan) -> str:
     """The functions that the plan calls."""
     template = importlib.resources.files("ssm_jax.artifact.export").joinpath("functions.c").read_text()
+    _, lanes, *functions = re.split(r"\n\n(?=/\*)", template)
     called = {step.function for step in plan.steps}
-    written = []
-    for piece in re.split(r"\n\n(?=/\*|static)", template)[1:]:
-        name = re.search(r"^static void (\w+)\(", piece, re.MULTILINE)
-        assert name is not None
-        for bits in (8, 16, 32) if "INDEX" in piece else (0,):
-            index = f"uint{bits}"
-            if name[1].replace("INDEX", index) in called:
-                written.append(piece.rstrip().replace("INDEX", index))
-    return "\n\n".join(written) + "\n"
+    written = [lanes] if any(name.startswith("conv") for name in called) else []
+    for function in functions:
+        name = re.findall(r"^static void (\w+)", function, re.MULTILINE)[0]
+        for index in ("uint8", "uint16", "uint32") if "INDEX" in name else ("",):
+            if name.replace("INDEX", index) in called:
+                written.append(function.replace("INDEX", index))
+    return "\n\n".join(piece.rstrip() for piece in written) + "\n"
 
 
 def _table_names(plan: c_plan.Plan) -> dict[int, str]:
@@ -201,12 +199,10 @@ def _table_names(plan: c_plan.Plan) -> dict[int, str]:
 
 def _table(table: c_plan.Table, name: str) -> str:
     kind = str(table.values.dtype)
-    if kind == "float32":
-        numbers = [_float(value) for value in table.values]
-    else:
-        numbers = [str(value) for value in table.values.tolist()]
-    lines = textwrap.wrap(", ".join(numbers), 110)
-    return f"static const {_TYPES[kind]} {name}[] = {{\n{chr(10).join(lines)}\n}};\n\n"
+    write = _float if kind == "float32" else str
+    numbers = [write(value) for value in table.values]
+    lines = ",\n".join(",".join(numbers[i : i + _A_LINE]) for i in range(0, len(numbers), _A_LINE))
+    return f"static const {_TYPES[kind]} {name}[] = {{\n{lines}\n}};\n\n"
 
 
 def _float(value: np.float32) -> str:

@@ -3,99 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ssm_jax import errors
 from ssm_jax.artifact import graph
-
-# Positions of a plane that a convolution sums at a time, in registers.
-TILE = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """How a value lies in memory: planes, one a channel; a vector has planes of one number.
-
-    Attributes:
-      channels: Number of planes.
-      height: Rows.
-      width: Columns.
-      margin: Columns of zeros between two rows, and rows of zeros above and below a plane.
-    """
-
-    channels: int
-    height: int = 1
-    width: int = 1
-    margin: int | None = None
-
-    @property
-    def row(self) -> int:
-        """Floats from one row to the next."""
-        return self.width + (self.margin or 0)
-
-    @property
-    def first(self) -> int:
-        """The place of the first pixel in its plane."""
-        return (self.margin or 0) * (self.row + 1)
-
-    @property
-    def positions(self) -> int:
-        """Floats from a plane's first pixel to its last."""
-        return self.height * self.row - (self.margin or 0)
-
-    @property
-    def plane(self) -> int:
-        """Floats from one plane to the next: with a margin all around, and room for whole tiles."""
-        if self.margin is None:
-            return 1
-        whole = -(-self.positions // TILE) * TILE
-        return self.first + max(whole, self.positions + self.first)
-
-    @property
-    def count(self) -> int:
-        """Floats of all planes."""
-        return self.channels * self.plane
-
-    @property
-    def geometry(self) -> tuple[int, ...]:
-        """What the functions take that go over pixels."""
-        return self.channels, self.height, self.width, self.row, self.plane
-
-    def places(self) -> np.ndarray:
-        """Return where every element lies, shape `(H, W, C)`."""
-        y, x, c = np.ogrid[: self.height, : self.width, : self.channels]
-        return c * self.plane + self.first + y * self.row + x
-
-
-@dataclasses.dataclass(eq=False)
-class Buffer:
-    """A piece of the scratch memory.
-
-    Attributes:
-      size: In floats.
-      born: The step that first writes it.
-      dies: The last step that uses it.
-      pending: Uses to come.
-      offset: Its place in the scratch memory, in floats.
-    """
-
-    size: int
-    born: int
-    dies: int
-    pending: int = 0
-    offset: int = -1
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Place:
-    """A place in the scratch memory: a buffer and a distance in floats."""
-
-    buffer: Buffer
-    distance: int = 0
+from ssm_jax.artifact.export.c_memory import TILE, Buffer, Layout, Place, allocate
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -140,7 +54,9 @@ class Plan:
         self.tables: list[Table] = []
         self._buffers: list[Buffer] = []
         self._shapes = network.shapes()
-        self._margin = max((_reach(node, shape) for node, shape in self._convolutions()), default=0)
+        self._convolutions = [node for node in network.nodes if isinstance(node, graph.Conv)]
+        reaches = [_reach(node, self._shapes[node.inputs[0]]) for node in self._convolutions]
+        self._margin = max(reaches, default=0)
         self._consumers: list[list[graph.Node]] = [[] for _ in self._shapes]
         for node in network.nodes:
             for i in node.inputs:
@@ -153,17 +69,13 @@ class Plan:
             self._values.append(_WRITERS[type(node)](self, node, number + 1))
         result = self._values[-1]
         self._call("copy", Place(result.buffer), "logits", network.classes)
-        self.scratch = _allocate(self._buffers)
-
-    def _convolutions(self) -> list[tuple[graph.Conv, graph.Shape]]:
-        nodes = enumerate(self.network.nodes)
-        return [(node, self._shapes[node.inputs[0]]) for _, node in nodes if isinstance(node, graph.Conv)]
+        self.scratch = allocate(self._buffers)
 
     def _layout(self, number: int) -> Layout:
         shape = self._shapes[number]
         if len(shape) == 1:
             return Layout(shape[0])
-        return Layout(shape[2], shape[0], shape[1], self._margin)
+        return Layout(shape[2], shape[0], shape[1], self._margin, TILE if self._convolutions else 1)
 
     def _new(self, layout: Layout, number: int) -> Value:
         """Make the value of that number; -1 for one between two steps."""
@@ -208,49 +120,48 @@ class Plan:
         return value
 
     def conv(self, node: graph.Conv, number: int) -> Value:
-        value, layout = self._take(node), self._layout(number)
+        value, layout, stride = self._take(node), self._layout(number), node.stride
         side, _, channels, units = node.kernel.shape
-        rows, columns = (
-            np.arange(side) - _before(side, node.stride, of)
-            for of in (value.layout.height, value.layout.width)
-        )
-        source = value
-        phases = [(0, 0)]
-        if node.stride > 1:
-            phases = sorted({(y % node.stride, x % node.stride) for y in rows for x in columns})
-            source = self._new(dataclasses.replace(layout, channels=channels * len(phases)), -1)
-            for i, (top, left) in enumerate(phases):
-                self._call(
-                    "every",
-                    Place(value.buffer, value.layout.first),
-                    Place(source.buffer, i * channels * layout.plane + layout.first),
-                    *value.layout.geometry,
-                    *layout.geometry[1:],
-                    node.stride,
-                    top,
-                    left,
-                )
-            self._border(source)
-        phase = np.array([[phases.index((y % node.stride, x % node.stride)) for x in columns] for y in rows])
-        shifts = rows[:, None] // node.stride * layout.row + columns // node.stride
-        # From the corner of the input's first plane, whose first pixel has its margin before it.
-        places = (
-            layout.first
-            + shifts[..., None]
-            + (phase[..., None] * channels + np.arange(channels)) * layout.plane
-        )
+        sides = value.layout.height, value.layout.width
+        # Of every tap of the kernel: the pixel that it reads for the first pixel of the result.
+        tops, lefts = ([i - _before(side, stride, of) for i in range(side)] for of in sides)
+        taps = [(top, left) for top in tops for left in lefts]
+        phases = sorted({(top % stride, left % stride) for top, left in taps})
+        source = value if stride == 1 else self._phases(value, layout, stride, phases)
+        planes = [phases.index((top % stride, left % stride)) * channels for top, left in taps]
+        shifts = [top // stride * layout.row + left // stride for top, left in taps]
+        first = layout.first + np.array(planes) * layout.plane + shifts
+        places = first[:, None] + np.arange(channels) * layout.plane
         made = self._new(layout, number)
-        list_, numbers = kernel_lists(node.kernel.values.reshape(-1, units), places.ravel())
         where = Place(source.buffer), Place(made.buffer, layout.first)
-        self._lists("conv", node, where, list_, numbers, layout.positions, layout.plane)
+        lists = kernel_lists(node.kernel.values.reshape(-1, units), places.ravel())
+        self._lists("conv", node, where, lists, layout.positions, layout.plane)
+        self._border(made)
+        return made
+
+    def _phases(self, value: Value, layout: Layout, stride: int, phases: list[tuple[int, int]]) -> Value:
+        """Spread an image over several of the result's size, one a phase: a stride becomes none."""
+        channels = value.layout.channels
+        made = self._new(dataclasses.replace(layout, channels=channels * len(phases)), -1)
+        for i, (top, left) in enumerate(phases):
+            self._call(
+                "every",
+                Place(value.buffer, value.layout.first),
+                Place(made.buffer, i * channels * layout.plane + layout.first),
+                *value.layout.geometry,
+                *layout.geometry[1:],
+                stride,
+                top,
+                left,
+            )
         self._border(made)
         return made
 
     def dense(self, node: graph.Dense, number: int) -> Value:
         value = self._take(node)
         made = self._new(self._layout(number), number)
-        list_, numbers = kernel_lists(node.kernel.values, value.layout.places().ravel())
-        self._lists("dense", node, (Place(value.buffer), Place(made.buffer)), list_, numbers)
+        lists = kernel_lists(node.kernel.values, value.layout.places().ravel())
+        self._lists("dense", node, (Place(value.buffer), Place(made.buffer)), lists)
         return made
 
     def _lists(
@@ -258,20 +169,19 @@ class Plan:
         function: str,
         node: graph.Conv | graph.Dense,
         where: tuple[Place, Place],
-        list_: np.ndarray,
-        numbers: np.ndarray,
-        *rest: int,
+        lists: tuple[np.ndarray, np.ndarray],
+        *rest: Any,
     ) -> None:
-        units = node.kernel.shape[-1]
+        units, (list_, numbers) = node.kernel.shape[-1], lists
         bits = next(bits for bits in (8, 16, 32) if list_.max() < 2**bits)
         table = Table(f"{node.name}_list", list_.astype(f"uint{bits}"))
         if node.kernel.values.dtype == np.int8:
             factors = numbers.astype(np.float32) * np.float32(node.kernel.scale)
-            arguments = (Table(f"{node.name}_factors", factors), len(factors), units)
+            rest = (Table(f"{node.name}_factors", factors), len(factors), units, *rest)
         else:
             function += "_weights"
-            arguments = (Table(f"{node.name}_weights", numbers), units)
-        self._call(f"{function}_uint{bits}", *where, table, *arguments, *rest)
+            rest = (Table(f"{node.name}_weights", numbers), units, *rest)
+        self._call(f"{function}_uint{bits}", *where, table, *rest)
 
     def normalize(self, node: graph.Normalize, number: int) -> Value:
         value = self._changed(self._take(node), number)
@@ -403,20 +313,3 @@ def _reach(node: graph.Conv, shape: graph.Shape) -> int:
     side, stride = node.kernel.shape[0], node.stride
     befores = [_before(side, stride, of) for of in shape[:2]]
     return max(max(-(-before // stride), (side - 1 - before) // stride) for before in befores)
-
-
-def _allocate(buffers: list[Buffer]) -> int:
-    """Give every buffer a place, the largest first, and return the size of all."""
-    placed: list[Buffer] = []
-    for buffer in sorted(buffers, key=lambda buffer: -buffer.size):
-        buffer.offset = 0
-        for other in sorted(placed, key=lambda other: other.offset):
-            together = buffer.born <= other.dies and other.born <= buffer.dies
-            if (
-                together
-                and buffer.offset < other.offset + other.size
-                and other.offset < buffer.offset + buffer.size
-            ):
-                buffer.offset = other.offset + other.size
-        placed.append(buffer)
-    return max(buffer.offset + buffer.size for buffer in buffers)

@@ -2,6 +2,18 @@
  * where they say INDEX. An image lies as planes, one a channel; a row is longer than the image is wide by the
  * network's margin, which is the border between rows, and every plane has that margin of zeros all around. */
 
+/* What a convolution computes with: as many floats as the machine adds at a time. */
+#if defined(__GNUC__) && defined(__AVX__)
+enum { LANES = 8 };
+typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
+#elif defined(__GNUC__) && (defined(__SSE__) || defined(__ARM_NEON))
+enum { LANES = 4 };
+typedef float lanes __attribute__((vector_size(16), aligned(4), may_alias));
+#else
+enum { LANES = 1 };
+typedef float lanes;
+#endif
+
 /* uint8 rows of pixels to planes. */
 static void read_image(const uint8_t *image, float *out, int32_t channels, int32_t height, int32_t width,
                        int32_t row, int32_t plane)
@@ -303,6 +315,7 @@ static void add(float *restrict values, const float *restrict others, int32_t co
         values[i] += others[i];
 }
 
+/* values. */
 static void copy(const float *restrict in, float *restrict out, int32_t count)
 {
     for (int32_t i = 0; i < count; i++)
