@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from benchmarks import inference
 from benchmarks.compiled import report
 from ssm_jax.experiments import readme, tables
 from ssm_jax.experiments.results import read_collected
@@ -13,7 +14,8 @@ from ssm_jax.experiments.results import read_collected
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 COMPILED = set((ROOT / "benchmarks" / "results").glob("compiled-*.json"))
-MEASURED = set((ROOT / "benchmarks" / "results").glob("*.json")) - COMPILED
+INFERENCE = set((ROOT / "benchmarks" / "results").glob("inference-*.json"))
+MEASURED = set((ROOT / "benchmarks" / "results").glob("*.json")) - COMPILED - INFERENCE
 
 
 def speed_row(name, path):
@@ -53,6 +55,12 @@ def test_the_speed_table_is_what_the_files_say():
 def test_the_compiled_table_is_what_the_files_say():
     found = re.search(r"<!-- compiled -->\n(.*?)\n<!-- end of compiled -->", README, re.S)
     assert found and found[1] == report.markdown([json.loads(path.read_text()) for path in sorted(COMPILED)])
+
+
+def test_the_inference_table_is_what_the_files_say():
+    found = re.search(r"<!-- inference -->\n(.*?)\n<!-- end of inference -->", README, re.S)
+    reports = [json.loads(path.read_text()) for path in sorted(INFERENCE)]
+    assert found and found[1] == inference.markdown(reports)
 
 
 def test_the_results_are_what_the_files_say():
