@@ -232,12 +232,14 @@ def weights_per_unit(layers: Mapping[str, np.ndarray]) -> Figure:
             axes.plot(0, place, marker="x", color=style.INVERTED, markersize=6, markeredgewidth=1.6, zorder=5)
     axes.set_yticks(range(len(layers)), [style.short(name) for name in layers])
     axes.set_ylim(len(layers) - 0.5, -0.5)
-    if min(counts.min() for counts in layers.values()):
+    least, most = (end(np.concatenate(list(layers.values()))) for end in (np.min, np.max))
+    if least:
         axes.set_xscale("log")
+        style.label_log_axis(axes.xaxis, (1, 2, 5) if most < 50 * least else (1,))
     else:
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlim(left=-0.2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("remaining weights into a unit (log scale)")
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
@@ -321,7 +323,9 @@ def sizes(sizes: Mapping[str, int]) -> Figure:
     axes.set_yticks(range(len(sizes)), [style.short(name) for name in sizes])
     axes.set_ylim(len(sizes) - 0.5, -0.5)
     axes.set_xscale("log")
-    axes.set_xlim(min(sizes.values()) / 3, max(sizes.values()) * 8)
+    largest = max(sizes.values())
+    axes.set_xlim(min(min(sizes.values()) / 3, largest / 50), largest * 8)
+    style.label_log_axis(axes.xaxis, (1,))
     axes.xaxis.set_major_formatter(lambda value, _: in_bytes(value))
     axes.set_xlabel("size (log scale)")
     axes.tick_params(axis="y", length=0)

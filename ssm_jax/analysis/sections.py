@@ -154,8 +154,8 @@ def _overlap(runs: Sequence[Finished], networks: Sequence[Network]) -> Section:
         anchor="overlap",
         title="Overlap of masks",
         text="Of the weights that remain in either of two masks, the share that remains in both; and what it "
-        "would be if the weights of every layer lay at random. Of those in both, the share of equal signs, and "
-        "likewise. Networks of one seed begin with the same kernels and scores.",
+        "would be if the weights of every layer lay at random. Of those in both, the share of equal signs, "
+        "and likewise. Networks of one seed begin with the same kernels and scores.",
         cards=[_overlap_card(_compared(runs, networks))],
     )
 

@@ -6,7 +6,7 @@ import functools
 import importlib.util
 import io
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from ssm_jax import errors
@@ -135,15 +135,16 @@ def bare(axes: Axes) -> None:
         spine.set_visible(False)
 
 
-def label_log_axis(axis: Axis) -> None:
-    """Label a logarithmic axis at 1, 2 and 5 with plain numbers.
+def label_log_axis(axis: Axis, digits: Sequence[int] = (1, 2, 5)) -> None:
+    """Label a logarithmic axis with plain numbers.
 
     Args:
       axis: An axis of logarithmic scale.
+      digits: The first digits of the numbers.
     """
     from matplotlib import ticker
 
-    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_locator(ticker.LogLocator(subs=digits))
     axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_formatter(ticker.NullFormatter())
 

@@ -1,5 +1,7 @@
 """Figures show the numbers that they are given; how they look is looked at by eye."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -96,6 +98,22 @@ def test_a_layer_with_dead_units_gets_a_cross():
     crosses = [line.get_ydata().tolist() for line in axes.lines if line.get_marker() == "x"]
     medians = [line.get_xdata()[0] for line in axes.lines if line.get_color() == style.INK]
     assert crosses == [[0]] and medians == [4, 2]
+
+
+@pytest.mark.parametrize("counts", [[3, 4, 6], [30, 400, 2000], [0, 4, 6]])
+def test_numbers_below_an_axis_do_not_run_into_each_other(counts):
+    for figure in (
+        figures.weights_per_unit({"layer": np.array(counts)}),
+        figures.sizes({"dense": 1_064_800, "file": 1_072_000}),
+    ):
+        figure.canvas.draw()
+        (axes,) = figure.axes
+        labels = [*axes.get_xticklabels(), *axes.get_xticklabels(minor=True)]
+        boxes = [label.get_window_extent() for label in labels if label.get_text() and label.get_visible()]
+        boxes = sorted(
+            (box.x0, box.x1) for box in boxes if axes.bbox.x0 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1
+        )
+        assert boxes and all(left[1] < right[0] for left, right in itertools.pairwise(boxes))
 
 
 def test_overlap_is_drawn_beside_chance():
