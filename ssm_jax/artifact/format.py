@@ -123,6 +123,17 @@ def encode(artifact: Artifact) -> bytes:
     return data + hashlib.sha256(data).digest()
 
 
+def kernel_bytes(kernel: graph.Kernel) -> int:
+    """Count the bytes of a kernel in the file, without its entry in the header.
+
+    Args:
+      kernel: The kernel.
+    """
+    body: list[bytes] = []
+    _encode_kernel(kernel, "the kernel", body)
+    return sum(map(len, body))
+
+
 def decode(data: bytes, *, most_weights: int = MOST_WEIGHTS) -> Artifact:
     """Read an artifact from the bytes of its file.
 

@@ -7,10 +7,11 @@ import os
 import pathlib
 
 from ssm_jax import errors, files
-from ssm_jax.experiments import curves, figures, record, tables
+from ssm_jax.analysis import style
+from ssm_jax.experiments import figures, record, tables
 from ssm_jax.experiments.record import Experiment, Run
 from ssm_jax.experiments.results import Result, finished, read_collected
-from ssm_jax.runs import schema
+from ssm_jax.runs import curves, schema
 from ssm_jax.runs.metrics import read_metrics
 
 
@@ -32,7 +33,7 @@ def collect(workdir: str | os.PathLike[str], into: str | os.PathLike[str]) -> Ex
         matplotlib is missing.
       RunError: A file cannot be written.
     """
-    figures.require()
+    style.require()
     experiment, runs = finished(workdir)
     if not runs:
         raise errors.InputError(f"{os.fspath(workdir)} holds no finished run yet")

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from ssm_jax import errors
+from ssm_jax.analysis import style
 from ssm_jax.experiments import collect, figures, record
 from ssm_jax.experiments.record import Experiment
 from ssm_jax.experiments.results import read_collected
@@ -17,7 +18,7 @@ KIND = Experiment(kind="rivals", shared={"network": "fcn"}, runs=())
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
     """Figures have their own tests."""
-    monkeypatch.setattr(figures, "require", lambda: None)
+    monkeypatch.setattr(style, "require", lambda: None)
     monkeypatch.setattr(figures, "draw", lambda *_: [])
 
 

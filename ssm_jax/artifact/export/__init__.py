@@ -24,17 +24,32 @@ class Format:
       description: One line.
       module: The module whose `write(artifact, path)` writes it.
       needs: What must be importable; an extra of the format's name installs it.
+      beside: Endings of further files, beside the file and of its name; the file then ends as the default's.
     """
 
     file: str
     description: str
     module: str
     needs: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+
+    def files(self, path: pathlib.Path) -> list[pathlib.Path]:
+        """Name all files that are written.
+
+        Args:
+          path: The file to write.
+        """
+        return [path, *(path.with_suffix(ending) for ending in self.beside)]
 
 
 FORMATS: dict[str, Format] = {
     "ssm": Format("model.ssm", "this library's own, the smallest", "ssm_jax.artifact.export.ssm"),
-    "c": Format("model.c", "C source without dependencies, and its header", "ssm_jax.artifact.export.c"),
+    "c": Format(
+        "model.c",
+        "C source without dependencies, and its header",
+        "ssm_jax.artifact.export.c",
+        beside=(".h",),
+    ),
     "stablehlo": Format(
         "model.stablehlo",
         "a serialized jax.export program for CPU, CUDA and TPU",
@@ -57,6 +72,30 @@ FORMATS: dict[str, Format] = {
 }
 
 
+def check(name: str, path: str | os.PathLike[str]) -> Format:
+    """Check what can be checked of an export before there is a network.
+
+    Args:
+      name: The format, a key of `FORMATS`.
+      path: The file to write.
+
+    Returns:
+      The format.
+
+    Raises:
+      InputError: There is no such format, a package that it needs is not installed, or the file's name does
+        not end as it must.
+    """
+    chosen = errors.choose("format", name, FORMATS)
+    if any(importlib.util.find_spec(package) is None for package in chosen.needs):
+        raise errors.InputError(f'--format {name} needs: pip install "ssm_jax[{name}]"')
+    ending = pathlib.Path(chosen.file).suffix
+    if chosen.beside and pathlib.Path(path).suffix != ending:
+        others = ", ".join(chosen.beside)
+        raise errors.InputError(f"{path} must end in {ending} for --format {name}; {others} goes beside it")
+    return chosen
+
+
 def write(artifact: Artifact, path: str | os.PathLike[str], name: str) -> None:
     """Write a trained network in a format.
 
@@ -70,7 +109,5 @@ def write(artifact: Artifact, path: str | os.PathLike[str], name: str) -> None:
         fit into it.
       OSError: The file can't be written.
     """
-    chosen = errors.choose("format", name, FORMATS)
-    if any(importlib.util.find_spec(package) is None for package in chosen.needs):
-        raise errors.InputError(f'--format {name} needs: pip install "ssm_jax[{name}]"')
+    chosen = check(name, path)
     importlib.import_module(chosen.module).write(artifact, pathlib.Path(path))
