@@ -52,9 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("network", metavar="NETWORK", help="a file of ssm-jax export, model.ssm")
     parser.add_argument("images", metavar="IMAGES", nargs="+", help=".npy files and photos")
-    parser.add_argument(
-        "--top", metavar="K", type=int, default=3, help="how many labels of each (default: 3)"
-    )
+    parser.add_argument("--top", metavar="K", type=int, help=f"labels of each image (default: {_TOP})")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser
 
