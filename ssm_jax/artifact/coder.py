@@ -97,7 +97,7 @@ def entropy(values: np.ndarray) -> float:
 
 
 def encode(values: np.ndarray) -> tuple[Table, bytes]:
-    """Code an array.
+    r"""Code an array.
 
     Args:
       values: int8, any shape, in -127 to 127, not empty.
@@ -107,7 +107,7 @@ def encode(values: np.ndarray) -> tuple[Table, bytes]:
 
     Examples:
       >>> encode(np.int8([0, 0, 0, -1, 0, 0, 1, 0]))
-      (Table(values=(0, -1, 1), counts=(3, 1, 1), shift=1), b'...')
+      (Table(values=(0, -1, 1), counts=(2, 1, 1), shift=1), b'\x01\xc0\x02')
     """
     flat = np.ravel(values)
     counts = _histogram(flat)
@@ -284,6 +284,8 @@ def _decode_long(table: Table, data: bytes | memoryview) -> tuple[np.ndarray, me
                 raise _damaged()
             state[low] = state[low] << 16 | taken
             used += len(low)
-    if used != len(words) or (states != _LOWEST).any():
+    plain = memoryview(data)[words_end:]
+    spare = plain and plain[-1] >> ((table.singles * table.shift - 1) % 8 + 1)
+    if used != len(words) or (states != _LOWEST).any() or spare:
         raise _damaged()
-    return events, memoryview(data)[words_end:]
+    return events, plain

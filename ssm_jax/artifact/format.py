@@ -107,6 +107,8 @@ def encode(artifact: Artifact) -> bytes:
       InputError: It holds what no file can, such as numbers that are not finite.
     """
     network, body = artifact.network, list[bytes]()
+    if len(network.nodes) > MOST_NODES:
+        raise errors.out_of_range("the number of operations", len(network.nodes), f"at most {MOST_NODES}")
     header = checked.dump(
         {
             "class_names": list(artifact.class_names),
@@ -272,7 +274,7 @@ def _decode_kernel(value: Any, name: str, body: _Body) -> graph.Kernel:
 
 def _float32(value: Any, name: str) -> float:
     number = checked.real(value, name)
-    if abs(number) > np.finfo(np.float32).max or float(np.float32(number)) != number:
+    if abs(number) > float(np.finfo(np.float32).max) or float(np.float32(number)) != number:
         raise checked.misfit(name, value, "a number that float32 holds exactly")
     return number
 

@@ -1,6 +1,7 @@
 """Mutations of a small artifact, each read within a set memory: `python fuzz.py <number>`; numpy alone.
 
-Prints how many were read, and how many were refused by one error of one line. Anything else ends it.
+Prints how many were read, how many refused by one error of one line, and seconds of the processor. Anything
+else ends it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import random
 import resource
 import struct
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -191,7 +193,7 @@ def main(number: int) -> None:
     with open("/proc/self/statm") as file:
         taken = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
-    answers = collections.Counter[str]()
+    answers, started = collections.Counter[str](), time.process_time()
     for i in range(number):
         changed = mutant(short if i % 20 else long, rng)
         try:
@@ -205,7 +207,7 @@ def main(number: int) -> None:
             again = format.encode(artifact)
             assert format.encode(format.decode(again, most_weights=MOST_WEIGHTS)) == again
             answers["read"] += 1
-    print(json.dumps(answers))
+    print(json.dumps(answers | {"seconds": time.process_time() - started}))
 
 
 if __name__ == "__main__":

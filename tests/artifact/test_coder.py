@@ -34,11 +34,10 @@ def test_an_array_by_hand():
     assert table == coder.Table(values=(0, -1, 1), counts=(1, 1, 1), shift=2)
     # 1 + 1 * (2**14 - 3) // 3 each, and what is missing to 2**14 to the first.
     assert table.frequencies().tolist() == [5462, 5461, 5461]
-    state = 8
     state = 8 // 5461 * 2**14 + 5462 + 5461 + 8 % 5461  # 1, the last event, comes first
     state = state // 5461 * 2**14 + 5462 + state % 5461  # -1
     state = state // 5462 * 2**14 + state % 5462  # the run
-    assert data == state.to_bytes(3, "little") == bytes.fromhex("090002")
+    assert data == state.to_bytes(3, "little") == bytes.fromhex("05c001")
 
 
 def test_what_is_one_value_takes_no_byte():
@@ -55,7 +54,7 @@ DENSITIES = (0.001, 0.002, 0.005, 0.0117, 0.04, 0.1, 0.2, 0.35, 0.5, 0.6, 0.8, 0
 @pytest.mark.parametrize("size", [10_000, 40_000])
 def test_no_layer_takes_five_percent_more_than_its_entropy(size, density, positive):
     values = drawn(size, density, positive)
-    assert 8 * len(round_trip(values)) <= 1.05 * coder.entropy(values) + 4
+    assert 8 * len(round_trip(values)) <= 1.05 * coder.entropy(values)
 
 
 @pytest.mark.parametrize("size", [36_864, 235_200, 2_359_296])
@@ -116,10 +115,12 @@ GOOD = coder.Table(values=(0, -1, 1), counts=(1, 1, 1), shift=2)
 )
 def test_a_table_that_cannot_be_is_refused(changes):
     with pytest.raises(errors.InputError, match="the table of 12 values can't be right"):
-        coder.decode(dataclasses.replace(GOOD, **changes), bytes.fromhex("090002"), 12)
+        coder.decode(dataclasses.replace(GOOD, **changes), bytes.fromhex("05c001"), 12)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x09", b"\x09\x00\x03", b"\x09\x00\x02\x00", b"\xff" * 5, b"\xff" * 6])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x05", b"\x05\xc0\x02", b"\x05\xc0\x01\x00", b"\xff" * 5, b"\xff" * 6]
+)
 def test_other_bytes_are_refused(data):
     with pytest.raises(errors.InputError, match="damaged"):
         coder.decode(GOOD, data, 12)

@@ -40,7 +40,9 @@ def test_what_is_no_strict_json_is_refused_in_one_line(text, said):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("value", [{1, 2}, float("nan"), 10**30, "\ud800", {"a": [[]] * 2 + [object()]}], ids=str)
+@pytest.mark.parametrize(
+    "value", [{1, 2}, float("nan"), 10**30, "\ud800", {"a": [[]] * 2 + [object()]}], ids=str
+)
 def test_what_json_cannot_hold_is_not_written(value):
     with pytest.raises(errors.InputError):
         header.dump(value)
@@ -58,7 +60,7 @@ def test_fields_names_what_is_missing_and_what_is_unknown():
 
 @pytest.mark.parametrize("value", [True, 1.0, "1", None, -1, 2**31])
 def test_integers_are_integers(value):
-    with pytest.raises(errors.InputError, match="n is .*; it must be an integer from 0 to 2147483647"):
+    with pytest.raises(errors.InputError, match=r"n is .*; it must be an integer from 0 to 2147483647"):
         header.integer(value, "n")
 
 
@@ -85,5 +87,5 @@ def test_texts_are_printable_and_short():
 def test_lists_have_a_length():
     assert header.items([1], "it", 2) == [1]
     for value in ([], [1, 2, 3], (1,), "ab"):
-        with pytest.raises(errors.InputError, match="it must be a list of 1 to 2"):
+        with pytest.raises(errors.InputError, match="must be a list of 1 to 2"):
             header.items(value, "it", 2)
