@@ -44,7 +44,8 @@ def of_run(
         raise errors.InputError(f"the run in {folder.path} is not finished")
     if record is not None and record.model is not None:
         raise errors.InputError(
-            f"the run in {folder.path} trained {record.model}, a model of the caller's own: it can't be exported"
+            f"the run in {folder.path} trained {record.model}, a model of the caller's own, which can't be "
+            "exported"
         )
     trained = restore(workdir, seed=seed, best=best)
     assert record is not None and summary is not None
