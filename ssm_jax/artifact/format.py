@@ -107,6 +107,8 @@ def encode(artifact: Artifact) -> bytes:
       InputError: It holds what no file can, such as numbers that are not finite.
     """
     network, body = artifact.network, list[bytes]()
+    if len(network.nodes) > MOST_NODES:
+        raise errors.out_of_range("the number of operations", len(network.nodes), f"at most {MOST_NODES}")
     header = checked.dump(
         {
             "class_names": list(artifact.class_names),

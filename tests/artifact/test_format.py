@@ -289,6 +289,29 @@ def test_a_few_bytes_make_no_more_weights_than_allowed():
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.float32])
+def test_weights_take_six_bytes_each_at_most(dtype):
+    size = 2**20
+    drawn = np.random.default_rng(0).integers(-1, 2, (size, 1)).astype(dtype)
+    dense = graph.Dense(inputs=(1,), name="d", kernel=graph.Kernel(drawn))
+    network = graph.Network(image_shape=(size, 1, 1), classes=1, nodes=(graph.Flatten(inputs=(0,)), dense))
+    data = format.encode(format.Artifact(network, ("a",), {}))
+    tracemalloc.start()
+    format.decode(data)
+    # Buffers of fixed sizes come on top.
+    assert tracemalloc.get_traced_memory()[1] < 6 * size + 6 * 2**20
+    tracemalloc.stop()
+
+
+def test_more_operations_than_may_be_read_are_not_written():
+    nodes = tuple(graph.Elu(inputs=(i,)) for i in range(1, 2000))
+    network = graph.Network(image_shape=(1, 1, 5), classes=5, nodes=(graph.Flatten(inputs=(0,)), *nodes))
+    format.decode(format.encode(artifact_of(network)))
+    more = graph.Network(image_shape=(1, 1, 5), classes=5, nodes=(*network.nodes, graph.Elu(inputs=(2000,))))
+    with pytest.raises(errors.InputError, match="the number of operations is 2001; allowed is at most 2000"):
+        format.encode(artifact_of(more))
+
+
 def test_a_header_takes_forty_times_its_bytes_at_most():
     size = 2**18
     for unit in (b"[[[]]],", b'{"":[]},', b'{"a":{}},', b"[],"):
