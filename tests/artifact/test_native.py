@@ -65,7 +65,7 @@ def script(folder: pathlib.Path, text: str) -> str:
 
 def test_a_compiler_that_fails_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("CC", script(tmp_path, "echo first >&2; echo the disk is full >&2; exit 3"))
-    with pytest.raises(errors.RunError, match="compiler can't compile the network: the disk is full$"):
+    with pytest.raises(errors.RunError, match=r"compiler can't compile the network: the disk is full$"):
         native.compile(network_of("fcn"))
 
 

@@ -13,19 +13,19 @@ from ssm_jax.artifact.export.c_plan import Plan, kernel_lists
 def test_a_ternary_kernel_is_a_list_to_add_and_one_to_subtract_per_output():
     values = np.int8([[1, 0], [-1, 0], [0, -1], [1, -1]])
     lists, sizes = kernel_lists(values, np.array([5, 6, 8, 20]))
-    assert lists.tolist() == [2, 5, 15, 1, 6] + [0, 2, 8, 12]
+    assert lists.tolist() == [2, 5, 15, 1, 6, 0, 2, 8, 12]
     assert sizes.tolist() == [1]
 
 
 def test_coats_have_lists_of_their_own():
     lists, sizes = kernel_lists(np.int8([[3], [-1], [1], [-3]]), np.arange(4))
     assert sizes.tolist() == [1, 3]
-    assert lists.tolist() == [1, 2, 1, 1] + [1, 0, 1, 3]
+    assert lists.tolist() == [1, 2, 1, 1, 1, 0, 1, 3]
 
 
 def test_floating_point_kernels_have_a_weight_for_every_place():
     lists, weights = kernel_lists(np.float32([[0.5, 0], [0, 0], [-2, 0]]), np.array([7, 8, 9]))
-    assert lists.tolist() == [2, 7, 2] + [0]
+    assert lists.tolist() == [2, 7, 2, 0]
     assert weights.tolist() == [0.5, -2]
 
 
