@@ -396,3 +396,17 @@ def test_a_whole_conv8_is_little_larger_than_its_entropy():
     data = format.encode(format.Artifact(network, tuple("0123456789"), {}))
     assert len(data) < 1.05 * entropy, (len(data), entropy)
     same(network, format.decode(data).network)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.float32])
+def test_the_bytes_of_the_kernels_are_those_of_the_body(dtype):
+    values = np.random.default_rng(0).integers(-1, 2, (20, 3)).astype(dtype)
+    kernel = graph.Kernel(values)
+    nodes = (
+        graph.Flatten(inputs=(0,)),
+        graph.Dense(inputs=(1,), name="head", kernel=kernel),
+    )
+    network = graph.Network(image_shape=(4, 5, 1), classes=3, nodes=nodes)
+    data = format.encode(format.Artifact(network, ("a", "b", "c"), {}))
+    header = int.from_bytes(data[12:16], "little")
+    assert format.kernel_bytes(kernel) == len(data) - 24 - header - 32

@@ -76,3 +76,17 @@ def test_what_does_not_fit_leaves_the_file_that_was_there(tmp_path, fcn):
     with pytest.raises(errors.InputError, match=r"two arrays of the network are named 'one\.values'"):
         export.write(artifact, path, "npz")
     assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_an_export_is_checked_before_there_is_a_network(tmp_path):
+    assert export.check("npz", tmp_path / "any") is export.FORMATS["npz"]
+    with pytest.raises(errors.InputError, match="unknown format 'onxx'"):
+        export.check("onxx", tmp_path / "model.onnx")
+    with pytest.raises(errors.InputError, match=r"model must end in \.c for --format c; \.h goes beside it"):
+        export.check("c", tmp_path / "model")
+
+
+def test_c_is_two_files(tmp_path, fcn):
+    path = tmp_path / "model.c"
+    export.write(fcn.artifact, path, "c")
+    assert set(tmp_path.iterdir()) == set(export.FORMATS["c"].files(path)) == {path, tmp_path / "model.h"}
