@@ -84,6 +84,8 @@ def analyze(
     """
     if draws < 0:
         raise errors.out_of_range("draws", draws, "at least 0")
+    if seeds is not None and not seeds:
+        raise errors.InputError("no seed was given")
     runs = [_open(*named, seeds, model) for named in _named(folders).items()]
     _check_same_layers(runs)
     tests = {run.name: _test_set(run) for run in runs if draws and _has_masks(run)}

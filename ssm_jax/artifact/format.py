@@ -245,6 +245,8 @@ def _encode_kernel(kernel: graph.Kernel, name: str, body: list[bytes]) -> dict[s
     whole = values.dtype == np.int8
     if not (whole or values.dtype == np.float32) or not np.isfinite(values).all() or (values == -128).any():
         raise checked.misfit(name, values.ravel()[:4], "finite, and float32 or int8 from -127 to 127")
+    if not whole and kernel.scale != 1:
+        raise checked.misfit(f"{name}.scale", float(kernel.scale), "1.0 of a float32 kernel")
     table, data = coder.encode(values if whole else (values != 0).astype(np.int8))
     body.append(data)
     if not whole:
@@ -278,6 +280,8 @@ def _decode_kernel(value: Any, name: str, body: _Body) -> graph.Kernel:
         there = array != 0
         array = np.zeros(len(there), np.float32)
         array[there] = body.floats(int(there.sum()), name)
+        if given["scale"] != 1.0:
+            raise checked.misfit(f"{name}.scale", given["scale"], "1.0 of a float32 kernel")
     elif given["dtype"] != "int8":
         raise checked.misfit(f"{name}.dtype", given["dtype"], "int8 or float32")
     return graph.Kernel(array.reshape(shape), np.float32(_float32(given["scale"], f"{name}.scale")))

@@ -54,7 +54,10 @@ def compiler() -> list[str]:
     Raises:
       InputError: There is none.
     """
-    given = shlex.split(os.environ.get("CC", ""))
+    try:
+        given = shlex.split(os.environ.get("CC", ""))
+    except ValueError as error:
+        raise errors.InputError(f"CC is {os.environ['CC']!r}: {errors.one_line(error)}") from error
     for words in [given] if given else [["cc"], ["gcc"], ["clang"]]:
         if shutil.which(words[0]):
             return words
@@ -110,9 +113,14 @@ def _library(source: str, header: str) -> ctypes.CDLL:
         made = path.with_suffix(".so")
         for flags in _FLAGS:
             command = [*words, *flags, "-std=c99", "-shared", "-fPIC", "-o", str(made), str(path), "-lm"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if not done.returncode:
-                # The loaded library outlives its file.
-                return ctypes.CDLL(str(made))
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+                if not done.returncode:
+                    # The loaded library outlives its file.
+                    return ctypes.CDLL(str(made))
+            except OSError as error:  # no program, or one that compiles for another machine
+                raise errors.RunError(
+                    f"{shlex.join(words)} can't compile the network: {errors.one_line(error)}"
+                ) from error
     lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
     raise errors.RunError(f"{shlex.join(words)} can't compile the network: {lines[-1]}")

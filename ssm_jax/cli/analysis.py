@@ -14,7 +14,6 @@ import functools
 import json
 from collections.abc import Sequence
 
-from ssm_jax.analysis import gather, tables
 from ssm_jax.cli import status
 from ssm_jax.cli.parser import Parser
 
@@ -33,6 +32,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _main(argv: list[str]) -> None:
     arguments = _parser().parse_args(argv or ["--help"])
+    # JAX takes a second to import, and what is wrong with the arguments has been said.
+    from ssm_jax.analysis import gather, tables
+
     status.set_up_logging()
     report = gather.analyze(arguments.folders, seeds=arguments.seeds, draws=arguments.draws)
     if arguments.json:

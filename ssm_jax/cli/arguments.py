@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -31,7 +32,7 @@ def _expanded(argv: Iterable[str], within: tuple[pathlib.Path, ...]) -> Iterator
         if name not in ("--flagfile", "-flagfile"):
             yield argument
             continue
-        path = pathlib.Path(value if given else next(rest, "")).expanduser()
+        path = pathlib.Path(os.path.expanduser(value if given else next(rest, "")))
         if path in within:
             raise errors.InputError(f"--flagfile={path} holds itself")
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import os
 import pathlib
 import shlex
 from collections.abc import Sequence
@@ -63,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
 def _main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
     chosen = errors.choose("format", arguments.format, export.FORMATS)
-    source = pathlib.Path(arguments.source).expanduser()
-    if not source.exists():
+    source = pathlib.Path(os.path.expanduser(arguments.source))
+    if not os.path.exists(source):
         raise errors.InputError(f"there is no {source}; a source is the folder of a run, or a .ssm file")
     if source.is_dir():
         default = source / chosen.file
@@ -72,7 +73,7 @@ def _main(argv: Sequence[str]) -> None:
         default = source.with_suffix(pathlib.Path(chosen.file).suffix)
     else:
         raise errors.InputError(f"--seed and --best choose among the networks of a run; {source} holds one")
-    target = default if arguments.output is None else pathlib.Path(arguments.output).expanduser()
+    target = pathlib.Path(default if arguments.output is None else os.path.expanduser(arguments.output))
     export.check(arguments.format, target)
     written = chosen.files(target)
     for path in written:

@@ -47,7 +47,8 @@ def read(path: pathlib.Path, image_shape: tuple[int, int, int]) -> tuple[np.ndar
 def _array(path: pathlib.Path, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, bool]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    # Of a damaged header numpy raises whatever reads it as Python, such as `tokenize.TokenError`.
+    except Exception as error:
         raise errors.InputError(f"cannot read {path}: {errors.one_line(error)}") from error
     whole, one = image_shape, image_shape[:2]
     allowed = [whole, *([one] if whole[2] == 1 else [])]
@@ -80,7 +81,7 @@ def _photo(path: pathlib.Path, image_shape: tuple[int, int, int]) -> np.ndarray:
     except errors.InputError:
         raise
     # Pillow raises whatever its decoders raise, on files that are damaged or no images.
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:
         text = "neither a .npy file nor an image" if isinstance(error, Image.UnidentifiedImageError) else ""
         raise errors.InputError(f"cannot read {path}: {text or errors.one_line(error)}") from error
     return np.asarray(fitted).reshape(image_shape)

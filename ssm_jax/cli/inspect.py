@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
-    path = pathlib.Path(arguments.network).expanduser()
+    path = pathlib.Path(os.path.expanduser(arguments.network))
     artifact = networks.read(path)
     size = path.stat().st_size
     print(json.dumps(_facts(artifact, size), indent=2) if arguments.json else _text(artifact, size))
@@ -171,7 +172,7 @@ def _row(each: Layer) -> tuple[str, ...]:
 
 def _all(layers: Sequence[Layer], sizes: Sizes) -> tuple[str, ...]:
     shares = (
-        sum(getattr(each, name) * each.weights for each in layers) / sizes.weights
+        sum(getattr(each, name) * each.weights for each in layers) / max(sizes.weights, 1)
         for name in ("negative", "hidden", "positive")
     )
     return (

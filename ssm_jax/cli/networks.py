@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 from ssm_jax import errors
@@ -17,6 +18,6 @@ def read(path: pathlib.Path) -> format.Artifact:
     Raises:
       InputError: There is none, or it can't be used.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise errors.InputError(f"{path} is a folder; ssm-jax export {path} writes the .ssm file of a run")
     return format.read(path)

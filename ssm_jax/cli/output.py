@@ -18,9 +18,9 @@ def check_free(path: pathlib.Path, force: bool) -> None:
     Raises:
       InputError: It can't be written, or is there.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise errors.InputError(f"cannot write {path}: it is a folder")
-    if path.exists() and not force:
+    if os.path.exists(path) and not force:
         raise errors.InputError(f"{path} is there already: --force overwrites it, --output writes elsewhere")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise errors.InputError(f"cannot write {path}: {path.parent} is not a writable folder")

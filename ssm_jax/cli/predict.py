@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 import sys
 import warnings
@@ -59,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
-    artifact = networks.read(pathlib.Path(arguments.network).expanduser())
+    artifact = networks.read(pathlib.Path(os.path.expanduser(arguments.network)))
     classes = artifact.network.classes
     top = min(_TOP, classes) if arguments.top is None else arguments.top
     if not 1 <= top <= classes:

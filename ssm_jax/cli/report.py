@@ -50,11 +50,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
-    runs = [pathlib.Path(run).expanduser() for run in arguments.runs]
+    runs = [pathlib.Path(os.path.expanduser(run)) for run in arguments.runs]
     for run in runs:
-        if not run.is_dir():
+        if not os.path.isdir(run):
             raise errors.InputError(f"there is no folder {run}; a run is given by its folder")
-    target = _default(runs) if arguments.output is None else pathlib.Path(arguments.output).expanduser()
+    target = pathlib.Path(os.path.expanduser(arguments.output or _default(runs)))
     output.check_free(target, arguments.force)
 
     # JAX takes a second to import, and what is wrong with the arguments has been said.

@@ -16,6 +16,7 @@ import logging
 import os
 import pathlib
 import re
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -32,7 +33,18 @@ _log = logging.getLogger("ssm_jax")
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _TFDS_NAME = re.compile(r"(?P<name>[a-z]\w*)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 # What reading a damaged or foreign file as .npz raises.
-_DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -234,8 +246,8 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _npz(name: str, root: pathlib.Path) -> Dataset:
-    given = pathlib.Path(name).expanduser()
-    path = next((p for p in (given, root / given) if p.exists()), None)
+    given = pathlib.Path(os.path.expanduser(name))
+    path = next((p for p in (given, root / given) if os.path.exists(p)), None)
     if path is None:
         raise InputError(f"no dataset file {name!r} in {pathlib.Path.cwd()} or in {root}")
     try:

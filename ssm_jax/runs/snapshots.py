@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import pathlib
 import shutil
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,18 @@ import numpy as np
 from ssm_jax import errors, files
 
 # What reading a damaged or foreign file as .npz raises.
-_DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class Snapshots:

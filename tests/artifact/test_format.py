@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import pathlib
@@ -254,6 +255,20 @@ def changed(**values: object) -> bytes:
 )
 def test_a_header_that_lies_is_refused(values, said):
     assert said in refusal(changed(**values))
+
+
+def test_a_constant_of_a_float32_kernel_is_neither_read_nor_written():
+    kernel = graph.Kernel(np.float32([[0.3, 0.5]]), np.float32(2))
+    nodes = (graph.Flatten(inputs=(0,)), graph.Dense(inputs=(1,), name="head", kernel=kernel))
+    network = graph.Network(image_shape=(1, 1, 1), classes=2, nodes=nodes)
+    said = "node 1.kernel.scale is 2.0; it must be 1.0 of a float32 kernel"
+    with pytest.raises(errors.InputError, match=said):
+        format.encode(format.Artifact(network, ("a", "b"), {}))
+    plain = dataclasses.replace(nodes[1], kernel=graph.Kernel(kernel.values))
+    network = dataclasses.replace(network, nodes=(nodes[0], plain))
+    written = format.encode(format.Artifact(network, ("a", "b"), {}))
+    header, body = fuzz.parts(written)
+    assert said in refusal(fuzz.frame(header.replace(b'"scale":1.0', b'"scale":2.0'), body))
 
 
 def test_bytes_that_belong_to_nothing_are_refused():

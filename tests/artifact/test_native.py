@@ -74,3 +74,20 @@ def test_a_compiler_that_knows_no_processor_will_do(monkeypatch, tmp_path):
     monkeypatch.setenv("CC", script(tmp_path, f'case "$*" in *native*) exit 1;; esac; exec {words} "$@"'))
     images = images_of("fcn")
     assert np.isfinite(native.compile(network_of("fcn"))(images)).all()
+
+
+@pytest.mark.parametrize(
+    "program", ["#!/no/such/interpreter", "#!/bin/sh\nwhile [ $1 != -o ]; do shift; done; touch $2"]
+)
+def test_a_compiler_that_does_not_run_or_makes_nothing_is_one_line(monkeypatch, tmp_path, program):
+    path = pathlib.Path(script(tmp_path, ""))
+    path.write_text(program)
+    monkeypatch.setenv("CC", str(path))
+    with pytest.raises(errors.RunError, match=r"compiler can't compile the network: .+$"):
+        native.compile(network_of("fcn"))
+
+
+def test_a_command_that_does_not_end_is_one_line(monkeypatch):
+    monkeypatch.setenv("CC", 'gcc "-O2')
+    with pytest.raises(errors.InputError, match="No closing quotation"):
+        native.compiler()

@@ -66,6 +66,12 @@ def test_bad_input_is_one_line_and_exit_status_2(arguments, message, folder, cap
     assert status == 2 and line.startswith("error: ") and message in line and not out
 
 
+def test_what_was_given_is_checked_before_jax_is_loaded():
+    program = "import sys; from ssm_jax.cli import analysis; sys.exit('jax' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+
 def test_help_has_examples(capsys):
     with pytest.raises(SystemExit) as left:
         analysis.main([])

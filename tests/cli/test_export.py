@@ -110,3 +110,9 @@ def test_a_run_without_a_finished_checkpoint_is_refused_in_one_line(refused, ssm
         assert files_of(run_folder) == before
     (run_folder / "summary.json").unlink()
     assert "is not finished" in refused("export", run_folder)
+
+
+def test_an_output_that_cannot_be_is_one_line(ssm, refused, network):
+    assert "~no-such-user is not a writable folder" in refused("export", network, "--output=~no-such-user/x")
+    status, _, err = ssm("export", network, f"--output={'x' * 300}")
+    assert status == 1 and err == f"error: cannot write {'x' * 300}: File name too long\n"

@@ -1,6 +1,7 @@
 """Image files become the uint8 images that a network takes, or are refused in one line."""
 
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -140,3 +141,19 @@ def test_a_truncated_photo_is_refused(tmp_path):
 def test_a_network_of_other_channels_takes_no_photos(tmp_path):
     Image.new("L", (3, 2)).save(tmp_path / "a.png")
     assert "the network takes images of 2 channels" in fault(tmp_path / "a.png", (2, 3, 2))
+
+
+@pytest.mark.parametrize(
+    "header", [b"{'descr': (", b"{'descr': '|u1', 'fortran_order': False, 'shape': (%d,)}" % 2**70]
+)
+def test_a_damaged_header_of_an_array_is_refused(tmp_path, header):
+    header = header + b"\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + bytes([len(header), 0]) + header)
+    assert fault(tmp_path / "a.npy").startswith("cannot read")
+
+
+def test_whatever_pillow_raises_is_one_line(tmp_path):
+    # An image of DirectDraw with pixels of no known format: a NotImplementedError.
+    header = struct.pack("<31I", 124, 0, 2, 2, 0, 0, 0, *[0] * 11, 32, 155, *[0] * 11)
+    (tmp_path / "a.dds").write_bytes(b"DDS " + header)
+    assert "Unknown pixel format" in fault(tmp_path / "a.dds")

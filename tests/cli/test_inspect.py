@@ -82,3 +82,11 @@ def test_what_is_no_network_is_refused(refused, tmp_path, trained):
     assert "other: it is no .ssm file" in refused("inspect", tmp_path / "other")
     assert "cannot read none.ssm: No such file" in refused("inspect", "none.ssm")
     assert f"{trained} is a folder; ssm-jax export {trained} writes" in refused("inspect", trained)
+
+
+def test_a_network_without_layers_has_no_weights(ssm, tmp_path):
+    nodes = (graph.Standardize(inputs=(0,)), graph.Flatten(inputs=(1,)))
+    made = graph.Network(image_shape=(1, 2, 1), classes=2, nodes=nodes)
+    format.write(tmp_path / "own.ssm", Artifact(made, ("a", "b"), {}))
+    status, out, _ = ssm("inspect", tmp_path / "own.ssm")
+    assert status == 0 and "\nan image takes 0 multiply-adds" in out

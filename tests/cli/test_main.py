@@ -57,3 +57,10 @@ def test_what_needs_no_jax_does_not_load_it(arguments):
 def test_the_package_is_a_program():
     ran = subprocess.run([sys.executable, "-m", "ssm_jax", "exprt"], capture_output=True, text=True)
     assert ran.returncode == 2 and ran.stderr.startswith("error: unknown verb 'exprt'")
+
+
+@pytest.mark.parametrize("verb", [("inspect",), ("export",), ("report",), ("predict", "ok.npy")])
+@pytest.mark.parametrize("name", ["x" * 300, "~no-such-user/x"])
+def test_a_path_that_cannot_be_is_one_line(refused, verb, name):
+    verb, *rest = verb
+    assert name in refused(verb, name, *rest)

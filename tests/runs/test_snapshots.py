@@ -64,6 +64,10 @@ def test_a_damaged_file_is_named(tmp_path):
         archive.writestr("denses/0.npy", b"no array")
     with pytest.raises(errors.InputError, match=r"cannot read .*40\.npz, remove it"):
         snapshots.read(3, 40)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("denses/0.npy", b"\x93NUMPY\x01\x00\x0a\x00{'descr': (")  # numpy: a TokenError
+    with pytest.raises(errors.InputError, match=r"cannot read .*40\.npz, remove it"):
+        snapshots.read(3, 40)
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):

@@ -137,12 +137,13 @@ def _about(artifact: Artifact, stem: str, name: str, flash: int, ram: int) -> st
     weights = sum(math.prod(layer.kernel.shape) for layer in network.layers())
     remaining = sum(layer.kernel.remaining for layer in network.layers())
     known = [f"{key}: {record[key]}" for key in ("dataset", "rule", "epochs", "seed") if key in record]
-    if record.get("test_accuracy") is not None:
-        known.append(f"test accuracy: {record['test_accuracy']:.2f} %")
+    accuracy = record.get("test_accuracy")
+    if isinstance(accuracy, (int, float)):  # a record may hold anything
+        known.append(f"test accuracy: {accuracy:.2f} %")
     lines = [
         f"{record.get('network', stem)}, a network from an image of uint8 to logits. Written by ssm_jax.",
         *known,
-        f"weights: {weights:,}, of which {remaining:,} ({100 * remaining / weights:.2f} %) are not 0",
+        f"weights: {weights:,}, of which {remaining:,} ({100 * remaining / max(weights, 1):.2f} %) are not 0",
         f"constant tables (flash): {flash:,} bytes; scratch (RAM): {ram:,} bytes",
         "",
         f'    #include "{stem}.h"',

@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ssm_jax import errors
 from ssm_jax.artifact import graph
 from ssm_jax.artifact.export.c_memory import TILE, Buffer, Layout, Place, allocate
+
+# Places within a buffer are `int32_t` in C.
+MOST_FLOATS = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,6 +50,9 @@ class Plan:
       steps: Calls in their order.
       result: Where the logits lie in the end.
       scratch: Floats of the scratch memory.
+
+    Raises:
+      InputError: A value of the network takes too much memory for C's whole numbers.
     """
 
     def __init__(self, network: graph.Network) -> None:
@@ -82,6 +89,11 @@ class Plan:
         now, pending = len(self.steps), self._uses(number) if number >= 0 else 1
         # A tile of the last plane reads beyond its end, by less than what lies before its first pixel.
         buffer = Buffer(layout.count + layout.first, now, now, pending)
+        if buffer.size > MOST_FLOATS:
+            raise errors.InputError(
+                f"a value of the network takes {buffer.size:,} floats; in C at most {MOST_FLOATS:,} are "
+                "allowed"
+            )
         self._buffers.append(buffer)
         return Value(buffer, layout)
 

@@ -181,6 +181,13 @@ def test_any_class_name_and_record_can_be_written(tmp_path):
     assert "weights: 8, of which 4 (50.00 %) are not 0" in header
 
 
+def test_a_record_of_somebody_else_and_no_layer_at_all_are_written():
+    nodes = (graph.Standardize(inputs=(0,)), graph.Flatten(inputs=(1,)))
+    network = graph.Network(image_shape=(1, 2, 1), classes=2, nodes=nodes)
+    _, header = c.sources(artifact_of(network, test_accuracy="high"), "net")
+    assert "weights: 0, of which 0 (0.00 %) are not 0" in header and "accuracy" not in header
+
+
 def test_the_header_tells_flash_and_memory(tmp_path):
     c.write(artifact_of(dense_network([[1], [1]])), tmp_path / "net.c")
     header = (tmp_path / "net.h").read_text()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from artifact.small import network_of
 
+from ssm_jax import errors
 from ssm_jax.artifact import graph
 from ssm_jax.artifact.export.c_plan import Plan, kernel_lists
 
@@ -66,3 +67,16 @@ def test_scratch_is_a_few_values_not_all(name):
     plan = Plan(network)
     largest = max(int(np.prod(shape)) for shape in network.shapes())
     assert largest < plan.scratch < 8 * largest
+
+
+def test_a_value_beyond_the_whole_numbers_of_c_is_refused():
+    # An image of 2**31 - 1 values, to which a convolution's margin comes.
+    kernel = graph.Kernel(np.ones((3, 3, 1, 1), np.int8))
+    nodes = (
+        graph.Standardize(inputs=(0,)),
+        graph.Conv(inputs=(1,), name="conv", kernel=kernel, stride=1),
+        graph.Mean(inputs=(2,)),
+    )
+    network = graph.Network(image_shape=(1, 2**31 - 1, 1), classes=1, nodes=nodes)
+    with pytest.raises(errors.InputError, match=r"takes .* floats; in C at most 2,147,483,647 are allowed"):
+        Plan(network)
