@@ -22,8 +22,13 @@ from flax import nnx
 import ssm_jax
 from examples import record, text
 from ssm_jax.cli import status
+from ssm_jax.nn.initializers import elus
 
 CONTEXT, WIDTH, HEADS, BLOCKS, BATCH = 64, 128, 4, 2, 32
+
+# Small kernels: a block adds to what it is given, and does well to begin with adding little. They grow as the
+# mask empties, and stay small.
+MASKING = ssm_jax.Masking(rule=ssm_jax.Signed(rescale=0.5), kernel_init=elus(0.1))
 
 
 class Block(nnx.Module):
@@ -121,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = record.arguments(__doc__, argv, steps=1500, seed=0, density=0.25)
     library = text.standard_library()
     dense = Transformer(nnx.Rngs(given.seed))
-    masked = ssm_jax.supermask(dense, ssm_jax.Masking(rule=ssm_jax.Signed(rescale=0.5)), rngs=given.seed)
+    masked = ssm_jax.supermask(dense, MASKING, rngs=given.seed)
     found = []
     for model, density in ((masked, given.density), (dense, 1.0)):
         seconds = train(model, library.train, given.steps, given.seed, density)

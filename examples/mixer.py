@@ -19,7 +19,7 @@ from examples import record
 from examples.convnet import DENSE, settings
 from ssm_jax.cli import status
 
-PATCH, WIDTH, BLOCKS = 7, 64, 2
+PATCH, WIDTH, BLOCKS = 7, 64, 4
 
 
 def perceptron(features: int, hidden: int, rngs: nnx.Rngs) -> nnx.Sequential:
@@ -75,9 +75,9 @@ def dense(rngs: nnx.Rngs) -> nnx.Module:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train both and say what came of it."""
-    given = record.arguments(__doc__, argv, epochs=6, seeds=3, data="mnist", workdir="runs/mixer")
+    given = record.arguments(__doc__, argv, epochs=8, seeds=3, data="mnist", workdir="runs/mixer")
     # Chosen on a tenth of the training set that was held out.
-    with_masks = settings(given, learning_rate=0.2, weight_decay=1e-3)
+    with_masks = settings(given, learning_rate=0.5, weight_decay=1e-3)
     without = settings(given, learning_rate=0.003, weight_decay=1e-5)
     without.optimizer.name = "adam"
     summaries = [

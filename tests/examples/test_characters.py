@@ -58,7 +58,7 @@ def test_a_step_moves_what_is_trained_and_leaves_random_kernels_alone(density):
 
 
 def test_it_learns_a_sentence_under_masks():
-    net = ssm_jax.supermask(model(), ssm_jax.Masking(rule=ssm_jax.Signed(rescale=0.5)))
+    net = ssm_jax.supermask(model(), characters.MASKING)
     before = characters.test(net, CODES)
     characters.train(net, CODES, 40, 0, 0.5)
     assert characters.test(net, CODES) < 0.7 * before
