@@ -129,10 +129,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     masked = ssm_jax.supermask(dense, MASKING, rngs=given.seed)
     found = []
     for model, density in ((masked, given.density), (dense, 1.0)):
-        seconds = train(model, library.train, given.steps, given.seed, density)
-        measured = test(model, library.test)
-        remaining = ssm_jax.remaining_weights(model) if density < 1 else 1.0
-        found.append(record.of_one(given.seed, measured, remaining, seconds))
+        trained = record.Trained(
+            train_seconds=train(model, library.train, given.steps, given.seed, density),
+            seeds=(given.seed,),
+            values=(test(model, library.test),),
+            remaining_weights=(ssm_jax.remaining_weights(model) if density < 1 else 1.0,),
+        )
+        found.append(trained)
     print(f"\n{ssm_jax.mask_table(masked)}")
     made = record.Record(
         example="characters",

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train both and say what came of it."""
     given = record.arguments(__doc__, argv, epochs=8, seeds=3, data="mnist", workdir="runs/convnet")
     # Chosen on a tenth of the training set that was held out.
-    with_masks = settings(given, learning_rate=0.2, weight_decay=1e-3)
+    with_masks = settings(given, learning_rate=0.5, weight_decay=1e-3)
     without = settings(given, learning_rate=0.05, weight_decay=2e-5)
     summaries = [
         ssm_jax.train_and_evaluate(with_masks, f"{given.workdir}/masked", model=masked),

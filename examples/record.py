@@ -28,7 +28,7 @@ class Trained:
       seeds: Their seeds.
       values: The record's measure of each, after its last step, on data that it was not trained on.
       remaining_weights: Of each, the share of its masked weights that remains; 1 without masks.
-      train_seconds: Seconds of training, of all of them.
+      train_seconds: Seconds of training, of all of them; other work may have shared the device.
     """
 
     seeds: tuple[Natural, ...]
@@ -73,16 +73,6 @@ class Record:
     versions: dict[str, str] = dataclasses.field(default_factory=versions)
 
 
-def of_one(seed: int, value: float, remaining_weights: float, train_seconds: float) -> Trained:
-    """Make the entry of a single network; see `Trained`."""
-    return Trained(
-        seeds=(seed,),
-        values=(value,),
-        remaining_weights=(remaining_weights,),
-        train_seconds=train_seconds,
-    )
-
-
 def of_runs(example: str, masked: Summary, dense: Summary) -> Record:
     """Make the record of two runs of `ssm_jax.train_and_evaluate`, on this machine.
 
@@ -92,11 +82,11 @@ def of_runs(example: str, masked: Summary, dense: Summary) -> Record:
       dense: That of the same model without.
     """
 
-    def trained(run: Summary, remaining: Sequence[float]) -> Trained:
+    def trained(run: Summary) -> Trained:
         return Trained(
             seeds=run.seeds,
             values=run.test_accuracy.values,
-            remaining_weights=tuple(remaining),
+            remaining_weights=run.remaining_weights.values,
             train_seconds=run.train_seconds,
         )
 
@@ -107,8 +97,8 @@ def of_runs(example: str, masked: Summary, dense: Summary) -> Record:
         training={"epochs": masked.epochs, "batch": masked.config.training.batch_size},
         measure=ACCURACY,
         weights=masked.weights,
-        masked=trained(masked, masked.remaining_weights.values),
-        dense=trained(dense, dense.remaining_weights.values),
+        masked=trained(masked),
+        dense=trained(dense),
     )
 
 
