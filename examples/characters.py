@@ -117,7 +117,7 @@ def test(model: Transformer, codes: np.ndarray) -> float:
     """The bits per character of a text that is read in windows that do not overlap."""
     windows = codes[: len(codes) // (CONTEXT + 1) * (CONTEXT + 1)].reshape(-1, CONTEXT + 1)
     compiled = nnx.jit(bits)
-    parts = [compiled(model, windows[i : i + 256]) for i in range(0, len(windows), 256)]
+    parts = [compiled(model, jnp.asarray(windows[i : i + 256])) for i in range(0, len(windows), 256)]
     return float(np.concatenate(parts).mean())
 
 
