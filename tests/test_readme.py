@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import inference
 from benchmarks.compiled import report
+from examples import record
 from ssm_jax.experiments import readme, tables
 from ssm_jax.experiments.results import read_collected
 
@@ -91,6 +92,19 @@ def test_the_analysis_is_what_its_file_says():
     assert {(run["versions"]["python"], run["versions"]["jax"]) for run in report["runs"]} == {
         ("3.13.0", "0.12.0.1")
     }
+
+
+def test_the_examples_are_what_the_files_say():
+    found = re.search(r"<!-- examples -->\n(.*?)\n<!-- end of examples -->(.*?)\n`Dense`", README, re.S)
+    assert found and found[1] == record.table(ROOT / "results" / "examples")
+    records = [record.read(path) for path in (ROOT / "results" / "examples").glob("*.json")]
+    for one in records:
+        assert f"    python -m examples.{one.example} " in README
+        assert (ROOT / "examples" / f"{one.example}.py").exists()
+        for value in one.baselines.values():
+            assert f"{value:.2f} bits" in found[2]
+        assert f"Python {one.versions['python']}, jax {one.versions['jax']}" in found[2]
+        assert f"{one.device_count} x {one.device}" in found[2]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ __all__ = [
     "Stochastic",
     "by_name",
     "count",
+    "name_of",
     "straight_through",
 ]
 
@@ -76,3 +77,18 @@ def by_name(name: str, settings: ConfigDict | None = None) -> Rule | None:
         return made(**{name: value for name, value in (settings or {}).items() if name in fields})
     except errors.InputError as error:  # of a setting, by the rule's own name of it
         raise errors.InputError(f"config.mask.{error}") from error
+
+
+def name_of(rule: Rule | None) -> str:
+    """Name a rule as a config does; None is `dense`, and a rule of one's own has the name of its class.
+
+    Args:
+      rule: The rule of a layer.
+
+    Examples:
+      >>> name_of(Signed(threshold=0.5))
+      'signed'
+    """
+    if rule is None:
+        return DENSE
+    return next((name for name, kind in RULES.items() if type(rule) is kind), type(rule).__name__)

@@ -14,7 +14,9 @@ from ssm_jax.masks.threshold import Threshold
 from ssm_jax.nn.layers import Masked, masked_layers
 
 
-def set_density(model: nnx.Module, density: float, *, floor: float = 0.0, budget: str = "global") -> None:
+def set_density(
+    model: nnx.Module, density: float | jax.Array, *, floor: float = 0.0, budget: str = "global"
+) -> None:
     """Set the thresholds of a network so that a share of its weights remains.
 
     For a training loop of one's own: call it every some steps and at the end. The thresholds of all layers
@@ -22,15 +24,17 @@ def set_density(model: nnx.Module, density: float, *, floor: float = 0.0, budget
 
     Args:
       model: Any NNX module; its thresholds are changed in place.
-      density: The share of weights that remain, above 0 and at most 1.
+      density: The share of weights that remain, above 0 and at most 1. Under `nnx.jit` it may be traced, and
+        is not checked then.
       floor: The least share of every layer, 0 up to the density.
       budget: What the density is a share of, `global` or `layer`.
 
     Raises:
       InputError: No layer has a threshold, or a setting is out of range.
     """
-    check(density)
-    check_shares(density, floor, budget)
+    known = 1.0 if isinstance(density, jax.core.Tracer) else float(density)
+    check(known)
+    check_shares(known, floor, budget)
     layers = [layer for _, layer in masked_layers(model) if isinstance(layer.rule, Threshold)]
     if not layers:
         raise errors.InputError("no layer of the model has a threshold: its density can't be set")

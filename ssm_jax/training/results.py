@@ -18,13 +18,16 @@ from ssm_jax.training.loop import Result
 from ssm_jax.version import __version__
 
 
-def summarize(record: Record, results: Sequence[Result], shapes: Mapping[str, tuple[int, ...]]) -> Summary:
+def summarize(
+    record: Record, results: Sequence[Result], shapes: Mapping[str, tuple[int, ...]], method: str
+) -> Summary:
     """Sum up what the groups of a run have found.
 
     Args:
       record: The run's record.
       results: The groups' results, in the order of their seeds.
       shapes: The kernel shapes by the path of a masked layer.
+      method: Name of the mask rule.
 
     Raises:
       RunError: Every network has failed.
@@ -57,7 +60,7 @@ def summarize(record: Record, results: Sequence[Result], shapes: Mapping[str, tu
     return Summary(
         network=record.network,
         dataset=record.dataset,
-        method=config.mask.rule,
+        method=method,
         weights=sum(layer.weights for layer in layers),
         seeds=tuple(result.seeds[i] for result, i in good),
         failed_seeds=tuple(failures),

@@ -31,7 +31,7 @@ from ssm_jax.training.layout import Layout, pad_split, replicate
 from ssm_jax.training.loop import Group, Result, train_group
 from ssm_jax.training.programs import Programs
 from ssm_jax.training.results import summarize
-from ssm_jax.training.shapes import check_logits, kernel_shapes
+from ssm_jax.training.shapes import check_logits, kernel_shapes, mask_rules
 from ssm_jax.training.step import Build, Data, Task
 
 # Steps are counted in int32.
@@ -89,7 +89,7 @@ def train_and_evaluate(
     task = setup.task(
         config, model or setup.network(config, data.image_shape, data.classes), len(data.train_labels)
     )
-    shapes = kernel_shapes(task)
+    shapes, method = kernel_shapes(task), mask_rules(task)
     if model is not None:
         check_logits(task, data.image_shape, data.classes)
 
@@ -108,11 +108,11 @@ def train_and_evaluate(
     with _alone(folder), _memory_errors():
         if stored is None and jax.process_index() == 0:
             folder.write_record(record)
-        _say(_headline(record, shapes, folder))
+        _say(_headline(record, shapes, method, folder))
         results = _train_groups(record, folder, task, programs, data)
 
         # 7. Summarize.
-        summary = summarize(record, results, shapes)
+        summary = summarize(record, results, shapes, method)
         if jax.process_index() == 0:
             folder.write_summary(summary)
     _say(f"\n{table(summary)}\n\n{_next_steps(folder, model)}")
@@ -250,12 +250,12 @@ def _memory_errors() -> Iterator[None]:
         ) from error
 
 
-def _headline(record: Record, shapes: dict[str, tuple[int, ...]], folder: RunFolder) -> str:
+def _headline(record: Record, shapes: dict[str, tuple[int, ...]], method: str, folder: RunFolder) -> str:
     config = record.config
     weights = sum(map(math.prod, shapes.values()))
     seeds = f"{config.seeds} seeds from {config.seed}" if config.seeds > 1 else f"seed {config.seed}"
     return (
-        f"{record.network} on {record.dataset}, {config.mask.rule}, {weights:,} weights, {seeds}, "
+        f"{record.network} on {record.dataset}, {method}, {weights:,} weights, {seeds}, "
         f"batch {config.training.batch_size}, {config.training.precision}, on {jax.device_count()} x "
         f"{jax.devices()[0].device_kind}, into {folder.path}"
     )

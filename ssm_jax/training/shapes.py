@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
-from ssm_jax import errors
+from ssm_jax import errors, masks
 from ssm_jax.nn.layers import Conv, masked_layers, split
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.training.step import Task, merged
@@ -36,6 +36,15 @@ def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
             "masks the layers of any NNX model)"
         )
     return shapes
+
+
+def mask_rules(task: Task) -> str:
+    """Name the mask rule of a network, or all of them.
+
+    Args:
+      task: The task that holds the network.
+    """
+    return ", ".join(sorted({masks.name_of(layer.rule) for _, layer in masked_layers(task.abstract())}))
 
 
 def convolves(task: Task) -> bool:

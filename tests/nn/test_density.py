@@ -50,6 +50,10 @@ def test_thresholds_of_zero_can_be_set_and_all_weights_be_asked_for(model):
 def test_it_works_under_jit(model):
     nnx.jit(lambda model: ssm_jax.set_density(model, 0.05))(model)
     assert remaining(model)[0] == pytest.approx(0.05, rel=0.01)
+    compiled = nnx.jit(ssm_jax.set_density)
+    for density in (0.1, 0.02):  # one program for all densities
+        compiled(model, jnp.float32(density))
+        assert remaining(model)[0] == pytest.approx(density, rel=0.01)
 
 
 def test_other_layers_are_left_alone():

@@ -47,7 +47,7 @@ def result(seeds, accuracy, counts, failed=()):
 def test_a_failed_network_is_listed_and_left_out(record):
     first = result([5, 6], [90.0, 10.0], {"a": [[1, 5, 2], [8, 0, 0]], "b": [[1, 0, 1], [0, 2, 0]]}, [6])
     second = result([7], [70.0], {"a": [[3, 1, 4]], "b": [[0, 2, 0]]})
-    summary = summarize(record, [first, second], SHAPES)
+    summary = summarize(record, [first, second], SHAPES, "signed")
     assert summary.seeds == (5, 7) and summary.failed_seeds == (Failure(seed=6, step=3, metric="loss"),)
     assert summary.test_accuracy == Statistics.of([90.0, 70.0])
     assert summary.remaining_weights == Statistics.of([0.5, 0.7])
@@ -63,11 +63,11 @@ def test_epochs_are_those_that_were_trained(record, steps, epochs):
     counts = {"a": [[1, 5, 2]], "b": [[1, 0, 1]]}
     results = [result([seed], [90.0], counts) for seed in record.seeds]
     results[1] = dataclasses.replace(results[1], steps=steps)
-    assert summarize(record, results, SHAPES).epochs == epochs
+    assert summarize(record, results, SHAPES, "signed").epochs == epochs
 
 
 def test_a_run_of_which_every_network_failed_is_an_error(record):
     counts = {"a": [[1, 5, 2]], "b": [[1, 0, 1]]}
     results = [result([seed], [10.0], counts, [seed]) for seed in record.seeds]
     with pytest.raises(errors.RunError, match="every seed failed; the first: loss is not finite at step 3"):
-        summarize(record, results, SHAPES)
+        summarize(record, results, SHAPES, "signed")

@@ -8,12 +8,12 @@ import pytest
 from flax import nnx
 
 from ssm_jax import config as configuration
-from ssm_jax import errors
+from ssm_jax import errors, masks
 from ssm_jax.nn import networks
 from ssm_jax.nn.convert import supermask
 from ssm_jax.nn.layers import Dense, Masking
 from ssm_jax.training import setup
-from ssm_jax.training.shapes import convolves, kernel_shapes, training_bytes
+from ssm_jax.training.shapes import convolves, kernel_shapes, mask_rules, training_bytes
 
 
 def changed(**values):
@@ -36,6 +36,26 @@ def test_kernel_shapes_of_ones_own_network():
         return nnx.Sequential(Dense(16, 5, masking=Masking(), rngs=rngs), nnx.Linear(5, 3, rngs=rngs))
 
     assert kernel_shapes(setup.task(changed(), build, 20)) == {"layers/0": (16, 5)}
+
+
+class Doubled(masks.Signed):
+    """A rule of one's own."""
+
+
+@pytest.mark.parametrize(
+    ("rules", "name"),
+    [
+        (["signed", "signed"], "signed"),
+        ([None], "dense"),
+        ([masks.EdgePopup(0.1), None], "dense, edge_popup"),
+        ([Doubled()], "Doubled"),
+    ],
+)
+def test_the_mask_rules_of_ones_own_network_have_their_names(rules, name):
+    def build(rngs):
+        return nnx.Sequential(*(Dense(4, 4, masking=Masking(rule=rule), rngs=rngs) for rule in rules))
+
+    assert mask_rules(setup.task(changed(), build, 20)) == name
 
 
 def test_a_network_without_a_layer_of_ours_is_refused():

@@ -1,0 +1,58 @@
+"""The convolutional example: the model, its masks, and the record of a run of one step."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from flax import nnx
+
+import ssm_jax
+from examples import convnet, record
+
+WEIGHTS = 9 * (1 * 32 + 32 * 64 + 64 * 128) + 2048 * 10
+
+
+def built(build):
+    """A network with shapes in place of values."""
+    return nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+
+
+def size(model, kind):
+    return sum(variable.size for _, variable in nnx.to_flat_state(nnx.state(model, kind)))
+
+
+def test_every_kernel_is_masked_and_batches_are_normalized():
+    model = built(convnet.masked)
+    assert {name for name, _ in ssm_jax.masked_layers(model)} == {"convs/0", "convs/1", "convs/2", "head"}
+    # A score for every weight, and scale and offset of the normalizations; biases are gone.
+    channels = 2 * (32 + 64 + 128)
+    assert size(model, ssm_jax.Score) == WEIGHTS
+    assert size(model, nnx.Param) == WEIGHTS + channels
+    assert size(model, nnx.BatchStat) == channels
+
+
+def test_the_dense_counterpart_is_the_model_with_its_biases():
+    model = built(convnet.dense)
+    assert size(model, nnx.Param) == size(built(convnet.ConvNet), nnx.Param)
+    assert size(model, ssm_jax.Score) == 0
+
+
+def test_one_command_trains_both_and_writes_the_record(tmp_path, images, capsys):
+    path = tmp_path / "results" / "convnet.json"
+    arguments = ["--epochs=1", "--seeds=1", f"--data={images}", f"--workdir={tmp_path}", f"--json={path}"]
+    convnet.main(arguments)
+    found = record.read(path)
+    assert (found.example, found.network, found.data) == ("convnet", "ConvNet", "noise")
+    assert found.training == {"epochs": 1, "batch": 128}
+    assert (found.measure, found.weights) == ("accuracy %", WEIGHTS)
+    for name, trained in (("masked", found.masked), ("dense", found.dense)):
+        summary = json.loads((tmp_path / name / "summary.json").read_text())
+        assert list(trained.values) == summary["test_accuracy"]["values"]
+        assert list(trained.seeds) == summary["seeds"] == [0]
+    density = convnet.MASKING.rule.density
+    assert found.masked.remaining_weights == pytest.approx([density], rel=0.01)
+    assert found.dense.remaining_weights == (1.0,)
+    printed = capsys.readouterr().out
+    assert "signed, 112,928 weights" in printed and "dense, 112,928 weights" in printed
+    assert f"masked: {found.masked.values[0]:.2f} accuracy %" in printed

@@ -1,0 +1,45 @@
+"""The mixer: what it mixes, its masks, and the record of a run of one step."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import ssm_jax
+from examples import mixer, record
+
+
+def test_every_kernel_is_masked():
+    model = nnx.eval_shape(lambda: mixer.masked(nnx.Rngs(0)))
+    names = {name for name, _ in ssm_jax.masked_layers(model)}
+    inside = {
+        f"blocks/{i}/{what}/layers/{j}"
+        for i in range(mixer.BLOCKS)
+        for what in ("patches", "channels")
+        for j in (0, 2)
+    }
+    assert names == {"stem", "head"} | inside
+
+
+def test_a_block_mixes_patches():
+    block = mixer.Block(16, nnx.Rngs(0))
+    hidden = jax.random.normal(jax.random.key(0), (1, 16, mixer.WIDTH))
+    other = hidden.at[0, 3, 0].add(1.0)
+    changed = np.abs(np.asarray(block(other) - block(hidden))).max(-1)[0] > 1e-6
+    assert changed.all()
+
+
+def test_one_command_trains_both_and_writes_the_record(tmp_path, images):
+    path = tmp_path / "mixer.json"
+    arguments = ["--epochs=1", "--seeds=1", f"--data={images}", f"--workdir={tmp_path}", f"--json={path}"]
+    mixer.main(arguments)
+    found = record.read(path)
+    assert (found.example, found.network, found.training) == ("mixer", "Mixer", {"epochs": 1, "batch": 128})
+    assert found.masked.remaining_weights == pytest.approx([mixer.MASKING.rule.density], rel=0.01)
+    assert found.dense.remaining_weights == (1.0,)
+    model = ssm_jax.restore(tmp_path / "masked", model=mixer.masked).model
+    assert model(jnp.ones((2, 28, 28, 1))).shape == (2, 10)
+    assert ssm_jax.remaining_weights(model) == found.masked.remaining_weights[0]
