@@ -6,8 +6,25 @@ import errno
 import os
 import pathlib
 import secrets
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Callable
 from typing import BinaryIO
+
+# What reading a damaged or foreign file as .npz raises.
+NPZ_DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def check_regular(path: pathlib.Path) -> None:

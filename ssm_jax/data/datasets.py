@@ -16,9 +16,7 @@ import logging
 import os
 import pathlib
 import re
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -32,19 +30,6 @@ _log = logging.getLogger("ssm_jax")
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _TFDS_NAME = re.compile(r"(?P<name>[a-z]\w*)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
-# What reading a damaged or foreign file as .npz raises.
-_DAMAGE = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    OverflowError,
-    MemoryError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -254,7 +239,7 @@ def _npz(name: str, root: pathlib.Path) -> Dataset:
         arrays = _read_npz(path)
         with path.open("rb") as file:
             version = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    except _DAMAGE as error:
+    except files.NPZ_DAMAGE as error:
         raise InputError(
             f"cannot read {path} as an .npz of {', '.join(_ARRAYS)}: {one_line(error)}"
         ) from error
@@ -288,7 +273,7 @@ def _tfds(name: str, root: pathlib.Path, cache_dir: pathlib.Path) -> Dataset:
         try:
             cached = _read_npz(path)
             arrays, classes = _check(str(path), cached, int(cached["classes"]))
-        except (*_DAMAGE, TypeError) as error:
+        except (*files.NPZ_DAMAGE, TypeError) as error:
             raise InputError(f"the cached dataset {path} is damaged, delete it: {one_line(error)}") from error
     else:
         with _needing_tfds():

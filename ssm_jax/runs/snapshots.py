@@ -5,29 +5,13 @@ from __future__ import annotations
 import functools
 import pathlib
 import shutil
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 import numpy as np
 
 from ssm_jax import errors, files
-
-# What reading a damaged or foreign file as .npz raises.
-_DAMAGE = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    OverflowError,
-    MemoryError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 class Snapshots:
@@ -90,7 +74,7 @@ class Snapshots:
             files.check_regular(path)
             with zipfile.ZipFile(path) as archive:
                 return {name.removesuffix(".npy"): _array(archive, name) for name in archive.namelist()}
-        except _DAMAGE as error:
+        except files.NPZ_DAMAGE as error:
             raise errors.InputError(f"cannot read {path}, remove it: {errors.one_line(error)}") from error
 
     def discard_after(self, seeds: Sequence[int], step: int) -> None:
