@@ -54,7 +54,7 @@ __all__ = [
     "train_and_evaluate",
 ]
 
-# Imported when they are first used: an artifact is read without JAX, and a path completed without Orbax.
+# Imported when they are first used, so that an artifact is read where JAX is not installed.
 _ON_FIRST_USE = {
     "BATCH_AXIS": "nn.networks",
     "Binary": "masks",
@@ -87,9 +87,7 @@ def __getattr__(name: str) -> Any:
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, there = _ON_FIRST_USE[name].partition(":")
-    value = getattr(importlib.import_module(f"{__name__}.{module}"), there or name)
-    globals()[name] = value
-    return value
+    return getattr(importlib.import_module(f"{__name__}.{module}"), there or name)
 
 
 def __dir__() -> list[str]:

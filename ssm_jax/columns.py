@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]], left: int, *, total: bool = True) -> list[str]:
     """Align the columns of a table.
 
     Args:
-      rows: The cells; the first row is the head and the last one the sum, both ruled off.
+      rows: The cells; the first row is the head, ruled off.
       left: The number of columns that begin at the left; numbers end at the right.
+      total: Whether the last row is a sum, ruled off too.
 
     Examples:
       >>> print("\\n".join(aligned([("layer", "weights"), ("dense", "8"), ("all", "8")], left=1)))
@@ -29,4 +30,6 @@ def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
         for row in rows
     ]
     rule = "-" * len(lines[0])
+    if not total:
+        return [lines[0], rule, *lines[1:]]
     return [lines[0], rule, *lines[1:-1], rule, lines[-1]]

@@ -32,6 +32,7 @@ NEUTRAL = (
     "data.dir",
     "training.steps_per_call",
     "logging.epochs",
+    "logging.masks",
     "checkpoint.seconds",
 )
 
@@ -106,6 +107,7 @@ def default() -> ConfigDict:
 
     config.logging = ConfigDict()
     config.logging.epochs = 1  # evaluate and report every so many epochs, and after the last
+    config.logging.masks = False  # also write the masks to <workdir>/masks, and those before training
 
     config.checkpoint = ConfigDict()
     config.checkpoint.seconds = 300.0  # save so often; always at the end

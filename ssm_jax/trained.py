@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import os
+from collections.abc import Collection, Iterator, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
 from ssm_jax import errors
-from ssm_jax.nn.layers import Masked, masked_layers
+from ssm_jax.nn.layers import masked_layers
 from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.runs.folder import Record, RunFolder, model_name
 from ssm_jax.training import setup
@@ -61,44 +62,96 @@ def restore(
       InputError: There is no such run, seed or checkpoint, or it can't be read.
     """
     folder = RunFolder(workdir)
+    record = read_record(folder, model)
+    seed = record.config.seed if seed is None else seed
+    record.group(seed)  # tells whether there is such a seed
+    (trained,) = restore_each(workdir, [seed], best=best, model=model)
+    return trained
+
+
+def read_record(folder: RunFolder, model: Build | None = None) -> Record:
+    """Read what the run in a folder is.
+
+    Args:
+      folder: The run's folder.
+      model: The function that built the network, if it was the caller's own.
+
+    Raises:
+      InputError: There is no run, or one of another network.
+    """
     record = folder.read_record()
     if record is None:
         raise errors.InputError(f"{folder.path} holds no run: it has no run.json")
     if model_name(model) != record.model:
         asked = "leave `model` out" if record.model is None else f"pass the same `model`, {record.model}"
         raise errors.InputError(f"the run in {folder.path} trained {record.network}: {asked}")
-    seed = record.config.seed if seed is None else seed
-    group = record.group(seed)
+    return record
+
+
+def restore_each(
+    workdir: str | os.PathLike[str],
+    seeds: Collection[int] | None = None,
+    *,
+    best: bool = False,
+    model: Build | None = None,
+) -> Iterator[Trained]:
+    """Restore the networks of a run one after another, in the order of their seeds.
+
+    What was saved together is read once.
+
+    Args:
+      workdir: The run's folder; the run may be finished or not.
+      seeds: The networks' seeds; all of the run by default.
+      best: See `restore`.
+      model: See `restore`.
+
+    Raises:
+      InputError: There is no such run or checkpoint, or it can't be read.
+    """
+    folder = RunFolder(workdir)
+    record = read_record(folder, model)
+    try:
+        task = make_task(record, model)
+    except errors.InputError as error:
+        raise errors.InputError(f"cannot use {folder.record_path}: {error}") from error
+    for group in record.groups():
+        wanted = [seed for seed in group if seeds is None or seed in seeds]
+        if wanted:
+            yield from _restore_group(folder, record, task, group, wanted, best)
+
+
+def _restore_group(
+    folder: RunFolder, record: Record, task: Task, group: range, seeds: Sequence[int], best: bool
+) -> Iterator[Trained]:
     checkpoints = Checkpoints(folder.checkpoints(group, "best" if best else "latest"), read_only=True)
     step = checkpoints.latest()
     if step is None:
         raise errors.InputError(f"there is no checkpoint in {checkpoints.directory} yet")
-    try:
-        task = _task(record, model)
-    except errors.InputError as error:
-        raise errors.InputError(f"cannot use {folder.record_path}: {error}") from error
-    one = dict(zip(("state", "frozen"), jax.eval_shape(task.initialize, np.int32(seed)), strict=True))
+    one = dict(zip(("state", "frozen"), jax.eval_shape(task.initialize, np.int32(group[0])), strict=True))
     template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(group), *leaf.shape), leaf.dtype), one)
     try:
         tree, _ = checkpoints.restore(template)
     finally:
         checkpoints.close()
-    index = group.index(seed)
-    state, frozen = (jax.tree.map(lambda leaf: leaf[index], tree[name]) for name in ("state", "frozen"))
-    parts = *jax.device_put((state.params, frozen, state.rest)), task.random(state)
-    network = nnx.merge(task.graph(training=False), *parts)
-    masks = {path: _mask(layer) for path, layer in masked_layers(network)}
-    return Trained(network, masks, record.config, seed, step)
+    for seed in seeds:
+        index = group.index(seed)
+        state, frozen = (jax.tree.map(operator.itemgetter(index), tree[name]) for name in ("state", "frozen"))
+        parts = *jax.device_put((state.params, frozen, state.rest)), task.random(state)
+        network = nnx.merge(task.graph(training=False), *parts)
+        masks = {path: np.asarray(layer.stored_mask()) for path, layer in masked_layers(network)}
+        yield Trained(network, masks, record.config, seed, step)
 
 
-def _mask(layer: Masked) -> np.ndarray:
-    # What is expected is counted in floats.
-    whole = jnp.issubdtype(layer.count().kept.dtype, jnp.integer)
-    return np.asarray(layer.mask(), np.int8 if whole else np.float32)
+def make_task(record: Record, model: Build | None = None) -> Task:
+    """Set up what a run trained, and check that it can be.
 
+    Args:
+      record: The run's record.
+      model: The function that built the network, if it was the caller's own.
 
-def _task(record: Record, model: Build | None) -> Task:
-    """Set up what the run trained, and check that it can be."""
+    Raises:
+      InputError: Something that the record names is unknown.
+    """
     setup.check(record.config, own_model=model is not None)
     build = model or setup.network(record.config, record.image_shape, record.classes)
     task = setup.task(record.config, build, record.examples)

@@ -18,3 +18,7 @@ def test_texts_begin_and_numbers_end_in_line_with_head_and_sum_ruled_off():
         "---------------------",
         "all             2,010",
     ]
+
+
+def test_without_a_sum_only_the_head_is_ruled_off():
+    assert aligned([("a", "b"), ("1", "22")], left=0, total=False) == ["a   b", "-----", "1  22"]

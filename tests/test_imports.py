@@ -17,6 +17,7 @@ LAYERS = [
     {"training"},
     {"trained"},
     {"artifact"},
+    {"analysis"},
     {"experiments"},
     {"cli"},
 ]

@@ -68,6 +68,31 @@ def test_the_results_are_what_the_files_say():
     assert found and found[1] == readme.section(ROOT / "results", ROOT)
 
 
+def test_the_analysis_is_what_its_file_says():
+    found = re.search(r"<!-- analysis -->\n(.*?)\n<!-- end of analysis -->", README, re.S)
+    assert found
+    report = json.loads((ROOT / "results" / "analysis" / "fcn.json").read_text())
+    (signed, binary), (difference,) = report["runs"], report["differences"]
+    transfer = {name: numbers["mean"] for name, numbers in signed["transfer"]["accuracy"].items()}
+    within = report["overlaps"][0]["masks"]["all"]
+    assert re.findall(r"\d+\.\d+", found[1]) == [
+        f"{number:.2f}"
+        for number in (
+            *(transfer[name] for name in ("trained", "drawn_mask", "without_signs", "drawn_effective_signs")),
+            100 * within["jaccard"],
+            100 * within["jaccard_by_chance"],
+            100 * signed["connectivity"]["connected"]["all"],
+            signed["test_accuracy"]["mean"],
+            binary["test_accuracy"]["mean"],
+            difference["standard_error"],
+        )
+    ]
+    assert [(run["seeds"], run["epochs"]) for run in report["runs"]] == [([0, 1], [20.0, 20.0])] * 2
+    assert {(run["versions"]["python"], run["versions"]["jax"]) for run in report["runs"]} == {
+        ("3.13.0", "0.12.0.1")
+    }
+
+
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "results").glob("*/table.*")), ids=lambda path: path.parent.name
 )

@@ -10,6 +10,7 @@ import ssm_jax
 from ssm_jax import config
 from ssm_jax.data import batches, datasets
 from ssm_jax.nn import layers
+from ssm_jax.trained import restore_each
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,16 @@ def test_masks_are_the_scores_beyond_the_threshold(run):
 def test_config_seed_and_step_come_back(run):
     trained = ssm_jax.restore(run[0])
     assert (trained.seed, trained.step) == (5, 2 * 12) and trained.config.model.width == 0.1
+
+
+def test_all_networks_are_restored_one_after_another(run):
+    found = list(restore_each(run[0]))
+    assert [one.seed for one in found] == [5, 6]
+    for one in found:
+        expected = ssm_jax.restore(run[0], seed=one.seed)
+        for path, mask in expected.masks.items():
+            np.testing.assert_array_equal(one.masks[path], mask)
+    assert [one.seed for one in restore_each(run[0], [6])] == [6]
 
 
 def test_what_is_not_there_is_named(run, tmp_path):

@@ -8,6 +8,7 @@ Duda 2013, arXiv:1311.2540; interleaved as by Giesen 2014, arXiv:1402.3392). `do
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import itertools
 
@@ -96,7 +97,7 @@ def entropy(values: np.ndarray) -> float:
 
 
 def encode(values: np.ndarray) -> tuple[Table, bytes]:
-    """Code an array.
+    r"""Code an array.
 
     Args:
       values: int8, any shape, in -127 to 127, not empty.
@@ -106,7 +107,7 @@ def encode(values: np.ndarray) -> tuple[Table, bytes]:
 
     Examples:
       >>> encode(np.int8([0, 0, 0, -1, 0, 0, 1, 0]))
-      (Table(values=(0, -1, 1), counts=(3, 1, 1), shift=1), b'...')
+      (Table(values=(0, -1, 1), counts=(2, 1, 1), shift=1), b'\x01\xc0\x02')
     """
     flat = np.ravel(values)
     counts = _histogram(flat)
@@ -146,19 +147,23 @@ def decode(table: Table, data: bytes | memoryview, size: int) -> np.ndarray:
       InputError: Table or bytes are of no array of this size.
     """
     table.check(size)
+    plain: bytes | memoryview
     if table.events <= SHORT:
         events, plain = _decode_short(table, data)
     else:
         events, plain = _decode_long(table, data)
     values = np.full(size, table.values[0], np.int8)
-    if not len(events):
-        return values
-    if not np.array_equal(np.bincount(events, minlength=len(table.counts)), table.counts) or not events[-1]:
+    if len(events) and not events[-1]:
         raise _damaged()
+    counts = np.zeros(len(table.counts), np.int64)
     place, single = 0, 0
     for start in range(0, len(events), _CHUNK):
         chunk = events[start : start + _CHUNK]
+        counts += np.bincount(chunk, minlength=len(counts))
         hits = np.flatnonzero(chunk)
+        # As many as the plain bits were said to be of.
+        if single + len(hits) > table.singles:
+            raise _damaged()
         lengths = np.full(len(chunk), 1 << table.shift, np.int64)
         lengths[hits] = _unpack(plain, single, len(hits), table.shift) + 1
         ends = place + np.cumsum(lengths)
@@ -166,6 +171,8 @@ def decode(table: Table, data: bytes | memoryview, size: int) -> np.ndarray:
             raise _damaged()
         values[ends[hits] - 1] = np.array(table.values, np.int8)[chunk[hits]]
         place, single = int(ends[-1]), single + len(hits)
+    if not np.array_equal(counts, table.counts):
+        raise _damaged()
     return values
 
 
@@ -217,13 +224,12 @@ def _decode_short(table: Table, data: bytes | memoryview) -> tuple[np.ndarray, b
     plain_bits = table.singles * table.shift
     if len(data) > -(-(table.events * PRECISION + plain_bits) // 8):
         raise _damaged()
-    frequencies = table.frequencies()
-    events_of = np.repeat(np.arange(len(frequencies)), frequencies).tolist()
-    below, frequencies = (np.cumsum(frequencies) - frequencies).tolist(), frequencies.tolist()
+    frequencies = table.frequencies().tolist()
+    below = [0, *itertools.accumulate(frequencies)]
     state, events = int.from_bytes(data, "little"), []
     for _ in range(table.events):
         slot = state & ((1 << PRECISION) - 1)
-        event = events_of[slot]
+        event = bisect.bisect_right(below, slot) - 1
         state = frequencies[event] * (state >> PRECISION) + slot - below[event]
         events.append(event)
     if state >> plain_bits or (len(data) and not data[-1]):
@@ -278,6 +284,8 @@ def _decode_long(table: Table, data: bytes | memoryview) -> tuple[np.ndarray, me
                 raise _damaged()
             state[low] = state[low] << 16 | taken
             used += len(low)
-    if used != len(words) or (states != _LOWEST).any():
+    plain = memoryview(data)[words_end:]
+    spare = plain and plain[-1] >> ((table.singles * table.shift - 1) % 8 + 1)
+    if used != len(words) or (states != _LOWEST).any() or spare:
         raise _damaged()
-    return events, memoryview(data)[words_end:]
+    return events, plain

@@ -21,9 +21,10 @@ from ssm_jax.artifact import header as checked
 # The first byte is no text, and the line ends show whether the file was copied as text.
 MAGIC = b"\x89SSM\r\n\x1a\n"
 VERSION = 1
-# Checked before anything is allocated: the bytes of a file and of its header, and the elements of all arrays.
+# Checked before anything is allocated: bytes of a file and of its header, operations, elements of all arrays.
 MOST_BYTES = 2**30
 MOST_HEADER = 2**21
+MOST_NODES = 2000
 MOST_WEIGHTS = 2**26
 
 _PREFIX = struct.Struct("<8sIIQ")
@@ -106,6 +107,8 @@ def encode(artifact: Artifact) -> bytes:
       InputError: It holds what no file can, such as numbers that are not finite.
     """
     network, body = artifact.network, list[bytes]()
+    if len(network.nodes) > MOST_NODES:
+        raise errors.out_of_range("the number of operations", len(network.nodes), f"at most {MOST_NODES}")
     header = checked.dump(
         {
             "class_names": list(artifact.class_names),
@@ -122,8 +125,21 @@ def encode(artifact: Artifact) -> bytes:
     return data + hashlib.sha256(data).digest()
 
 
+def kernel_bytes(kernel: graph.Kernel) -> int:
+    """Count the bytes of a kernel in the file, without its entry in the header.
+
+    Args:
+      kernel: The kernel.
+    """
+    body: list[bytes] = []
+    _encode_kernel(kernel, "the kernel", body)
+    return sum(map(len, body))
+
+
 def decode(data: bytes, *, most_weights: int = MOST_WEIGHTS) -> Artifact:
     """Read an artifact from the bytes of its file.
+
+    Takes at most 40 bytes of memory for each byte of the header and 6 for each weight, whatever it says.
 
     Args:
       data: The bytes.
@@ -141,7 +157,7 @@ def decode(data: bytes, *, most_weights: int = MOST_WEIGHTS) -> Artifact:
     body = _Body(memoryview(data)[header_end:-_DIGEST], most_weights)
     sides = checked.items(header["image_shape"], "image_shape", 3, 3)
     height, width, channels = (checked.integer(side, "image_shape", 1) for side in sides)
-    nodes = checked.items(header["nodes"], "nodes", graph.MOST_NODES)
+    nodes = checked.items(header["nodes"], "nodes", MOST_NODES)
     network = graph.Network(
         image_shape=(height, width, channels),
         classes=checked.integer(header["classes"], "classes", 1),
@@ -269,7 +285,7 @@ def _decode_kernel(value: Any, name: str, body: _Body) -> graph.Kernel:
 
 def _float32(value: Any, name: str) -> float:
     number = checked.real(value, name)
-    if abs(number) > np.finfo(np.float32).max or float(np.float32(number)) != number:
+    if abs(number) > float(np.finfo(np.float32).max) or float(np.float32(number)) != number:
         raise checked.misfit(name, value, "a number that float32 holds exactly")
     return number
 

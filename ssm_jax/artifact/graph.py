@@ -64,7 +64,7 @@ class Kernel:
     @property
     def ternary(self) -> bool:
         """Whether every value is -1, 0 or 1."""
-        return self.values.dtype == np.int8 and bool((np.abs(self.values) <= 1).all())
+        return self.values.dtype == np.int8 and bool(((self.values >= -1) & (self.values <= 1)).all())
 
     def dense(self) -> np.ndarray:
         """Return the kernel as it is applied, float32."""

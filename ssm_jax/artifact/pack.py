@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from ssm_jax.runs.folder import Record, RunFolder
 from ssm_jax.runs.summary import Summary
 from ssm_jax.trained import Trained, restore
 
+_log = logging.getLogger(__name__)
+
 
 def of_run(
     workdir: str | os.PathLike[str], *, seed: int | None = None, best: bool = False
@@ -40,14 +43,18 @@ def of_run(
     """
     folder = RunFolder(workdir)
     record, summary = folder.read_record(), folder.read_summary()
-    if record is not None and summary is None:
+    if record is None:
+        raise errors.InputError(f"{folder.path} holds no run: it has no run.json")
+    if summary is None:
         raise errors.InputError(f"the run in {folder.path} is not finished")
-    if record is not None and record.model is not None:
+    if record.model is not None:
         raise errors.InputError(
-            f"the run in {folder.path} trained {record.model}, a model of the caller's own: it can't be exported"
+            f"the run in {folder.path} trained {record.model}, a model of the caller's own, which can't be "
+            "exported"
         )
+    record.group(record.config.seed if seed is None else seed)  # checks the seed
+    _log.info("reading the checkpoint in %s", folder.path)
     trained = restore(workdir, seed=seed, best=best)
-    assert record is not None and summary is not None
     if trained.seed not in summary.seeds:
         raise errors.InputError(f"seed {trained.seed} of the run in {folder.path} has failed")
     made = network(trained.model, record.image_shape, record.classes)

@@ -12,10 +12,10 @@ import argparse
 import functools
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 from ssm_jax import errors
 from ssm_jax.cli import configs, status
+from ssm_jax.cli.parser import Parser
 from ssm_jax.experiments import collect, paper, plans, readme, record, results, runner, tables
 from ssm_jax.experiments.plans import Setting
 from ssm_jax.experiments.record import Experiment
@@ -25,11 +25,6 @@ MAIN = "main"
 BEST = "best"
 
 _PROGRAM = "python -m ssm_jax.experiments"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise errors.InputError(f"{message} (see {self.prog} --help)")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -66,18 +61,12 @@ def _overrides(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=_PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    examples = ["paper --rows fcn conv2 --seeds 20 --workdir=runs/paper", "paper --help"]
+    parser = Parser(prog=_PROGRAM, description=__doc__, examples=examples)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
 
     def verb(name: str, text: str, example: str) -> argparse.ArgumentParser:
-        return verbs.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=f"example:\n  {_PROGRAM} {name} {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        return verbs.add_parser(name, help=text, description=text, examples=[example])
 
     made = verb(
         "paper", "Rows of the paper's main table.", "--rows fcn conv2 --seeds 20 --workdir=runs/paper"

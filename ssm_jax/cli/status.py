@@ -10,11 +10,15 @@ from collections.abc import Callable
 from ssm_jax import errors
 
 
-def run(program: Callable[[], None]) -> int:
+def run(
+    program: Callable[[], None],
+    interrupted: str = "interrupted; the last checkpoint, if there is one, is kept",
+) -> int:
     """Run a program; every error that a user can mend is one line.
 
     Args:
       program: The program, without arguments.
+      interrupted: What is said after Ctrl-C.
 
     Returns:
       The exit status: 0 done, 1 failed, 2 cannot be run, 143 or 130 stopped with the state saved.
@@ -35,7 +39,7 @@ def run(program: Callable[[], None]) -> int:
         return 1
     except KeyboardInterrupt:
         sys.stdout.flush()
-        print("interrupted; the last checkpoint, if there is one, is kept", file=sys.stderr, flush=True)
+        print(interrupted, file=sys.stderr, flush=True)
         os._exit(130)  # The threads of a save that was interrupted may never end.
     return 0
 

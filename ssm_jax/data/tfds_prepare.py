@@ -88,8 +88,8 @@ def label_names(name: str, data_dir: pathlib.Path) -> list[str]:
       InputError: TFDS has no such dataset, configuration or version.
     """
     features = builder(name, data_dir).info.features
-    label = features.get("label") if hasattr(features, "get") else None
-    return list(getattr(label, "names", None) or [])
+    named = dict(features.items()) if hasattr(features, "items") else {}
+    return list(getattr(named.get("label"), "names", None) or [])
 
 
 def _png(image: np.ndarray) -> bytes:

@@ -7,10 +7,11 @@ import os
 import pathlib
 
 from ssm_jax import errors, files
-from ssm_jax.experiments import curves, figures, record, tables
-from ssm_jax.experiments.record import Experiment
+from ssm_jax.analysis import style
+from ssm_jax.experiments import figures, record, tables
+from ssm_jax.experiments.record import Experiment, Run
 from ssm_jax.experiments.results import Result, finished, read_collected
-from ssm_jax.runs import schema
+from ssm_jax.runs import curves, schema
 from ssm_jax.runs.metrics import read_metrics
 
 
@@ -28,10 +29,11 @@ def collect(workdir: str | os.PathLike[str], into: str | os.PathLike[str]) -> Ex
       The experiment as the results now hold it.
 
     Raises:
-      InputError: There is nothing to collect, `into` holds another experiment, or matplotlib is missing.
+      InputError: There is nothing to collect, `into` holds another experiment or other seeds of a run, or
+        matplotlib is missing.
       RunError: A file cannot be written.
     """
-    figures.require()
+    style.require()
     experiment, runs = finished(workdir)
     if not runs:
         raise errors.InputError(f"{os.fspath(workdir)} holds no finished run yet")
@@ -39,6 +41,8 @@ def collect(workdir: str | os.PathLike[str], into: str | os.PathLike[str]) -> Ex
     there = record.read(into)
     collected = dataclasses.replace(experiment, runs=()) if there is None else there
     record.schedule(there, experiment, [run.setting for run, _ in runs], 1, str(into))
+    for run, _ in runs:
+        _check_same_seeds(collected, run, into)
     try:
         into.mkdir(parents=True, exist_ok=True)
         for run, summary in runs:
@@ -53,6 +57,16 @@ def collect(workdir: str | os.PathLike[str], into: str | os.PathLike[str]) -> Ex
     except OSError as error:
         raise errors.RunError(f"cannot write to {into}: {files.reason(error)}") from error
     return collected
+
+
+def _check_same_seeds(collected: Experiment, run: Run, into: pathlib.Path) -> None:
+    """Check that a run of that name has no other seeds in the results, which would count some twice."""
+    for other in collected.runs:
+        if other.name == run.name and other.seeds != run.seeds:
+            raise errors.InputError(
+                f"{into} holds {run.name} with {other.seeds} seeds, {run.seeds} were run: choose another "
+                "--into"
+            )
 
 
 def write_tables(folder: pathlib.Path, results: list[Result]) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import itertools
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssm_jax import errors
+from ssm_jax.analysis import style
 from ssm_jax.config import DENSE
 from ssm_jax.experiments import paper
 from ssm_jax.experiments.record import Experiment
@@ -19,43 +18,12 @@ from ssm_jax.runs.summary import Statistics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-
-# Okabe and Ito's colors, which the color-blind tell apart, without the yellow that paper swallows; markers
-# and lines differ as well, for prints without color.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
-_LINES = ("-", "--", "-.", ":")
-_GRAY = "#666666"
-
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    # The same results give the same file.
-    "svg.hashsalt": "ssm_jax",
-}
 
 # Which label makes a line, or a color, of the results of an experiment.
 _SERIES = {"paper": "row", "frontier": "rule", "rivals": "rule", "ablation": "part", "runs": "run"}
 # More curves than these in one figure can't be told apart.
 _MOST_CURVES = 14
-
-
-def require() -> None:
-    """Check that figures can be drawn.
-
-    Raises:
-      InputError: matplotlib is not installed.
-    """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise errors.InputError(
-            "figures need matplotlib: pip install 'matplotlib>=3.10,<4', or this package with [report]"
-        )
 
 
 def draw(experiment: Experiment, results: Sequence[Result], folder: pathlib.Path) -> list[pathlib.Path]:
@@ -73,7 +41,7 @@ def draw(experiment: Experiment, results: Sequence[Result], folder: pathlib.Path
     Raises:
       InputError: matplotlib is not installed.
     """
-    require()
+    style.require()
     by_series = _grouped(results, _SERIES[experiment.kind])
     masked = {
         name: [result for result in series if result.method != DENSE] for name, series in by_series.items()
@@ -108,7 +76,7 @@ def _figure(path: pathlib.Path, written: list[pathlib.Path], width: float) -> It
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(style.STYLE):
         figure = Figure(figsize=(width, 4.2), layout="constrained")
         yield figure
         for kind, settings in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
@@ -125,9 +93,9 @@ def _frontier(axes: Axes, series: dict[str, list[Result]], results: Sequence[Res
             [result.accuracy.mean for result in group],
             xerr=[_error(result.remaining, 100) for result in group],
             yerr=[_error(result.accuracy) for result in group],
-            color=_COLORS[i % len(_COLORS)],
-            marker=_MARKERS[i % len(_MARKERS)],
-            linestyle=_LINES[i % len(_LINES)] if joined else "none",
+            color=style.COLORS[i % len(style.COLORS)],
+            marker=style.MARKERS[i % len(style.MARKERS)],
+            linestyle=style.LINES[i % len(style.LINES)] if joined else "none",
             markersize=5,
             capsize=2,
             label=name,
@@ -135,23 +103,15 @@ def _frontier(axes: Axes, series: dict[str, list[Result]], results: Sequence[Res
         )
     dense = [result for result in results if result.method == DENSE]
     if len(dense) == 1:
-        line = (0, (6, 3))
-        axes.axhline(dense[0].accuracy.mean, color=_GRAY, linewidth=1, linestyle=line, label="dense (ours)")
+        line: dict[str, Any] = {"color": style.GRAY, "linewidth": 1, "linestyle": (0, (6, 3))}
+        axes.axhline(dense[0].accuracy.mean, label="dense (ours)", **line)
     _published(axes, results)
     axes.set_xscale("log")
-    _label_log_axis(axes.xaxis)
+    style.label_log_axis(axes.xaxis)
     axes.set_title(_title(results), fontsize=9)
     axes.set_xlabel("remaining weights, % (log scale)")
     axes.set_ylabel("test accuracy, %")
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
-
-
-def _label_log_axis(axis: Axis) -> None:
-    from matplotlib import ticker
-
-    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _title(results: Sequence[Result]) -> str:
@@ -231,19 +191,19 @@ def _curves(figure: Figure, results: Sequence[Result]) -> None:
     """Draw accuracy and remaining weights over the epochs."""
     accuracy, remaining = figure.subplots(1, 2, sharex=True)
     for i, result in enumerate(results):
-        style: dict[str, Any] = {
-            "color": _COLORS[i % len(_COLORS)],
-            "linestyle": _LINES[(i + i // len(_COLORS)) % len(_LINES)],
+        look: dict[str, Any] = {
+            "color": style.COLORS[i % len(style.COLORS)],
+            "linestyle": style.LINES[(i + i // len(style.COLORS)) % len(style.LINES)],
             "linewidth": 1.3,
             "label": result.setting.name,
         }
         epochs = [point["epoch"] for point in result.curve]
-        accuracy.plot(epochs, [point["test_accuracy"] for point in result.curve], **style)
-        remaining.plot(epochs, [100 * point["remaining_weights"] for point in result.curve], **style)
+        accuracy.plot(epochs, [point["test_accuracy"] for point in result.curve], **look)
+        remaining.plot(epochs, [100 * point["remaining_weights"] for point in result.curve], **look)
     accuracy.set_ylabel("test accuracy, %")
     remaining.set_ylabel("remaining weights, % (log scale)")
     remaining.set_yscale("log")
-    _label_log_axis(remaining.yaxis)
+    style.label_log_axis(remaining.yaxis)
     for axes in (accuracy, remaining):
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)

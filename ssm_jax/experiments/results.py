@@ -9,11 +9,11 @@ import pathlib
 from collections.abc import Iterable
 
 from ssm_jax import errors
-from ssm_jax.experiments import curves, record
-from ssm_jax.experiments.curves import Point
+from ssm_jax.experiments import record
 from ssm_jax.experiments.plans import Setting
 from ssm_jax.experiments.record import Experiment, Run
-from ssm_jax.runs import schema
+from ssm_jax.runs import curves, schema
+from ssm_jax.runs.curves import Point
 from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.summary import Statistics, Summary
 

@@ -157,10 +157,26 @@ class Masked(nnx.Module):
           key: See `mask`.
         """
         with jax.named_scope("mask"):
-            kernel = self.random_kernel()
-            if self.rule is not None:
-                kernel = self.rule.kernel(kernel, self.mask(key), self._state())
-            return kernel.astype(self.dtype)
+            if self.rule is None:
+                return self.random_kernel().astype(self.dtype)
+            return self.masked(self.random_kernel(), self.mask(key))
+
+    def masked(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
+        """The kernel that the layer would apply, had it another one or another mask, in the compute dtype.
+
+        Args:
+          kernel: A kernel in the shape of the layer's, float32.
+          mask: A mask of the layer's rule in the same shape, float32.
+        """
+        if self.rule is not None:
+            kernel = self.rule.kernel(kernel, mask, self._state())
+        return kernel.astype(self.dtype)
+
+    def stored_mask(self) -> jax.Array:
+        """The mask of an evaluation as it is stored: int8, or float32 where the rule takes an expectation."""
+        # What is expected is counted in floats.
+        whole = jnp.issubdtype(self.count().kept.dtype, jnp.integer)
+        return self.mask().astype(jnp.int8 if whole else jnp.float32)
 
     def count(self) -> masks.Counts:
         """How many weights the layer inverts, hides and keeps in evaluation."""
@@ -172,7 +188,14 @@ class Masked(nnx.Module):
         Args:
           key: See `mask`.
         """
-        kernel = self.effective_kernel(key)
+        self.become_dense(self.effective_kernel(key))
+
+    def become_dense(self, kernel: jax.Array) -> None:
+        """Become the dense layer of a kernel.
+
+        Args:
+          kernel: A kernel in the shape of the layer's, in the compute dtype.
+        """
         for name in ("signs", "constant", "kernel", "scores", "rule_state"):
             if hasattr(self, name):
                 delattr(self, name)

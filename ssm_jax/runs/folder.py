@@ -142,7 +142,7 @@ class RunFolder:
             stands in the way.
         """
         if not self.record_path.exists():
-            for name in ("summary.json", "metrics.jsonl", "tensorboard", "checkpoints"):
+            for name in ("summary.json", "metrics.jsonl", "tensorboard", "checkpoints", "masks"):
                 if (self.path / name).exists():
                     raise errors.InputError(
                         f"{self.path} holds {name} of something else, and no run.json: choose another "

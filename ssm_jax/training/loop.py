@@ -18,6 +18,7 @@ from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.metrics import Metrics
 from ssm_jax.runs.progress import Progress
+from ssm_jax.runs.snapshots import Snapshots
 from ssm_jax.runs.summary import Failure
 from ssm_jax.training import hosts, optimizer, preemption
 from ssm_jax.training.clock import Clock
@@ -59,6 +60,11 @@ class Group:
         """The group's name in messages."""
         first, last = self.seeds[0], self.seeds[-1]
         return f"seeds {first}-{last}" if len(self.seeds) > 1 else f"seed {first}"
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """The run's masks over training."""
+        return Snapshots(self.folder.path)
 
     @property
     def total(self) -> int:
@@ -133,7 +139,9 @@ def train_group(group: Group) -> Result:
 
         # 2. Some steps at a time: take them, then report, save and stop where that is due.
         progress = Progress(config.training.epochs, group.label if config.seeds > 1 else "")
-        reports = Reports(group.metrics, progress, group.seeds)
+        reports = Reports(group.metrics, group.snapshots, progress, group.seeds)
+        if config.logging.masks and not step:
+            reports.add_initial(programs.masks(state, frozen))
         evaluation, failed = None, group.failures(state)
         over = group.is_over(state, failed)
         clock.begin(step)
@@ -154,7 +162,7 @@ def train_group(group: Group) -> Result:
             over = group.is_over(state, failed) or step == total
             if not rest and (epoch % config.logging.epochs == 0 or over):
                 evaluation = group.evaluate(state, frozen, step)
-                means = _report(group, reports, clock, state, evaluation, epoch, failed)
+                means = _report(group, reports, clock, state, frozen, evaluation, epoch, failed)
                 if config.checkpoint.best and means["validation_accuracy"] > best_accuracy:
                     best_accuracy = means["validation_accuracy"]
                     _save(group, best, state, frozen, step, clock, best_accuracy)
@@ -217,7 +225,7 @@ def _resume(
         clock.load(meta)
         if primary and step < group.total:
             print(f"{group.label}: continuing from step {step}", flush=True)
-    # What was written after that step is written again: a better checkpoint, then lines of metrics.
+    # What was written after that step is written again: a better checkpoint, lines of metrics, masks.
     if primary:
         best.discard_after(step)
     hosts.barrier("discarded")
@@ -225,6 +233,7 @@ def _resume(
     if primary:
         # Other groups' lines are theirs: those of earlier ones are final, later ones truncate their own.
         group.metrics.truncate(lambda line: line["seed"] not in group.seeds or line["step"] <= step)
+        group.snapshots.discard_after(group.seeds, step)
     return state, frozen, step, best_accuracy
 
 
@@ -256,6 +265,7 @@ def _report(
     reports: Reports,
     clock: Clock,
     state: State,
+    frozen: nnx.State,
     evaluation: Evaluation,
     epoch: int,
     failed: list[Failure],
@@ -267,11 +277,12 @@ def _report(
         "train_loss": totals["loss"].astype(np.float64) / steps_per_epoch,
         "train_accuracy": 100 * totals["accuracy"].astype(np.float64) / steps_per_epoch,
     } | evaluation.values
+    masks = group.programs.masks(state, frozen) if group.config.logging.masks else {}
     lost = {failure.seed for failure in failed}
     alive = [i for i, seed in enumerate(group.seeds) if seed not in lost]
     images = group.config.training.batch_size * len(group.seeds)
     rate, left = clock.rate(step) * images, clock.left(step, group.total)
-    return reports.add(epoch, step, values, alive, images_per_second=rate, left=left)
+    return reports.add(epoch, step, values, masks, alive, images_per_second=rate, left=left)
 
 
 def _save(

@@ -219,3 +219,11 @@ class Programs:
 
         counts = self.layout.gather(self._call("mask_counts", 1, make, state, frozen))
         return {path: np.stack(shares, -1) for path, shares in counts.items()}
+
+    def masks(self, state: State, frozen: nnx.State) -> dict[str, np.ndarray]:
+        """By the path of every masked layer, its mask as it is stored: int8 or float32, `[S, ..., I, O]`."""
+
+        def make() -> Any:
+            return self._spread(functools.partial(self.task.masks, self._evaluation))
+
+        return self.layout.gather(self._call("masks", 1, make, state, frozen))

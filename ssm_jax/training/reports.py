@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,6 +13,7 @@ from flax import nnx
 
 from ssm_jax.runs.metrics import Metrics
 from ssm_jax.runs.progress import Progress
+from ssm_jax.runs.snapshots import Snapshots
 from ssm_jax.training.programs import Programs
 from ssm_jax.training.step import Data, State
 
@@ -63,18 +65,22 @@ def evaluate(
 
 
 class Reports:
-    """The epochs' reports: metrics, TensorBoard and the progress line, on the first host alone.
+    """The epochs' reports: metrics, TensorBoard, masks and the progress line, on the first host alone.
 
     Writing takes time in which the devices would be idle; a report waits until the next steps run.
 
     Args:
       metrics: The run's metrics.
+      snapshots: The run's masks over training.
       progress: The group's progress line.
       seeds: The group's seeds, S of them.
     """
 
-    def __init__(self, metrics: Metrics, progress: Progress, seeds: Sequence[int]) -> None:
+    def __init__(
+        self, metrics: Metrics, snapshots: Snapshots, progress: Progress, seeds: Sequence[int]
+    ) -> None:
         self._metrics = metrics
+        self._snapshots = snapshots
         self._progress = progress
         self._seeds = seeds
         self._pending: Callable[[], None] | None = None
@@ -84,6 +90,7 @@ class Reports:
         epoch: int,
         step: int,
         values: dict[str, np.ndarray],
+        masks: dict[str, np.ndarray],
         alive: Sequence[int],
         *,
         images_per_second: float,
@@ -95,6 +102,7 @@ class Reports:
           epoch: The epochs done.
           step: The steps taken.
           values: By name, float `[S]`.
+          masks: By the path of a masked layer, `[S, ..., I, O]`; empty where none are to be written.
           alive: The places of the networks that have not failed.
           images_per_second: The rate of training, of all networks together.
           left: Seconds to go.
@@ -108,11 +116,25 @@ class Reports:
                 | {name: float(array[i]) for name, array in values.items()}
                 for i in alive
             )
+            self._write_masks(step, masks, alive)
             self._progress.show(epoch, means | {"images_per_second": images_per_second}, left)
 
         if jax.process_index() == 0:
             self._pending = write
         return means
+
+    def add_initial(self, masks: dict[str, np.ndarray]) -> None:
+        """Take up the masks before the first step, to be written by `write_pending`.
+
+        Args:
+          masks: See `add`.
+        """
+        if jax.process_index() == 0:
+            self._pending = functools.partial(self._write_masks, 0, masks, range(len(self._seeds)))
+
+    def _write_masks(self, step: int, masks: dict[str, np.ndarray], alive: Sequence[int]) -> None:
+        for i in alive if masks else ():
+            self._snapshots.write(self._seeds[i], step, {path: mask[i] for path, mask in masks.items()})
 
     def write_pending(self) -> None:
         """Write and print the last report, if that is still to be done."""

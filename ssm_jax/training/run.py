@@ -303,8 +303,13 @@ def _place(data: datasets.Dataset, batch_size: int) -> tuple[dict[str, Data], di
 
 
 def _next_steps(folder: RunFolder, model: Build | None) -> str:
-    own = "" if model is None else ", model=..."
+    path = shlex.quote(str(folder.path))
+    curves = f"curves:  pip install tensorboard && tensorboard --logdir {path}"
+    if model is not None:
+        # Nobody but the caller can build the network, and what it computes can't be written down.
+        return f"use it:  ssm_jax.restore({str(folder.path)!r}, model=...).model\n{curves}"
     return (
-        f"use it:  ssm_jax.restore({str(folder.path)!r}{own}).model\n"
-        f"curves:  pip install tensorboard && tensorboard --logdir {shlex.quote(str(folder.path))}"
+        f"use it:  ssm_jax.restore({str(folder.path)!r}).model\n"
+        f"export:  ssm-jax export {path}\n"
+        f"report:  ssm-jax report {path}\n{curves}"
     )

@@ -362,6 +362,11 @@ class Task:
         model = merged(graph, state.params, frozen, state.rest, self.random(state))
         return {path: layer.count() for path, layer in masked_layers(model)}
 
+    def masks(self, graph: nnx.GraphDef[Any], state: State, frozen: nnx.State) -> dict[str, jax.Array]:
+        """The masks of an evaluation as they are stored, by the layer's path; see `Masked.stored_mask`."""
+        model = merged(graph, state.params, frozen, state.rest, self.random(state))
+        return {path: layer.stored_mask() for path, layer in masked_layers(model)}
+
 
 def merged(graph: nnx.GraphDef[Any], *states: nnx.State) -> nnx.Module:
     """Put a network together inside a transformation of JAX, where its layers may change their variables."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +13,10 @@ from artifact.small import CLASSES, IMAGES, images_of, model_of, network_of
 from flax import nnx
 
 import ssm_jax
+from ssm_jax import config as configuration
 from ssm_jax import errors
-from ssm_jax.artifact import graph, pack, run
+from ssm_jax.artifact import format, graph, pack, run
+from ssm_jax.data import datasets
 from ssm_jax.nn.initializers import he_uniform
 
 
@@ -82,3 +87,89 @@ def test_a_dense_baseline_is_exported_too():
 def test_a_model_of_the_users_own_is_refused_in_one_line():
     with pytest.raises(errors.InputError, match="a Linear can't be exported; allowed is FullyConnected"):
         pack.network(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), IMAGES["fcn"], CLASSES)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of two seeds, and its summary."""
+    settings = configuration.override(
+        configuration.default(),
+        {
+            "data.name": "digits",
+            "data.validation": 0.1,
+            "model.width": 0.1,
+            "training.epochs": 2,
+            "seed": 5,
+            "seeds": 2,
+            "checkpoint.best": True,
+        },
+    )
+    workdir = tmp_path_factory.mktemp("pack") / "run"
+    return workdir, ssm_jax.train_and_evaluate(settings, workdir)
+
+
+def test_a_finished_run_becomes_a_file_of_the_same_logits(finished, tmp_path):
+    workdir, summary = finished
+    artifact = pack.of_run(workdir, seed=6)
+    format.write(tmp_path / "model.ssm", artifact)
+    found = format.read(tmp_path / "model.ssm")
+    images, labels = datasets.load("digits").test_images, datasets.load("digits").test_labels
+    logits = logits_of_network(found.network, images)
+    np.testing.assert_array_equal(logits, logits_of_model(ssm_jax.restore(workdir, seed=6).model, images))
+    assert 100 * np.mean(logits.argmax(-1) == labels) == pytest.approx(summary.test_accuracy.values[1])
+    assert found.class_names == tuple("0123456789")
+
+
+def test_the_record_says_how_the_network_came_to_be(finished):
+    workdir, summary = finished
+    record = pack.of_run(workdir).record
+    config = record.pop("config")
+    assert record == {
+        "network": "fcn",
+        "dataset": "digits",
+        "dataset_version": "1.0.0",
+        "rule": "signed",
+        "seed": 5,
+        "step": summary.steps,
+        "epochs": 2,
+        "test_accuracy": summary.test_accuracy.values[0],
+        "remaining_weights": pytest.approx(summary.remaining_weights.values[0]),
+        "versions": summary.versions,
+    }
+    assert config["model.width"] == 0.1 and not set(configuration.NEUTRAL) & set(config)
+    assert (
+        dict(configuration.fields(configuration.override(configuration.default(), config))).items()
+        >= config.items()
+    )
+
+
+def test_the_best_state_has_been_tested_by_nobody_unless_it_is_the_last(finished):
+    workdir, summary = finished
+    record = pack.of_run(workdir, best=True).record
+    assert record["step"] == ssm_jax.restore(workdir, best=True).step
+    assert (record["test_accuracy"] is None) == (record["step"] < summary.steps)
+
+
+def test_a_run_that_cannot_be_exported_is_refused_in_one_line(finished, tmp_path):
+    workdir, summary = finished
+    with pytest.raises(errors.InputError, match="holds no run"):
+        pack.of_run(tmp_path)
+    with pytest.raises(errors.InputError, match="there is no seed 7: it has 5 to 6"):
+        pack.of_run(workdir, seed=7)
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "summary.json").unlink()
+    with pytest.raises(errors.InputError, match=f"the run in {tmp_path} is not finished"):
+        pack.of_run(tmp_path)
+    failed = {"seed": 6, "step": 1, "metric": "loss"}
+    one = json.loads((workdir / "summary.json").read_text()) | {"seeds": [5], "failed_seeds": [failed]}
+    for name in ("test_accuracy", "remaining_weights"):
+        one[name]["values"] = one[name]["values"][:1]
+    (tmp_path / "summary.json").write_text(json.dumps(one))
+    with pytest.raises(errors.InputError, match=r"seed 6 of the run in .* has failed"):
+        pack.of_run(tmp_path, seed=6)
+    values = json.loads((workdir / "run.json").read_text()) | {"model": "Own", "network": "Own"}
+    (tmp_path / "run.json").write_text(json.dumps(values))
+    with pytest.raises(
+        errors.InputError, match=r"trained Own, a model of the caller's own, which can't be exported"
+    ):
+        pack.of_run(tmp_path)

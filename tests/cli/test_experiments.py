@@ -9,8 +9,8 @@ import sys
 import pytest
 from processes import finish, wait_until
 
+from ssm_jax.analysis import style
 from ssm_jax.cli import experiments
-from ssm_jax.experiments import figures
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = ["--config.data.name=digits", "--config.model.width=0.1", "--config.training.epochs=1"]
@@ -75,7 +75,7 @@ def test_rows_are_run_and_tabled_and_not_run_again(tmp_path, capsys):
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_2(arguments, message, capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "require", lambda: None)
+    monkeypatch.setattr(style, "require", lambda: None)
     status, _, err = run(capsys, *arguments)
     (line,) = err.strip().splitlines()
     assert status == 2 and line.startswith("error: ") and message in line

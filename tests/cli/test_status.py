@@ -36,6 +36,16 @@ def test_a_program_that_ends_well_has_status_0(capsys):
     assert capsys.readouterr().out == "done\n"
 
 
+def test_an_interruption_is_said_in_the_programs_own_words(capsys, monkeypatch):
+    def program():
+        raise KeyboardInterrupt
+
+    left = []
+    monkeypatch.setattr("os._exit", left.append)
+    status.run(program, interrupted="nothing was written")
+    assert left == [130] and capsys.readouterr().err == "nothing was written\n"
+
+
 def test_an_error_of_the_program_itself_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         status.run(lambda: 1 / 0)

@@ -489,3 +489,18 @@ def test_without_tfds_installed(tmp_path: pathlib.Path) -> None:
     )
     assert out.startswith("TFDS datasets need tensorflow-datasets, importlib_resources, pillow")
     assert out.count("\n") == 1
+
+
+def test_classes_have_the_names_of_the_prepared_dataset(tmp_path: pathlib.Path) -> None:
+    prepared(tmp_path, "tiny/1.0.0")
+    (tmp_path / "tiny" / "1.0.0" / "label.labels.txt").write_text("cat\ndog\n\n")
+    assert datasets.class_names("tiny", str(tmp_path), classes=2) == ("cat", "dog")
+    assert datasets.class_names("tiny:1.0.0", str(tmp_path), classes=2) == ("cat", "dog")
+    # Of other classes than the network's.
+    assert datasets.class_names("tiny", str(tmp_path), classes=3) == ("0", "1", "2")
+
+
+def test_classes_without_names_are_numbers(tmp_path: pathlib.Path) -> None:
+    prepared(tmp_path, "tiny/1.0.0")
+    for name in ("digits", "own.npz", "tiny"):
+        assert datasets.class_names(name, str(tmp_path), classes=2) == ("0", "1")

@@ -639,3 +639,19 @@ def test_builder_that_needs_tensorflow(tmp_path: pathlib.Path, monkeypatch: pyte
         f"a copy prepared elsewhere goes to {root}/emnist/digits/3.1.0",
     )
     check_nothing_left(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("fashion_mnist", "Ankle boot"),
+        ("mnist", "9"),
+        ("cifar10", "9"),
+        ("fashion_mnits", "9"),
+        ("Not a name", "9"),
+    ],
+)
+def test_tfds_names_classes_without_data_or_network(name, last, tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.socket", None)
+    names = datasets.class_names(name, str(tmp_path), classes=10)
+    assert (len(names), names[-1]) == (10, last) and not list(tmp_path.iterdir())

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from ssm_jax import errors
+from ssm_jax.analysis import style
 from ssm_jax.experiments import collect, figures, record
 from ssm_jax.experiments.record import Experiment
 from ssm_jax.experiments.results import read_collected
@@ -17,7 +18,7 @@ KIND = Experiment(kind="rivals", shared={"network": "fcn"}, runs=())
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
     """Figures have their own tests."""
-    monkeypatch.setattr(figures, "require", lambda: None)
+    monkeypatch.setattr(style, "require", lambda: None)
     monkeypatch.setattr(figures, "draw", lambda *_: [])
 
 
@@ -108,3 +109,19 @@ def test_a_summary_that_is_missing_is_named(workdir, tmp_path):
     (into / "signed.json").unlink()
     with pytest.raises(errors.InputError, match=r"signed.json is missing, which experiment.json names"):
         read_collected(into)
+
+
+def test_other_seeds_of_a_collected_run_are_refused(workdir, tmp_path, planned, summarized):
+    into = tmp_path / "results"
+    collect.collect(workdir, into)
+    before = {path: path.read_bytes() for path in into.iterdir()}
+    other = tmp_path / "other"
+    folder = RunFolder(other / "signed")
+    folder.make()
+    folder.write_summary(summarized([97.0, 98.0, 96.0], [0.03, 0.04, 0.05]))
+    record.write(other, record.add(KIND, planned("signed", seeds=3, rule="signed")))
+    with pytest.raises(
+        errors.InputError, match="holds signed with 2 seeds, 3 were run: choose another --into"
+    ):
+        collect.collect(other, into)
+    assert {path: path.read_bytes() for path in into.iterdir()} == before

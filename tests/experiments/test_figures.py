@@ -5,7 +5,6 @@ import xml.etree.ElementTree
 
 import pytest
 
-from ssm_jax import errors
 from ssm_jax.experiments import figures
 from ssm_jax.experiments.record import Experiment
 from ssm_jax.experiments.results import Result
@@ -92,9 +91,3 @@ def test_the_same_results_give_the_same_file(planned, summarized, tmp_path):
         draw("rivals", made(planned, summarized, [{"rule": "signed"}], ["signed"]), tmp_path / name)
         contents.append([path.read_bytes() for path in sorted((tmp_path / name).iterdir())])
     assert contents[0] == contents[1]
-
-
-def test_without_matplotlib_one_line_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(errors.InputError, match="figures need matplotlib: pip install"):
-        figures.require()

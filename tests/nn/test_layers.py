@@ -264,6 +264,35 @@ class Own(nnx.Module):
         return self.head(hidden)
 
 
+@each_layer
+def test_another_kernel_and_mask_are_applied_by_the_layers_rule(name):
+    layer = layers(Masking(rule=masks.Signed(rescale=1.0), dtype=jnp.bfloat16))[name]
+    mask = jnp.zeros(layer.shape).at[..., 0].set(-1.0)
+    found = layer.masked(jnp.full(layer.shape, 3.0), mask)
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found.astype("f"), np.asarray(mask) * 3 * layer.shape[-1], rtol=1e-2)
+
+
+@each_layer
+def test_a_layer_becomes_the_dense_one_of_a_kernel(name):
+    layer = layers()[name]
+    kernel = jnp.asarray(np.random.default_rng(1).normal(size=layer.shape).astype("f"))
+    layer.become_dense(kernel)
+    assert set(nnx.to_flat_state(nnx.state(layer)).paths) == {("kernel",)}
+    np.testing.assert_allclose(
+        layer(INPUTS[name]), explicit(name, INPUTS[name], kernel), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "dtype"), [(masks.Signed(), "int8"), (None, "int8"), (masks.Stochastic(), "float32")]
+)
+def test_a_mask_is_stored_as_whole_numbers_unless_it_is_an_expectation(rule, dtype):
+    layer = layers(Masking(rule=rule))["dense"]
+    assert layer.stored_mask().dtype == dtype
+    np.testing.assert_array_equal(layer.stored_mask(), layer.mask())
+
+
 def test_layers_inside_a_users_own_module():
     model = Own(nnx.Rngs(0))
     images = jax.random.normal(jax.random.key(0), (6, 8, 8, 3))

@@ -113,7 +113,7 @@ def test_a_file_in_the_way_is_named(tmp_path):
         folder.make()
 
 
-@pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "tensorboard", "checkpoints"])
+@pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "tensorboard", "checkpoints", "masks"])
 def test_a_folder_of_something_else_is_left_alone(tmp_path, name):
     (tmp_path / name).mkdir()
     with pytest.raises(errors.InputError, match=f"holds {name} of something else"):

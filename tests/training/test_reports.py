@@ -6,6 +6,7 @@ import numpy as np
 
 from ssm_jax.runs.metrics import Metrics, read_metrics
 from ssm_jax.runs.progress import Progress
+from ssm_jax.runs.snapshots import Snapshots
 from ssm_jax.training.reports import Reports
 
 VALUES = {
@@ -17,8 +18,10 @@ VALUES = {
 
 def test_a_report_is_written_when_the_next_steps_run_and_once(tmp_path):
     stream = io.StringIO()
-    reports = Reports(Metrics(tmp_path), Progress(5, stream=stream), seeds=[7, 8, 9])
-    reports.add(2, 20, VALUES, alive=[0, 2], images_per_second=1234.0, left=83.0)
+    snapshots = Snapshots(tmp_path)
+    reports = Reports(Metrics(tmp_path), snapshots, Progress(5, stream=stream), seeds=[7, 8, 9])
+    masks = {"dense": np.array([[[1, 0]], [[1, 1]], [[-1, 0]]], np.int8)}
+    reports.add(2, 20, VALUES, masks, alive=[0, 2], images_per_second=1234.0, left=83.0)
     assert not read_metrics(tmp_path / "metrics.jsonl") and not stream.getvalue()
     for _ in range(2):
         reports.write_pending()
@@ -28,3 +31,15 @@ def test_a_report_is_written_when_the_next_steps_run_and_once(tmp_path):
     (text,) = stream.getvalue().splitlines()
     for part in ("epoch 2/5", "loss 2.0000", "test 92.00 %", "remaining 20.00 %", "1,234 images/s", "1:23"):
         assert part in text
+    assert [snapshots.steps(seed) for seed in (7, 8, 9)] == [[20], [], [20]]
+    np.testing.assert_array_equal(snapshots.read(9, 20)["dense"], [[-1, 0]])
+
+
+def test_masks_are_written_only_where_there_are_some(tmp_path):
+    reports = Reports(Metrics(tmp_path), Snapshots(tmp_path), Progress(5, stream=io.StringIO()), seeds=[7])
+    reports.add_initial({"dense": np.array([[[1, -1]]], np.int8)})
+    reports.write_pending()
+    values = {name: array[:1] for name, array in VALUES.items()}
+    reports.add(1, 10, values, {}, alive=[0], images_per_second=1.0, left=1.0)
+    reports.write_pending()
+    assert Snapshots(tmp_path).steps(7) == [0] and len(read_metrics(tmp_path / "metrics.jsonl")) == 1

@@ -17,6 +17,7 @@ SETTINGS = [
     "--config.training.epochs=40",
     "--config.training.steps_per_call=5",
     "--config.checkpoint.seconds=0.3",
+    "--config.logging.masks=true",
 ]
 
 
@@ -26,6 +27,12 @@ def facts(workdir):
         {name: value for name, value in line.items() if name != "time"}
         for line in read_metrics(workdir / "metrics.jsonl")
     ]
+
+
+def masks(workdir):
+    """By seed and step, the bytes of the masks over training."""
+    paths = sorted((workdir / "masks").glob("*/[0-9]*.npz"))
+    return {(path.parent.name, int(path.stem)): path.read_bytes() for path in paths}
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +53,7 @@ def assert_same_end(workdir, uninterrupted):
     for name in resumed:
         np.testing.assert_array_equal(resumed[name], expected[name], err_msg=name)
     assert facts(workdir) == facts(uninterrupted)
+    assert masks(workdir) == masks(uninterrupted)
     results = ("test_accuracy", "remaining_weights", "layers", "steps")
     read = [json.loads((path / "summary.json").read_text()) for path in (workdir, uninterrupted)]
     assert [read[0][name] for name in results] == [read[1][name] for name in results]
@@ -61,6 +69,10 @@ def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(tmp_path, cache
     assert 0 < stopped < STEPS
     processes.run(workdir, cache, *SETTINGS)
     assert_same_end(workdir, uninterrupted)
+
+
+def test_masks_are_stored_of_every_epoch_and_before_the_first(uninterrupted):
+    assert sorted(masks(uninterrupted)) == [("0", 23 * epoch) for epoch in range(41)]
 
 
 def test_sigterm_saves_mid_epoch_and_the_run_goes_on_from_there(tmp_path, cache, uninterrupted):

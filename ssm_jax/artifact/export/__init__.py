@@ -1,1 +1,113 @@
-"""Other formats of an artifact."""
+"""A trained network in the formats that other programs read; each is imported when it is first used."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import os
+import pathlib
+from typing import TYPE_CHECKING
+
+from ssm_jax import errors
+
+if TYPE_CHECKING:
+    from ssm_jax.artifact.format import Artifact
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A file format for trained networks.
+
+    Attributes:
+      file: Default name of the file.
+      description: One line.
+      module: The module whose `write(artifact, path)` writes it.
+      needs: What must be importable; an extra of the format's name installs it.
+      beside: Endings of further files, beside the file and of its name; the file then ends as the default's.
+    """
+
+    file: str
+    description: str
+    module: str
+    needs: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+
+    def files(self, path: pathlib.Path) -> list[pathlib.Path]:
+        """Name all files that are written.
+
+        Args:
+          path: The file to write.
+        """
+        return [path, *(path.with_suffix(ending) for ending in self.beside)]
+
+
+FORMATS: dict[str, Format] = {
+    "ssm": Format("model.ssm", "this library's own, the smallest", "ssm_jax.artifact.export.ssm"),
+    "c": Format(
+        "model.c",
+        "C source without dependencies, and its header",
+        "ssm_jax.artifact.export.c",
+        beside=(".h",),
+    ),
+    "stablehlo": Format(
+        "model.stablehlo",
+        "a serialized jax.export program for CPU, CUDA and TPU",
+        "ssm_jax.artifact.export.stablehlo",
+        ("flatbuffers",),
+    ),
+    "onnx": Format(
+        "model.onnx",
+        "ONNX for onnxruntime and others",
+        "ssm_jax.artifact.export.onnx",
+        ("onnx",),
+    ),
+    "safetensors": Format(
+        "model.safetensors",
+        "named arrays, int8 where they can be, and the operations as JSON",
+        "ssm_jax.artifact.export.safetensors",
+        ("safetensors",),
+    ),
+    "npz": Format("model.npz", "the same for NumPy alone", "ssm_jax.artifact.export.npz"),
+}
+
+
+def check(name: str, path: str | os.PathLike[str]) -> Format:
+    """Check what can be checked of an export before there is a network.
+
+    Args:
+      name: The format, a key of `FORMATS`.
+      path: The file to write.
+
+    Returns:
+      The format.
+
+    Raises:
+      InputError: There is no such format, a package that it needs is not installed, or the file's name does
+        not end as it must.
+    """
+    chosen = errors.choose("format", name, FORMATS)
+    if any(importlib.util.find_spec(package) is None for package in chosen.needs):
+        raise errors.InputError(f'--format {name} needs: pip install "ssm_jax[{name}]"')
+    ending = pathlib.Path(chosen.file).suffix
+    if chosen.beside and pathlib.Path(path).suffix != ending:
+        others = ", ".join(chosen.beside)
+        raise errors.InputError(f"{path} must end in {ending} for --format {name}; {others} goes beside it")
+    return chosen
+
+
+def write(artifact: Artifact, path: str | os.PathLike[str], name: str) -> None:
+    """Write a trained network in a format.
+
+    Args:
+      artifact: The network.
+      path: The file to write, which is there whole or not at all; its folder exists.
+      name: The format, a key of `FORMATS`.
+
+    Raises:
+      InputError: There is no such format, a package that it needs is not installed, or the network doesn't
+        fit into it.
+      OSError: The file can't be written.
+    """
+    chosen = check(name, path)
+    importlib.import_module(chosen.module).write(artifact, pathlib.Path(path))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssm_jax.experiments import curves
+from ssm_jax.runs import curves
 
 LINES = [
     {"epoch": 2, "step": 20, "seed": 0, "time": 3.0, "test_accuracy": 92.0, "remaining_weights": 0.1},

@@ -1,0 +1,209 @@
+"""The sections of a report: what stands in them, as texts, tables and figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ssm_jax import config as configuration
+from ssm_jax import errors
+from ssm_jax.analysis import figures, finished, masks
+from ssm_jax.analysis.cards import KINDS, Card, Drawing, Table, number
+from ssm_jax.analysis.finished import Finished, Network
+from ssm_jax.runs.summary import Statistics
+
+# More lines than these can't be told apart in one figure.
+_MOST_PAIRS = 6
+# Of a run of many seeds, so many masks are compared.
+_MOST_SEEDS = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+      anchor: Its name in the page.
+      title: Its heading.
+      text: What stands below that.
+      cards: What it shows.
+    """
+
+    anchor: str
+    title: str
+    text: str = ""
+    cards: Sequence[Card]
+
+
+def sections(runs: Sequence[Finished], networks: Sequence[Network]) -> Iterator[Section]:
+    """Yield the sections of a report.
+
+    Args:
+      runs: The runs.
+      networks: The network that is shown of each.
+    """
+    yield Section(anchor="settings", title="Settings", cards=[_settings(runs)])
+    if len(runs) > 1:
+        yield _frontier(runs)
+    yield _curves(runs)
+    for kind in KINDS:
+        cards = [kind.card(run, network) for run, network in zip(runs, networks, strict=True)]
+        if len(runs) > 1:
+            cards = [dataclasses.replace(card, name=run.name) for card, run in zip(cards, runs, strict=True)]
+        yield Section(anchor=kind.anchor, title=kind.title, text=kind.text, cards=cards)
+        if kind.anchor == "units":
+            yield _overlap(runs, networks)
+
+
+def spread(numbers: Statistics, factor: float = 1.0) -> str:
+    """Write mean and deviation over seeds, in per cent.
+
+    Args:
+      numbers: The numbers.
+      factor: What makes per cent of them.
+    """
+    deviation = f" ± {factor * numbers.std:.2f}" if len(numbers.values) > 1 else ""
+    return f"{factor * numbers.mean:.2f}{deviation} %"
+
+
+def _settings(runs: Sequence[Finished]) -> Card:
+    facts = [_facts(run) for run in runs]
+    rows = [(name, *(fact[name] for fact in facts)) for name in facts[0] if any(fact[name] for fact in facts)]
+    names = [run.name for run in runs]
+    default = dict(configuration.fields(configuration.default()))
+    given = [dict(configuration.fields(run.record.config)) for run in runs]
+    fields = [(name, *map(str, (fields[name] for fields in given))) for name in default]
+    changed = [row for row in fields if any(cell != str(default[row[0]]) for cell in row[1:])]
+    same: dict[str, Any] = {"texts": True, "wide": len(runs) > 1}
+    tables = [Table(caption="Runs" if len(runs) > 1 else "The run", head=["", *names], rows=rows, **same)]
+    if changed:
+        head = ["setting", *names, "default"]
+        cells = [(*row, str(default[row[0]])) for row in changed]
+        tables.append(Table(caption="Settings that are not the defaults", head=head, rows=cells, **same))
+    tables.append(
+        Table(caption="All settings", head=["setting", *names], rows=fields, texts=True, folded=True)
+    )
+    return Card(tables=tables)
+
+
+def _facts(run: Finished) -> dict[str, str]:
+    summary, record = run.summary, run.record
+    remaining = summary.remaining_weights.mean * summary.weights
+    emptied = sorted({layer for found in summary.emptied_layers for layer in found.layers})
+    failed = [f"{one.seed} ({one.metric} at step {one.step})" for one in summary.failed_seeds]
+    return {
+        "network": f"{record.network}, {summary.weights:,} weights",
+        "data": f"{record.dataset} {record.dataset_version}",
+        "mask rule": summary.method,
+        "seeds": ", ".join(map(str, summary.seeds)),
+        "seed shown": str(run.seed),
+        "epochs, steps": f"{summary.epochs}, {summary.steps:,}",
+        "test accuracy": spread(summary.test_accuracy),
+        "remaining weights": f"{spread(summary.remaining_weights, 100)}, {remaining:,.0f}",
+        "failed seeds": ", ".join(failed),
+        "layers that hide everything": ", ".join(emptied),
+        "training": f"{summary.train_seconds:.1f} s, {summary.images_per_second:,.0f} images/s",
+        "device": f"{summary.device_count} x {summary.device}",
+        "versions": ", ".join(f"{name} {version}" for name, version in summary.versions.items()),
+    }
+
+
+def _frontier(runs: Sequence[Finished]) -> Section:
+    by_dataset: dict[str, list[Finished]] = {}
+    for run in runs:
+        by_dataset.setdefault(run.record.dataset, []).append(run)
+    drawings = []
+    for dataset, group in by_dataset.items():
+        if len(group) < 2:
+            continue
+        points = {run.name: (run.summary.test_accuracy, run.summary.remaining_weights) for run in group}
+        caption = f"On {dataset}; faint points are the seeds of a run, the large one is their mean."
+        drawings.append(Drawing(figure=figures.frontier(points), caption=caption))
+    rows = []
+    for run in runs:
+        accuracy, remaining = run.summary.test_accuracy, run.summary.remaining_weights
+        count = f"{remaining.mean * run.summary.weights:,.0f}"
+        rows.append((run.name, spread(accuracy), spread(remaining, 100), count))
+    head = ["run", "test accuracy", "remaining weights", "their number"]
+    table = Table(caption="Means over seeds, ± their standard deviation", head=head, rows=rows)
+    card = Card(figures=drawings, tables=[table])
+    return Section(anchor="frontier", title="Accuracy against remaining weights", cards=[card])
+
+
+def _curves(runs: Sequence[Finished]) -> Section:
+    lines = {run.name: run.metrics for run in runs if run.metrics}
+    captions = {
+        "loss": "Cross-entropy over the epochs.",
+        "accuracy": "Accuracy over the epochs.",
+        "remaining": "Share of the weights that masks do not hide, over the epochs.",
+    }
+    several = len(lines) > 1
+    drawings = []
+    for what in figures.CURVES if lines else ():
+        dashes = " Dashed: training." if several and what != "remaining" else ""
+        drawings.append(Drawing(figure=figures.curves(lines, what), caption=captions[what] + dashes))
+    note = "" if lines else "There are no metrics."
+    text = "Means over seeds, which are faint lines."
+    return Section(anchor="curves", title="Curves", text=text, cards=[Card(figures=drawings, note=note)])
+
+
+def _overlap(runs: Sequence[Finished], networks: Sequence[Network]) -> Section:
+    return Section(
+        anchor="overlap",
+        title="Overlap of masks",
+        text="Of the weights that remain in either of two masks, the share that remains in both; and what it "
+        "would be if the weights of every layer lay at random. Of those in both, the share of equal signs, "
+        "and likewise. Networks of one seed begin with the same kernels and scores.",
+        cards=[_overlap_card(_compared(runs, networks))],
+    )
+
+
+def _compared(runs: Sequence[Finished], networks: Sequence[Network]) -> list[tuple[str, masks.Masks]]:
+    """Masks to compare: of every run that has one that stays the same, or of one run's seeds."""
+    fixed = [(run, network) for run, network in zip(runs, networks, strict=True) if not network.random]
+    if len(runs) > 1:
+        return [(run.name, network.masks) for run, network in fixed if run.masked]
+    if not fixed or not runs[0].masked:
+        return []
+    seeds = sorted(runs[0].summary.seeds, key=lambda seed: seed != runs[0].seed)[:_MOST_SEEDS]
+    found = finished.masks_of(runs[0], seeds)
+    return [(f"seed {seed}", found[seed]) for seed in seeds]
+
+
+def _overlap_card(compared: Sequence[tuple[str, masks.Masks]]) -> Card:
+    pairs: dict[str, masks.ByLayer[masks.Overlap]] = {}
+    different = []
+    for (first, one), (second, other) in itertools.combinations(compared, 2):
+        try:
+            pairs[f"{first}, {second}"] = masks.overlap(one, other)
+        except errors.InputError:
+            different.append(f"{first} and {second}")
+    note = f"Left out, of different networks: {'; '.join(different)}." if different else ""
+    if not pairs:
+        return Card(note=note or "There are no two masks to compare.")
+    by_network: dict[tuple[str, ...], dict[str, masks.ByLayer[masks.Overlap]]] = {}
+    for name, pair in pairs.items():
+        by_network.setdefault(tuple(pair.layers), {})[name] = pair
+    drawings = []
+    for group in by_network.values():
+        shown = dict(itertools.islice(group.items(), _MOST_PAIRS))
+        caption = "By layer; hollow marks are what chance gives."
+        if len(shown) < len(group):
+            caption += f" The first {len(shown)} of {len(group)} pairs."
+        drawings.append(Drawing(figure=figures.overlap(shown), caption=caption))
+    head = ["masks", "both %", "chance %", "ratio", "signs %", "chance %"]
+    table = Table(
+        caption="All layers together",
+        head=head,
+        rows=[_overlap_row(name, pair.all) for name, pair in pairs.items()],
+    )
+    return Card(figures=drawings, tables=[table], note=note)
+
+
+def _overlap_row(name: str, pair: masks.Overlap) -> tuple[str, ...]:
+    ratio = f"{pair.jaccard / pair.jaccard_by_chance:.2f}" if pair.jaccard and pair.jaccard_by_chance else "–"
+    shares = (pair.jaccard, pair.jaccard_by_chance, pair.agreement, pair.agreement_by_chance)
+    found, chance, signs, signs_by_chance = map(number, shares)
+    return name, found, chance, ratio, signs, signs_by_chance

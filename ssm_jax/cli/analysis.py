@@ -1,0 +1,58 @@
+"""What trained masks tell, from the command line: `python -m ssm_jax.analysis`.
+
+Of every run: shares of -1, 0 and +1, dead units and connected weights by layer; shares and flips over
+training where the run stored its masks (--config.logging.masks=true); test accuracy of the mask on other
+draws of the kernel. Of several seeds or runs: overlap against chance. Of several runs: what inversion buys
+at equal density.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+from collections.abc import Sequence
+
+from ssm_jax.analysis import gather, tables
+from ssm_jax.cli import status
+from ssm_jax.cli.parser import Parser
+
+_PROGRAM = "python -m ssm_jax.analysis"
+_EXAMPLES = ("runs/fcn", "runs/fcn runs/fcn-binary --seeds 0 1", "runs/fcn --draws 0 --json > fcn.json")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the arguments say; returns the exit status.
+
+    Args:
+      argv: The arguments, without the program's name.
+    """
+    return status.run(functools.partial(_main, list(argv)))
+
+
+def _main(argv: list[str]) -> None:
+    arguments = _parser().parse_args(argv or ["--help"])
+    status.set_up_logging()
+    report = gather.analyze(arguments.folders, seeds=arguments.seeds, draws=arguments.draws)
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(report), indent=1))
+    else:
+        print(tables.text(report))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog=_PROGRAM, description=__doc__, examples=_EXAMPLES)
+    parser.add_argument("folders", nargs="+", metavar="folder", help="the folder of a run")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, metavar="SEED", help="of the networks, in every run (default: all)"
+    )
+    parser.add_argument(
+        "--draws",
+        type=int,
+        default=3,
+        metavar="N",
+        help="put the masks onto so many other kernels (default: 3); with 0 no data are needed",
+    )
+    return parser

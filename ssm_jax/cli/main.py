@@ -1,0 +1,63 @@
+"""The command line `ssm-jax`: a verb, and a module of its name that does it."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Sequence
+
+from ssm_jax import errors
+from ssm_jax.cli import status
+from ssm_jax.version import __version__
+
+# What each verb does; `ssm_jax.cli.<verb>.main` takes its arguments and returns the exit status.
+VERBS = {
+    "export": "write a trained network to a file: our own, C, StableHLO, ONNX, ...",
+    "predict": "label images by an exported network",
+    "inspect": "show what an exported network holds: layers, shares, bytes, training record",
+    "report": "write one HTML page about a run, or about several",
+    "analysis": "compare the masks of runs, and try them elsewhere",
+    "experiments": "train and table many settings: the paper's rows, rivals, densities, ablations",
+}
+
+_ABOUT = """usage: ssm-jax <verb> ...
+
+What to do with a network that train.py has trained.
+
+verbs:
+{verbs}
+
+  ssm-jax <verb> --help shows a verb's arguments, and examples
+  ssm-jax --version     shows the version
+
+From one to the next:
+  python train.py --config=configs/digits.py
+  ssm-jax export runs/digits
+  ssm-jax inspect runs/digits/model.ssm
+  ssm-jax predict runs/digits/model.ssm images.npy photo.png
+  ssm-jax report runs/digits
+
+Exit status: 0 done, 1 failed, 2 what was given can't be used."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the arguments say; returns the exit status.
+
+    Args:
+      argv: The arguments, without the program's name; None for those of the process.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in VERBS:
+        # Loaded on first use: some verbs need JAX, whose import takes longer than what others do.
+        return int(importlib.import_module(f"ssm_jax.cli.{arguments[0]}").main(arguments[1:]))
+    return status.run(functools.partial(_about, arguments))
+
+
+def _about(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        print(_ABOUT.format(verbs="\n".join(f"  {verb:11}  {text}" for verb, text in VERBS.items())))
+    elif arguments[0] == "--version":
+        print(f"ssm_jax {__version__}")
+    else:
+        raise errors.unknown("verb", arguments[0], VERBS)

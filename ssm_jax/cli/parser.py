@@ -1,0 +1,28 @@
+"""The parser of a command line: faults are one line, and the help ends with examples."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from ssm_jax import errors
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose faults are an `InputError`.
+
+    Args:
+      examples: Arguments of example calls, for the end of the help; text after two spaces and `#` says what
+        a call does.
+      given: What `argparse.ArgumentParser` takes.
+    """
+
+    def __init__(self, *, examples: Sequence[str] = (), **given: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **given)
+        if examples:
+            lines = "\n".join(f"  {self.prog} {example}".rstrip() for example in examples)
+            self.epilog = f"example{'s' * (len(examples) > 1)}:\n{lines}"
+
+    def error(self, message: str) -> NoReturn:
+        raise errors.InputError(f"{message} (see {self.prog} --help)")

@@ -1,0 +1,154 @@
+"""`ssm-jax predict`: labels and probabilities of images."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+import pathlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ssm_jax import errors
+from ssm_jax.artifact.format import Artifact
+from ssm_jax.cli import images, networks, status
+from ssm_jax.cli.parser import Parser
+from ssm_jax.cli.progress import Counter
+
+_ABOUT = """Label images by an exported network.
+
+Images are .npy files of uint8 [H, W, C] or [B, H, W, C] (the C may be left out where it is 1), taken as they
+are, or photos: PNG, JPEG and whatever pillow reads. A photo is cut in the middle to the aspect of the
+network's images, resized bilinearly, and made grey for one channel; what is transparent becomes black."""
+
+# So many images at a time, and labels of each.
+_BATCH = 256
+_TOP = 3
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the arguments say; returns the exit status.
+
+    Args:
+      argv: The arguments, without program and verb.
+    """
+    return status.run(functools.partial(_main, argv), interrupted="interrupted")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="ssm-jax predict",
+        description=_ABOUT,
+        examples=[
+            "runs/digits/model.ssm photo.png",
+            "model.ssm images.npy photos/*.jpg --top 5",
+            "model.ssm images.npy --json | jq .label",
+        ],
+    )
+    parser.add_argument("network", metavar="NETWORK", help="a file of ssm-jax export, model.ssm")
+    parser.add_argument("images", metavar="IMAGES", nargs="+", help=".npy files and photos")
+    parser.add_argument("--top", metavar="K", type=int, help=f"labels of each image (default: {_TOP})")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    return parser
+
+
+def _main(argv: Sequence[str]) -> None:
+    arguments = _parser().parse_args(argv)
+    artifact = networks.read(pathlib.Path(arguments.network).expanduser())
+    classes = artifact.network.classes
+    top = min(_TOP, classes) if arguments.top is None else arguments.top
+    if not 1 <= top <= classes:
+        raise errors.out_of_range("--top", top, f"1 to {classes}, the number of classes")
+    with warnings.catch_warnings():
+        # Of a compiler that doesn't work, for example: one line, without the place in this program.
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+        found = _read(arguments.images, artifact.network.image_shape)
+        _predict(artifact, found, top, as_json=arguments.json)
+
+
+def _predict(artifact: Artifact, found: Sequence[_Image], top: int, *, as_json: bool) -> None:
+    # JAX takes a second to import, and what is wrong with the arguments has been said.
+    from ssm_jax.artifact.load import Model
+
+    model, names = Model(artifact), artifact.class_names
+    widths = max(map(len, ("image", *map(str, found)))), max(map(len, ("label", *names)))
+    lines = _json if as_json else functools.partial(_text, widths)
+    if not as_json:
+        print(_columns(widths, "image", "label", "probability", "next" * (top > 1)))
+    counter = Counter(len(found), "images")
+    for chunk, probabilities in _probabilities(model, found):
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        for image, order, row in zip(chunk, best.tolist(), probabilities.tolist()):
+            print(lines(image, [(names[label], row[label]) for label in order]))
+        sys.stdout.flush()
+        counter.add(len(chunk))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Image:
+    """Where an image comes from; `index` is its place in a file of several."""
+
+    file: str
+    index: int | None
+    array: np.ndarray
+
+    def __str__(self) -> str:
+        return self.file if self.index is None else f"{self.file}[{self.index}]"
+
+
+def _read(paths: Sequence[str], image_shape: tuple[int, int, int]) -> list[_Image]:
+    counter, found = Counter(len(paths), "files read"), []
+    for path in paths:
+        array, batch = images.read(pathlib.Path(path), image_shape)
+        found += [_Image(path, i if batch else None, image) for i, image in enumerate(array)]
+        counter.add(1)
+    return found
+
+
+def _probabilities(
+    model: Callable[[np.ndarray], Any], found: Sequence[_Image]
+) -> Iterator[tuple[Sequence[_Image], np.ndarray]]:
+    """Yield some of the images and their probabilities, float64 `[B, classes]`, after one another."""
+    size = min(_BATCH, len(found))
+    for first in range(0, len(found), size):
+        chunk = found[first : first + size]
+        # Every batch has the same shape, which is compiled once.
+        batch = np.zeros((size, *found[0].array.shape), np.uint8)
+        batch[: len(chunk)] = [image.array for image in chunk]
+        logits = np.asarray(model(batch), np.float64)[: len(chunk)]
+        if not np.isfinite(logits).all():
+            raise errors.RunError(f"the network's outputs for {chunk[0]} to {chunk[-1]} are not all finite")
+        exponentials = np.exp(logits - logits.max(1, keepdims=True))
+        yield chunk, exponentials / exponentials.sum(1, keepdims=True)
+
+
+def _json(image: _Image, best: Sequence[tuple[str, float]]) -> str:
+    (label, probability), *following = best
+    return json.dumps(
+        {
+            "file": image.file,
+            "index": image.index,
+            "label": label,
+            "probability": probability,
+            "next": [{"label": label, "probability": probability} for label, probability in following],
+        }
+    )
+
+
+def _text(widths: tuple[int, int], image: _Image, best: Sequence[tuple[str, float]]) -> str:
+    (label, probability), *following = best
+    rest = ", ".join(f"{label} {_percent(probability)}" for label, probability in following)
+    return _columns(widths, str(image), label, _percent(probability), rest)
+
+
+def _columns(widths: tuple[int, int], image: str, label: str, probability: str, rest: str) -> str:
+    return f"{image:{widths[0]}}  {label:{widths[1]}}  {probability:>11}  {rest}".rstrip()
+
+
+def _percent(probability: float) -> str:
+    return f"{100 * probability:.2f} %"

@@ -1,0 +1,72 @@
+"""`ssm-jax report`: one page about runs."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import pathlib
+from collections.abc import Sequence
+
+from ssm_jax import errors
+from ssm_jax.cli import output, status
+from ssm_jax.cli.parser import Parser
+
+_ABOUT = """Write one HTML page about a finished run, or about several side by side.
+
+It holds settings, curves, masks, filters, units, mistakes and sizes, and needs nothing else to be read.
+To make it takes jinja2 and matplotlib: pip install "ssm_jax[report]"."""
+
+_FILE = "report.html"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the arguments say; returns the exit status.
+
+    Args:
+      argv: The arguments, without program and verb.
+    """
+    return status.run(functools.partial(_main, argv), interrupted="interrupted; nothing was written")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="ssm-jax report",
+        description=_ABOUT,
+        examples=[
+            "runs/conv8                   # runs/conv8/report.html",
+            "runs/conv8 runs/conv8-dense  # runs/report.html",
+            "runs/fcn-50 --seed 7 --output fcn.html",
+        ],
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="the folder of a finished run")
+    parser.add_argument(
+        "--output", metavar="PATH", help=f"file to write (default: {_FILE} in the run, or where all runs lie)"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="network to show (default: each run's first)")
+    parser.add_argument("--force", action="store_true", help="overwrite what is there")
+    return parser
+
+
+def _main(argv: Sequence[str]) -> None:
+    arguments = _parser().parse_args(argv)
+    runs = [pathlib.Path(run).expanduser() for run in arguments.runs]
+    for run in runs:
+        if not run.is_dir():
+            raise errors.InputError(f"there is no folder {run}; a run is given by its folder")
+    target = _default(runs) if arguments.output is None else pathlib.Path(arguments.output).expanduser()
+    output.check_free(target, arguments.force)
+
+    # JAX takes a second to import, and what is wrong with the arguments has been said.
+    from ssm_jax.analysis import report
+
+    status.set_up_logging()
+    report.write(runs, target, seed=arguments.seed)
+    print(f"wrote {target}, {target.stat().st_size:,} bytes: open it in a browser")
+
+
+def _default(runs: Sequence[pathlib.Path]) -> pathlib.Path:
+    if len(runs) == 1:
+        return runs[0] / _FILE
+    # A common folder is that of the names given, which may be relative.
+    return pathlib.Path(os.path.commonpath([run.absolute().parent for run in runs])) / _FILE

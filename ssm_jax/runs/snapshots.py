@@ -1,0 +1,109 @@
+"""Masks over training: those of every report, and before the first step, in `masks/<seed>/<step>.npz`."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO
+
+import numpy as np
+
+from ssm_jax import errors, files
+
+# What reading a damaged or foreign file as .npz raises.
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+class Snapshots:
+    """The masks over training of a run's networks.
+
+    Args:
+      workdir: The run's folder.
+    """
+
+    def __init__(self, workdir: pathlib.Path) -> None:
+        self._folder = workdir / "masks"
+
+    def _path(self, seed: int, step: int) -> pathlib.Path:
+        return self._folder / str(seed) / f"{step}.npz"
+
+    def write(self, seed: int, step: int, masks: Mapping[str, np.ndarray]) -> None:
+        """Write the masks of one network.
+
+        Args:
+          seed: The network's seed.
+          step: The steps taken.
+          masks: By the path of a masked layer, int8 or float32 `(..., I, O)`.
+
+        Raises:
+          RunError: Nothing can be written, for example because the disk is full.
+        """
+        path = self._path(seed, step)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_whole(path, functools.partial(_write, masks))
+        except OSError as error:
+            raise errors.RunError(f"cannot write {path}: {files.reason(error)}") from error
+
+    def steps(self, seed: int) -> list[int]:
+        """List the steps of which there are masks, in order.
+
+        Args:
+          seed: The network's seed.
+        """
+        return sorted(int(path.stem) for path in self._paths(seed))
+
+    def _paths(self, seed: int) -> list[pathlib.Path]:
+        return [path for path in (self._folder / str(seed)).glob("*.npz") if path.stem.isdecimal()]
+
+    def read(self, seed: int, step: int) -> dict[str, np.ndarray]:
+        """Read the masks of one network.
+
+        Args:
+          seed: The network's seed.
+          step: One of `steps`.
+
+        Returns:
+          By the path of a masked layer, its mask.
+
+        Raises:
+          InputError: The file is damaged or cannot be read.
+        """
+        path = self._path(seed, step)
+        try:
+            files.check_regular(path)
+            with zipfile.ZipFile(path) as archive:
+                return {name.removesuffix(".npy"): _array(archive, name) for name in archive.namelist()}
+        except _DAMAGE as error:
+            raise errors.InputError(f"cannot read {path}, remove it: {errors.one_line(error)}") from error
+
+    def discard_after(self, seeds: Sequence[int], step: int) -> None:
+        """Delete what was written after the step from which networks go on.
+
+        Args:
+          seeds: The networks' seeds.
+          step: The step from which training goes on; at 0 it begins again.
+        """
+        for seed in seeds:
+            if not step:
+                shutil.rmtree(self._folder / str(seed), ignore_errors=True)
+            for path in self._paths(seed):
+                if int(path.stem) > step:
+                    path.unlink(missing_ok=True)
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(name) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def _write(masks: Mapping[str, np.ndarray], file: BinaryIO) -> None:
+    # Not by numpy's `savez`, which takes names for arguments of its own.
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, mask in masks.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(mask), allow_pickle=False)

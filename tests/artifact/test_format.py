@@ -1,0 +1,412 @@
+"""A file gives back the artifact, needs numpy alone, and does no harm whatever it holds."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tracemalloc
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from artifact import fuzz
+from artifact.small import images_of, network_of
+
+from ssm_jax import errors
+from ssm_jax.artifact import coder, format, graph, run
+from ssm_jax.nn.initializers import he_uniform
+
+ROOT = pathlib.Path(__file__).parents[2]
+NAMES = tuple("abcde")
+
+
+def artifact_of(network: graph.Network) -> format.Artifact:
+    return format.Artifact(network, NAMES, {"seed": 3, "test_accuracy": 97.5, "config": {"model.width": 0.1}})
+
+
+def same(network: graph.Network, other: graph.Network) -> None:
+    """Check that two networks are the same in every field and bit."""
+    assert (network.image_shape, network.classes, network.dtype) == (
+        other.image_shape,
+        other.classes,
+        other.dtype,
+    )
+    for node, twin in zip(network.nodes, other.nodes, strict=True):
+        assert type(node) is type(twin)
+        for field, value in vars(node).items():
+            found = getattr(twin, field)
+            if isinstance(value, graph.Kernel):
+                assert value.scale == found.scale and found.scale.dtype == np.float32
+                value, found = value.values, found.values
+            if isinstance(value, np.ndarray):
+                assert value.dtype == found.dtype
+                np.testing.assert_array_equal(value, found)
+            else:
+                assert value == found and type(value) is type(found), field
+
+
+def test_everything_comes_back(family, tmp_path):
+    artifact = artifact_of(network_of(*family))
+    format.write(tmp_path / "model.ssm", artifact)
+    found = format.read(tmp_path / "model.ssm")
+    same(artifact.network, found.network)
+    assert (found.class_names, found.record) == (NAMES, artifact.record)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.ssm"]
+
+
+@pytest.mark.parametrize("masking", [{}, {"kernel_init": he_uniform()}, {"dtype": jnp.bfloat16}], ids=str)
+def test_logits_are_bit_for_bit_those_of_the_network(masking):
+    network = network_of("conv2", **masking)
+    found = format.decode(format.encode(artifact_of(network))).network
+    images = jnp.asarray(images_of("conv2"))
+    logits = [
+        np.asarray(
+            jax.jit(lambda p, one=one: run.apply(one, p, images))(run.parameters(one)).astype(jnp.float32)
+        )
+        for one in (network, found)
+    ]
+    assert np.ptp(logits[0]) > 0
+    np.testing.assert_array_equal(logits[0].view(np.uint32), logits[1].view(np.uint32))
+
+
+def test_every_operation_and_array_comes_back():
+    artifact = fuzz.small()
+    assert {type(node) for node in artifact.network.nodes} == set(graph.OPERATIONS.values())
+    found = format.decode(format.encode(artifact))
+    same(artifact.network, found.network)
+    assert (found.class_names, found.record) == (artifact.class_names, artifact.record)
+
+
+def test_the_same_artifact_gives_the_same_bytes():
+    data = format.encode(fuzz.small())
+    assert data == format.encode(fuzz.small()) == format.encode(format.decode(data))
+
+
+def test_a_kernel_of_zeros_with_signs_loses_the_signs_alone():
+    kernel = graph.Kernel(np.float32([[0.5, -0.0, 0.25], [0, -0.0, -1.5]]))
+    network = graph.Network(
+        image_shape=(2, 1, 1),
+        classes=3,
+        nodes=(graph.Flatten(inputs=(0,)), graph.Dense(inputs=(1,), name="d", kernel=kernel)),
+    )
+    values = (
+        format.decode(format.encode(format.Artifact(network, ("", "", ""), {}))).network.layers()[0].kernel
+    )
+    np.testing.assert_array_equal(values.dense(), kernel.dense())
+    assert not np.signbit(values.values[values.values == 0]).any()
+
+
+def example() -> bytes:
+    """The file that docs/format.md shows."""
+    lines = re.findall(
+        r"^[0-9a-f]{4}  ((?:[0-9a-f]{2} ?){1,16})", (ROOT / "docs" / "format.md").read_text(), re.M
+    )
+    return bytes.fromhex("".join(lines))
+
+
+def test_the_example_of_the_documentation_is_what_it_says():
+    data = example()
+    found = format.decode(data)
+    assert [graph.operation(node) for node in found.network.nodes] == ["standardize", "flatten", "dense"]
+    (layer,) = found.network.layers()
+    expected = np.float32([[0, 0], [0, 0], [-0.5, 0], [0, 0.5], [0, 0], [0, 0]])
+    np.testing.assert_array_equal(layer.kernel.dense(), expected)
+    assert (found.class_names, found.record) == (("no", "yes"), {"seed": 0})
+    assert format.encode(found) == data and data[0x170:0x173] == bytes.fromhex("05c001")
+
+
+def test_the_documentation_names_every_operation_and_field():
+    text = (ROOT / "docs" / "format.md").read_text()
+    for name, operation in graph.OPERATIONS.items():
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` | ")]
+        for field in vars(operation).get("__dataclass_fields__", {}):
+            assert field in ("inputs", "arity") or f"`{field}`" in line.split("|")[2], (name, field)
+
+
+WITHOUT_JAX = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked}:
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Blocked())
+import numpy as np
+from ssm_jax.artifact import format
+
+found = format.read({path!r})
+np.savez({saved!r}, *(layer.kernel.dense() for layer in found.network.layers()))
+assert not {blocked} & set(sys.modules)
+others = {{name.partition(".")[0] for name in sys.modules}} - set(sys.stdlib_module_names)
+assert others - {{name for name in others if name.startswith("_")}} <= {{"numpy", "ssm_jax"}}, others
+"""
+
+
+def test_a_file_is_read_where_nothing_but_numpy_is_installed(tmp_path):
+    network = network_of("resnet20", "batch_affine")
+    path, saved = tmp_path / "model.ssm", tmp_path / "kernels.npz"
+    format.write(path, artifact_of(network))
+    blocked = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorflow_datasets", "ml_collections", "scipy"}
+    program = WITHOUT_JAX.format(blocked=blocked, path=str(path), saved=str(saved))
+    subprocess.run([sys.executable, "-S", "-c", program], check=True, cwd=ROOT, env=bare())
+    with np.load(saved) as kernels:
+        for kernel, layer in zip(kernels.values(), network.layers(), strict=True):
+            np.testing.assert_array_equal(kernel, layer.kernel.dense())
+
+
+def bare() -> dict[str, str]:
+    """An environment in which this package and numpy are found, without what site packages start."""
+    folders = [str(ROOT), str(ROOT / "tests"), str(pathlib.Path(np.__file__).parents[1])]
+    return {"PYTHONPATH": ":".join(folders), "OPENBLAS_NUM_THREADS": "1"}
+
+
+def test_ten_thousand_mutations_are_read_or_refused():
+    program = ROOT / "tests" / "artifact" / "fuzz.py"
+    done = subprocess.run(
+        [sys.executable, "-S", "-W", "error", str(program), "10000"],
+        capture_output=True,
+        text=True,
+        env=bare(),
+    )
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert answers["read"] + answers["refused"] == 10_000 and answers["read"] > 100
+    assert answers["seconds"] < 60
+
+
+def refusal(data: bytes, **limits: int) -> str:
+    with pytest.raises(errors.InputError) as caught:
+        format.decode(data, **limits)
+    return str(caught.value)
+
+
+def test_every_truncation_is_refused():
+    data = example()
+    for size in range(len(data)):
+        assert re.search("no .ssm file|truncated|should have", refusal(data[:size]))
+    assert "should have" in refusal(data + b"\0")
+
+
+def test_every_flipped_bit_is_refused():
+    data = example()
+    for place in range(len(data)):
+        changed = bytearray(data)
+        changed[place] ^= 1 << place % 8
+        refusal(bytes(changed))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (0, b"PK", "it is no .ssm file"),
+        (8, b"\2", "its format is 2; this version of ssm_jax reads format 1"),
+        (12, b"\xff\xff\xff\xff", "the length of its header is 4294967295; allowed is at most 2097152"),
+        (16, b"\xff\xff\xff\xff\xff\xff\xff\xff", "it has 403 bytes and should have 18,446,744,"),
+        (0x171, b"\0", "it is damaged: its checksum is of other bytes"),
+    ],
+)
+def test_what_is_wrong_is_said(place, value, said):
+    data = example()
+    assert said in refusal(data[:place] + value + data[place + len(value) :])
+
+
+def changed(**values: object) -> bytes:
+    """The example with other values in its header, or in that of its kernel."""
+    text, body = fuzz.parts(example())
+    header = json.loads(text)
+    for key, value in values.items():
+        (header if key in header else header["nodes"][2]["kernel"])[key] = value
+    return fuzz.frame(json.dumps(header).encode(), body)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"classes": 3}, "the network gives (2,), not 3 logits"),
+        ({"classes": True}, "classes is True; it must be an integer from 1 to 2147483647"),
+        ({"class_names": ["a"]}, "class_names is ['a']; it must be a list of 2 to 2"),
+        ({"class_names": ["a", "\x1b[31m"]}, "a class name is"),
+        ({"dtype": "float64"}, "unknown dtype 'float64'"),
+        ({"image_shape": [2, 3]}, "image_shape is [2, 3]; it must be a list of 3 to 3"),
+        ({"record": []}, "record is []; it must be an object"),
+        ({"nodes": []}, "nodes is []; it must be a list of 1 to 2000"),
+        ({"nodes": [3]}, "node 0 is 3; it must be an object"),
+        ({"nodes": [{"operation": "conf", "inputs": [0]}]}, "unknown operation 'conf'; did you mean 'conv'?"),
+        ({"nodes": [{"operation": "elu"}]}, "node 0 lacks inputs"),
+        ({"nodes": [{"operation": "elu", "inputs": [0], "name": "x"}]}, "a key of node 0 is 'name'"),
+        ({"nodes": [{"operation": "elu", "inputs": [1]}]}, "operation 0 takes values (1,), which it can't"),
+        ({"bytes": 4}, "node 2.kernel needs 4 bytes, and 3 are left"),
+        ({"bytes": 2}, "node 2.kernel: coded values are damaged"),
+        ({"counts": [1, 1, 2**31 - 1]}, "node 2.kernel: the table of 12 values can't be right"),
+        ({"scale": 0.1}, "node 2.kernel.scale is 0.1; it must be a number that float32 holds exactly"),
+        ({"scale": 1e300}, "it must be a number that float32 holds exactly"),
+        ({"shape": [12]}, "head with a kernel of shape (12,) can't take"),
+        ({"shape": [-6, -2]}, "node 2.kernel.shape is -6; it must be an integer from 1 to 2147483647"),
+        ({"shape": [2**31 - 1] * 4}, "which makes more weights than the 67,108,864 allowed"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_header_that_lies_is_refused(values, said):
+    assert said in refusal(changed(**values))
+
+
+def test_bytes_that_belong_to_nothing_are_refused():
+    header, body = fuzz.parts(example())
+    assert "its body has 1 bytes that are of no array" in refusal(fuzz.frame(header, body + b"\0"))
+
+
+def test_numbers_that_are_not_finite_are_neither_read_nor_written():
+    network = network_of("resnet20", "batch")
+    data = format.encode(artifact_of(network))
+    node = next(node for node in network.nodes if isinstance(node, graph.Normalize))
+    header, body = fuzz.parts(data)
+    place = body.index(node.mean.tobytes())
+    body = body[:place] + np.float32(np.nan).tobytes() + body[place + 4 :]
+    assert re.fullmatch(r"node \d+.mean holds numbers that are not finite", refusal(fuzz.frame(header, body)))
+    for value in (np.nan, np.inf):
+        kernel = graph.Kernel(np.full((4, 5), value, np.float32))
+        dense = graph.Dense(inputs=(1,), name="d", kernel=kernel)
+        wrong = graph.Network(image_shape=(2, 2, 1), classes=5, nodes=(graph.Flatten(inputs=(0,)), dense))
+        with pytest.raises(errors.InputError, match=r"node 1.kernel is .*; it must be finite"):
+            format.encode(artifact_of(wrong))
+
+
+def test_a_few_bytes_make_no_more_weights_than_allowed():
+    claims = {"shape": [2**13, 2**13], "values": [0], "counts": [0], "shift": 0, "bytes": 0}
+    tracemalloc.start()
+    assert "which makes more weights than the 1,000 allowed" in refusal(changed(**claims), most_weights=1000)
+    assert "which makes more weights" in refusal(changed(**claims | {"shape": [2**13, 2**13 + 1]}))
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    # What may be: then the network is refused, for it takes no such value.
+    assert "can't take a value of shape" in refusal(changed(**claims))
+    assert tracemalloc.get_traced_memory()[1] < 2 * 2**26
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.float32])
+def test_weights_take_six_bytes_each_at_most(dtype):
+    size = 2**20
+    drawn = np.random.default_rng(0).integers(-1, 2, (size, 1)).astype(dtype)
+    dense = graph.Dense(inputs=(1,), name="d", kernel=graph.Kernel(drawn))
+    network = graph.Network(image_shape=(size, 1, 1), classes=1, nodes=(graph.Flatten(inputs=(0,)), dense))
+    data = format.encode(format.Artifact(network, ("a",), {}))
+    tracemalloc.start()
+    format.decode(data)
+    # Buffers of fixed sizes come on top.
+    assert tracemalloc.get_traced_memory()[1] < 6 * size + 6 * 2**20
+    tracemalloc.stop()
+
+
+def test_more_operations_than_may_be_read_are_not_written():
+    nodes = tuple(graph.Elu(inputs=(i,)) for i in range(1, 2000))
+    network = graph.Network(image_shape=(1, 1, 5), classes=5, nodes=(graph.Flatten(inputs=(0,)), *nodes))
+    format.decode(format.encode(artifact_of(network)))
+    more = graph.Network(image_shape=(1, 1, 5), classes=5, nodes=(*network.nodes, graph.Elu(inputs=(2000,))))
+    with pytest.raises(errors.InputError, match="the number of operations is 2001; allowed is at most 2000"):
+        format.encode(artifact_of(more))
+
+
+def test_a_header_takes_forty_times_its_bytes_at_most():
+    size = 2**18
+    for unit in (b"[[[]]],", b'{"":[]},', b'{"a":{}},', b"[],"):
+        inner = unit * (size // len(unit))
+        data = fuzz.frame(b'{"record":[' + inner[:-1] + b"]}", b"")
+        tracemalloc.start()
+        assert "the header lacks" in refusal(data)
+        assert tracemalloc.get_traced_memory()[1] < 40 * size
+        tracemalloc.stop()
+
+
+def test_a_file_that_cannot_be_used_is_named(tmp_path):
+    path = tmp_path / "model.ssm"
+    for made, said in (
+        (lambda: None, "cannot read .*model.ssm: No such file"),
+        (lambda: path.write_bytes(b""), "cannot use .*model.ssm: it is no .ssm file"),
+        (lambda: path.unlink() or path.mkdir(), "cannot read .*model.ssm: not a regular file"),
+    ):
+        made()
+        with pytest.raises(errors.InputError, match=said):
+            format.read(path)
+
+
+def test_a_file_that_is_too_long_is_not_read(tmp_path):
+    path = tmp_path / "model.ssm"
+    with path.open("wb") as file:
+        file.truncate(format.MOST_BYTES + 1)
+    with pytest.raises(errors.InputError, match="it has more than 1,073,741,824 bytes"):
+        format.read(path)
+
+
+def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path):
+    with pytest.raises(errors.RunError, match=r"cannot write .*: No such file or directory"):
+        format.write(tmp_path / "missing" / "model.ssm", fuzz.small())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"a": {1, 2}}, "not JSON serializable"),
+        ({"a": float("nan")}, "JSON"),
+        ({"a": "x" * 2**21}, "the header has"),
+    ],
+    ids=["set", "nan", "long"],
+)
+def test_a_record_that_no_header_holds_is_refused(record, said):
+    with pytest.raises(errors.InputError, match=said):
+        format.encode(format.Artifact(network_of("fcn"), NAMES, record))
+
+
+def test_names_are_one_for_every_class():
+    with pytest.raises(errors.InputError, match="there are 4 class names; allowed is 5, one a class"):
+        format.Artifact(network_of("fcn"), NAMES[:4], {})
+    with pytest.raises(errors.InputError, match="a class name is"):
+        format.Artifact(network_of("fcn"), (*NAMES[:4], "a\n"), {})
+
+
+def test_a_whole_conv8_is_little_larger_than_its_entropy():
+    rng = np.random.default_rng(0)
+    sides = [3, 64, 64, 128, 128, 256, 256, 512, 512]
+    nodes: list[graph.Node] = [graph.Standardize(inputs=(0,))]
+
+    def kernel(*shape: int) -> graph.Kernel:
+        signs = rng.choice(np.int8([-1, 1]), shape)
+        return graph.Kernel(np.where(rng.random(shape) < 0.0117, signs, np.int8(0)), np.float32(0.05))
+
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(sides)):
+        nodes.append(
+            graph.Conv(
+                inputs=(len(nodes),),
+                name=f"convs/{i}",
+                kernel=kernel(3, 3, inputs, outputs),
+                stride=1 + i % 2,
+            )
+        )
+    nodes.append(graph.Flatten(inputs=(len(nodes),)))
+    for i, (inputs, outputs) in enumerate(((2048, 256), (256, 256), (256, 10))):
+        nodes.append(graph.Dense(inputs=(len(nodes),), name=f"denses/{i}", kernel=kernel(inputs, outputs)))
+    network = graph.Network(image_shape=(32, 32, 3), classes=10, nodes=tuple(nodes))
+    entropy = sum(coder.entropy(layer.kernel.values) for layer in network.layers()) / 8
+    data = format.encode(format.Artifact(network, tuple("0123456789"), {}))
+    assert len(data) < 1.05 * entropy, (len(data), entropy)
+    same(network, format.decode(data).network)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.float32])
+def test_the_bytes_of_the_kernels_are_those_of_the_body(dtype):
+    values = np.random.default_rng(0).integers(-1, 2, (20, 3)).astype(dtype)
+    kernel = graph.Kernel(values)
+    nodes = (
+        graph.Flatten(inputs=(0,)),
+        graph.Dense(inputs=(1,), name="head", kernel=kernel),
+    )
+    network = graph.Network(image_shape=(4, 5, 1), classes=3, nodes=nodes)
+    data = format.encode(format.Artifact(network, ("a", "b", "c"), {}))
+    header = int.from_bytes(data[12:16], "little")
+    assert format.kernel_bytes(kernel) == len(data) - 24 - header - 32

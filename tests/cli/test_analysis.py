@@ -1,0 +1,80 @@
+"""The command line of the analysis."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import ssm_jax
+from ssm_jax import config
+from ssm_jax.cli import analysis
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A finished run of two seeds."""
+    settings = config.default()
+    settings.update_from_flattened_dict(
+        {"data.name": "digits", "model.width": 0.1, "training.epochs": 1, "seeds": 2, "logging.masks": True}
+    )
+    workdir = tmp_path_factory.mktemp("analysis") / "run"
+    ssm_jax.train_and_evaluate(settings, workdir)
+    return workdir
+
+
+def run(capsys, *arguments):
+    """The exit status, and what is printed."""
+    capsys.readouterr()
+    status = analysis.main(list(map(str, arguments)))
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def test_tables_of_everything_that_the_folder_allows(folder, capsys):
+    status, out, _ = run(capsys, folder, "--draws=1")
+    assert status == 0
+    for title in ("Shares of", "Over training", "other kernels, drawn by seed 2", "Overlap within run"):
+        assert title in out
+
+
+def test_json_is_the_same_for_a_program(folder, capsys):
+    status, out, _ = run(capsys, folder, "--json", "--draws=0", "--seeds", 1)
+    report = json.loads(out)
+    assert status == 0 and report["runs"][0]["seeds"] == [1] and report["runs"][0]["name"] == "run"
+    assert report["versions"]["ssm_jax"] == ssm_jax.__version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none"], "none holds no run"),
+        (["{run}", "--seeds", "7"], "has no seed 7: it has 0 to 1"),
+        (["{run}", "--seeds", "one"], "invalid int value: 'one'"),
+        (["{run}", "--draws", "-1"], "draws is -1; allowed is at least 0"),
+        (["{run}", "{run}"], "is given twice"),
+        (["{run}", "--jsn"], "unrecognized arguments: --jsn (see python -m ssm_jax.analysis --help)"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_2(arguments, message, folder, capsys):
+    status, out, err = run(capsys, *(argument.format(run=folder) for argument in arguments))
+    (line,) = err.strip().splitlines()
+    assert status == 2 and line.startswith("error: ") and message in line and not out
+
+
+def test_help_has_examples(capsys):
+    with pytest.raises(SystemExit) as left:
+        analysis.main([])
+    assert left.value.code == 0
+    assert "python -m ssm_jax.analysis runs/fcn" in capsys.readouterr().out.partition("examples:")[2]
+
+
+def test_the_package_is_the_command(folder):
+    command = [sys.executable, "-m", "ssm_jax.analysis", str(folder), "--draws=0", "--json"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert json.loads(done.stdout)["runs"][0]["network"] == "fcn" and not done.stderr

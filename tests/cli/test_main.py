@@ -1,0 +1,59 @@
+"""The command line of verbs."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from ssm_jax.cli import main
+from ssm_jax.version import __version__
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
+def test_help_names_every_verb(ssm, arguments):
+    status, out, err = ssm(*arguments)
+    assert status == 0 and err == "" and out.startswith("usage: ssm-jax <verb> ...")
+    assert all(f"\n  {verb} " in out for verb in main.VERBS)
+
+
+def test_the_version(ssm):
+    assert ssm("--version") == (0, f"ssm_jax {__version__}\n", "")
+
+
+def test_an_unknown_verb_names_the_nearest(refused):
+    assert "unknown verb 'exprt'; did you mean 'export'?" in refused("exprt", "runs/digits")
+
+
+@pytest.mark.parametrize("verb", main.VERBS)
+def test_every_verb_has_help_with_examples(verb, capsys):
+    with pytest.raises(SystemExit) as left:
+        main.main([verb, "--help"])
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: ") and verb in text[text.index("\nexample") :]
+
+
+@pytest.mark.parametrize("verb", main.VERBS)
+def test_an_unknown_flag_of_a_verb_is_refused(refused, verb):
+    assert "--help" in refused(verb, "--no-such-flag")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"], ["inspect", "none.ssm"]])
+def test_what_needs_no_jax_does_not_load_it(arguments):
+    program = (
+        "import sys; from ssm_jax.cli import main; main.main(sys.argv[1:]); sys.exit('jax' in sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *arguments], env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_the_package_is_a_program():
+    ran = subprocess.run([sys.executable, "-m", "ssm_jax", "exprt"], capture_output=True, text=True)
+    assert ran.returncode == 2 and ran.stderr.startswith("error: unknown verb 'exprt'")

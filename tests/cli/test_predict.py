@@ -1,0 +1,124 @@
+"""Labels and probabilities of images, and bad images in one line."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from PIL import Image
+
+import ssm_jax
+from ssm_jax.artifact import format, graph
+from ssm_jax.cli import predict
+from ssm_jax.data import datasets
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Images of digits."""
+    return datasets.load("digits").test_images[:20]
+
+
+@pytest.fixture(scope="module")
+def probabilities(trained, digits):
+    """What the trained network itself makes of them."""
+    logits = ssm_jax.restore(trained).model(ssm_jax.standardize(jnp.asarray(digits)))
+    return np.asarray(nnx.softmax(logits))
+
+
+def objects(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("batch", [256, 8])
+def test_probabilities_are_those_of_the_trained_network(
+    ssm, network, digits, probabilities, tmp_path, monkeypatch, batch
+):
+    monkeypatch.setattr(predict, "_BATCH", batch)
+    np.save(tmp_path / "images.npy", digits)
+    status, out, err = ssm("predict", network, tmp_path / "images.npy", "--json", "--top=10")
+    assert status == 0 and err == ""
+    found = objects(out)
+    assert [each["index"] for each in found] == list(range(20))
+    assert {each["file"] for each in found} == {str(tmp_path / "images.npy")}
+    assert [int(each["label"]) for each in found] == probabilities.argmax(1).tolist()
+    for each, expected in zip(found, probabilities):
+        best = [{"label": each["label"], "probability": each["probability"]}, *each["next"]]
+        assert sorted(int(one["label"]) for one in best) == list(range(10))
+        numbers = [one["probability"] for one in best]
+        assert numbers == sorted(numbers, reverse=True)
+        np.testing.assert_allclose(
+            numbers, [expected[int(one["label"])] for one in best], rtol=1e-4, atol=1e-6
+        )
+
+
+def test_the_text_has_a_line_for_every_image(ssm, network, digits, probabilities, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("two.npy", digits[:2])
+    np.save("one.npy", digits[2])
+    Image.fromarray(digits[3, :, :, 0]).save("photo.png")
+    status, out, err = ssm("predict", network, "two.npy", "one.npy", "photo.png")
+    head, *lines = out.splitlines()
+    assert status == 0 and err == "" and head.split() == ["image", "label", "probability", "next"]
+    assert [line.split()[0] for line in lines] == ["two.npy[0]", "two.npy[1]", "one.npy", "photo.png"]
+    for line, row in zip(lines, probabilities):
+        order = np.argsort(-row)[:3]
+        percent = [f"{label} {100 * row[label]:.2f} %" for label in order]
+        assert " ".join(line.split()[1:]) == f"{percent[0]} {percent[1]}, {percent[2]}"
+
+
+def test_one_label_alone(ssm, network, digits, tmp_path):
+    np.save(tmp_path / "one.npy", digits[0])
+    _, out, _ = ssm("predict", network, tmp_path / "one.npy", "--top", 1)
+    head, line = out.splitlines()
+    assert head.split() == ["image", "label", "probability"] and len(line.split()) == 4
+
+
+def test_bad_images_are_refused_before_any_is_labeled(refused, network, digits, tmp_path):
+    np.save(tmp_path / "good.npy", digits)
+    for bad, text in (
+        (digits / 255, "holds float64 of shape (20, 8, 8, 1); allowed is uint8"),
+        (digits[:, 1:], "holds uint8 of shape (20, 7, 8, 1)"),
+    ):
+        np.save(tmp_path / "bad.npy", bad)
+        assert text in refused("predict", network, tmp_path / "good.npy", tmp_path / "bad.npy")
+    assert "cannot read none.png: No such file" in refused("predict", network, "none.png")
+
+
+@pytest.mark.parametrize("top", [0, 11])
+def test_more_labels_than_there_are_classes(refused, network, top):
+    line = refused("predict", network, "none.png", f"--top={top}")
+    assert f"--top is {top}; allowed is 1 to 10, the number of classes" in line
+
+
+def test_what_is_missing_is_said(refused, network):
+    assert "the following arguments are required: IMAGES" in refused("predict", network)
+    assert "cannot read none.ssm: No such file" in refused("predict", "none.ssm", "a.png")
+    folder = network.parent
+    assert f"{folder} is a folder; ssm-jax export" in refused("predict", folder, "a.png")
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_compiler_that_does_not_work_is_one_line_beside_the_labels(
+    ssm, network, digits, tmp_path, monkeypatch
+):
+    np.save(tmp_path / "one.npy", digits[0])
+    monkeypatch.setenv("CC", "false")
+    status, out, err = ssm("predict", network, tmp_path / "one.npy")
+    (line,) = err.splitlines()
+    assert status == 0 and len(out.splitlines()) == 2 and line.startswith("warning: false can't compile")
+
+
+def test_a_network_of_two_classes_has_two_labels(ssm, tmp_path):
+    kernel = graph.Kernel(np.int8([[1, -1]]))
+    nodes = (
+        graph.Standardize(inputs=(0,)),
+        graph.Flatten(inputs=(1,)),
+        graph.Dense(inputs=(2,), name="head", kernel=kernel),
+    )
+    made = graph.Network(image_shape=(1, 1, 1), classes=2, nodes=nodes)
+    format.write(tmp_path / "two.ssm", format.Artifact(made, ("no", "yes"), {}))
+    np.save(tmp_path / "one.npy", np.zeros((1, 1), np.uint8))
+    status, out, _ = ssm("predict", tmp_path / "two.ssm", tmp_path / "one.npy")
+    assert status == 0 and out.splitlines()[1].split()[1:] == ["no", "50.00", "%", "yes", "50.00", "%"]
