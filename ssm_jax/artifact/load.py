@@ -21,11 +21,11 @@ from ssm_jax.artifact.compact import compact
 Array = jax.Array | np.ndarray
 Predict = Callable[[Any], Array]
 
-# Nanoseconds on 2 cores, rounded: they decide where one backend is well ahead. Of `native` an addition in
-# a convolution and one in a dense layer; of `compact` a call, a multiply-add in a convolution and, in a dense
-# layer, every weight once a call and its multiply-add once an image.
-_NATIVE = {"conv": 0.06, "dense": 1.5}
-_COMPACT = {"call": 30_000, "conv": 0.025, "weight": 0.15, "dense": 0.012}
+# Nanoseconds on 2 cores, rounded: they only decide where one backend is well ahead. Of `native`, on one core,
+# an addition in a convolution and one in a dense layer; of `compact` a call, an image, a multiply-add in a
+# convolution and, in a dense layer, every weight once a call and its multiply-add once an image.
+_NATIVE = {"conv": 0.05, "dense": 0.4}
+_COMPACT = {"call": 30_000, "image": 3_000, "conv": 0.015, "weight": 0.15, "dense": 0.012}
 # Additions that are worth a thread.
 _A_THREADS = 1_000_000
 
@@ -180,7 +180,7 @@ def _compiled(network: graph.Network) -> Predict:
 
     def predict(images: Array) -> np.ndarray:
         images = np.asarray(images)
-        threads = min(_cores(), len(images), len(images) * additions // _A_THREADS)
+        threads = _threads(len(images), additions)
         if threads < 2:
             return compiled(images)
         return np.concatenate([*_pool().map(compiled, np.array_split(images, threads))])
@@ -220,8 +220,9 @@ def best(network: graph.Network, batch: int) -> str:
         weights += layer.kernel.values.size if isinstance(layer, graph.Dense) else 0
     convolutions, dense = _additions(network)
     listed = batch * (_NATIVE["conv"] * convolutions + _NATIVE["dense"] * dense)
+    listed /= min(2, max(1, _threads(batch, convolutions + dense)))
     jitted = _COMPACT["call"] + _COMPACT["weight"] * weights
-    jitted += batch * (_COMPACT["conv"] * (whole - weights) + _COMPACT["dense"] * weights)
+    jitted += batch * (_COMPACT["image"] + _COMPACT["conv"] * (whole - weights) + _COMPACT["dense"] * weights)
     return "native" if listed < jitted else "compact"
 
 
@@ -229,6 +230,11 @@ def _additions(network: graph.Network) -> tuple[int, int]:
     """Of one image, by the weights that are not 0: in convolutions, in dense layers."""
     dense = sum(layer.kernel.remaining for layer in network.layers() if isinstance(layer, graph.Dense))
     return graph.multiply_adds(network)[1] - dense, dense
+
+
+def _threads(batch: int, additions: int) -> int:
+    """How many share a batch of images of so many additions each."""
+    return min(_cores(), batch, batch * additions // _A_THREADS)
 
 
 def _cores() -> int:

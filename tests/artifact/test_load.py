@@ -91,7 +91,7 @@ def dense_network(kernels: list[np.ndarray]) -> graph.Network:
 
 def test_the_best_is_native_where_few_weights_are_left_and_the_batch_is_small(compiler):
     kernel = np.zeros((784, 300), np.int8)
-    kernel[::20] = 1
+    kernel[::10] = 1
     few = dense_network([kernel, np.ones((300, 10), np.int8)])
     all_ = dense_network([np.ones((784, 300), np.int8), np.ones((300, 10), np.int8)])
     assert [load.best(few, batch) for batch in (1, 32)] == ["native", "compact"]
