@@ -130,7 +130,7 @@ def fold(mask: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 @style.drawn
 def folded_mask(mask: np.ndarray, shape: tuple[int, int, int], image: np.ndarray | None = None) -> Figure:
-    """Draw the mask of a dense layer where its inputs lie in the image: Koster et al. 2022, Figure 1.
+    """Draw the mask of a dense layer where its inputs lie in the image: as in Koster et al. 2022.
 
     Args:
       mask: See `fold`.

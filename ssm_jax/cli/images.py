@@ -11,7 +11,7 @@ from ssm_jax import errors, files
 
 _NPY = b"\x93NUMPY"
 
-# By number of channels: grey and color. What has 16 bits or floats a channel would be clipped.
+# By number of channels: gray and color. What has 16 bits or floats a channel would be clipped.
 _MODES = {1: "L", 3: "RGB"}
 _WIDE = ("I", "F")
 
@@ -20,7 +20,7 @@ def read(path: pathlib.Path, image_shape: tuple[int, int, int]) -> tuple[np.ndar
     """Read a numpy file or a photo; a large numpy file stays on disk until it is used.
 
     A photo is turned as its camera says, cut in the middle to the network's aspect and resized bilinearly; it
-    becomes grey for one channel, and what is transparent black.
+    becomes gray for one channel, and what is transparent black.
 
     Args:
       path: A `.npy` of uint8 `[H, W, C]` or `[B, H, W, C]`, the C left out or not where it is 1, or whatever

@@ -170,7 +170,7 @@ def _digits() -> Dataset:
     except ImportError as error:
         raise InputError(f"dataset 'digits' needs scikit-learn installed: {error}") from error
     bunch = sklearn.datasets.load_digits()
-    # 16 grey levels of ink; 15 is the largest whole factor that keeps them in uint8.
+    # 16 gray levels of ink; 15 is the largest whole factor that keeps them in uint8.
     images = (bunch.images[..., None] * 15).astype(np.uint8)
     labels = bunch.target.astype(np.int32)
     train, test = slice(None, 1437), slice(1437, None)
