@@ -53,7 +53,8 @@ def _main(argv: Sequence[str]) -> None:
     runs = [pathlib.Path(run).expanduser() for run in arguments.runs]
     for run in runs:
         if not run.is_dir():
-            raise errors.InputError(f"there is no folder {run}; a run is given by its folder")
+            wrong = f"{run} is no folder" if run.exists() else f"there is no folder {run}"
+            raise errors.InputError(f"{wrong}; a run is given by its folder")
     target = _default(runs) if arguments.output is None else pathlib.Path(arguments.output).expanduser()
     output.check_free(target, arguments.force)
 
