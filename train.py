@@ -52,6 +52,8 @@ def define(argv: list[str]) -> flags.FlagValues:
 def parse(argv: list[str]) -> flags.FlagValues:
     """Parse the arguments; every fault is an `InputError` of one line."""
     chosen = arguments.value_of("config", argv)
+    if not chosen and argv and argv[0].partition(":")[0].endswith(".py"):
+        raise errors.InputError(f"a config is given by its flag: --config={argv[0]}")
     if not chosen:
         raise errors.InputError("--config is missing; for example --config=configs/digits.py")
     configs.check_file(chosen, CONFIGS)

@@ -79,6 +79,8 @@ def read_record(folder: RunFolder, model: Build | None = None) -> Record:
     Raises:
       InputError: There is no run, or one of another network.
     """
+    if folder.path.is_file():
+        raise errors.InputError(f"{folder.path} is a file; a run is given by its folder")
     record = folder.read_record()
     if record is None:
         raise errors.InputError(f"{folder.path} holds no run: it has no run.json")
@@ -126,7 +128,8 @@ def _restore_group(
     checkpoints = Checkpoints(folder.checkpoints(group, "best" if best else "latest"), read_only=True)
     step = checkpoints.latest()
     if step is None:
-        raise errors.InputError(f"there is no checkpoint in {checkpoints.directory} yet")
+        hint = "; only config.checkpoint.best keeps one" if best else ""
+        raise errors.InputError(f"there is no checkpoint in {checkpoints.directory} yet{hint}")
     one = dict(zip(("state", "frozen"), jax.eval_shape(task.initialize, np.int32(group[0])), strict=True))
     template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(group), *leaf.shape), leaf.dtype), one)
     try:

@@ -61,9 +61,11 @@ def test_all_networks_are_restored_one_after_another(run):
 def test_what_is_not_there_is_named(run, tmp_path):
     with pytest.raises(ssm_jax.InputError, match="holds no run"):
         ssm_jax.restore(tmp_path)
+    with pytest.raises(ssm_jax.InputError, match="is a file; a run is given by its folder"):
+        ssm_jax.restore(run[0] / "run.json")
     with pytest.raises(ssm_jax.InputError, match="no seed 7: it has 5 to 6"):
         ssm_jax.restore(run[0], seed=7)
-    with pytest.raises(ssm_jax.InputError, match="no checkpoint"):
+    with pytest.raises(ssm_jax.InputError, match=r"no checkpoint.*only config\.checkpoint\.best keeps one"):
         ssm_jax.restore(run[0], best=True)
 
 

@@ -60,9 +60,11 @@ def _run(run: RunReport) -> Iterator[str]:
 def _headline(run: RunReport) -> str:
     seeds = f"{len(run.seeds)} seeds" if len(run.seeds) > 1 else f"seed {run.seeds[0]}"
     epochs = " to ".join(dict.fromkeys(f"{epoch:.4g}" for epoch in (min(run.epochs), max(run.epochs))))
+    accuracy = run.test_accuracy
+    tested = "not tested at this step" if accuracy is None else f"test accuracy {_spread(accuracy)} %"
     return (
-        f"{run.name}: {run.network} on {run.dataset}, {run.rule}, {seeds}, {epochs} epochs: test accuracy "
-        f"{_spread(run.test_accuracy)} %, remaining weights {_spread(run.remaining_weights, 100)} %"
+        f"{run.name}: {run.network} on {run.dataset}, {run.rule}, {seeds}, {epochs} epochs: {tested}, "
+        f"remaining weights {_spread(run.remaining_weights, 100)} %"
     )
 
 
@@ -104,7 +106,7 @@ def _training(run: RunReport) -> str:
             kinds = (flips.appeared, flips.vanished, flips.inverted)
         numbers = (*map(_percent, (shares.inverted, shares.hidden, shares.kept)), *map(_fine, kinds))
         rows.append((f"{moment.epoch:.4g}", *numbers))
-    title = "Over training, in % of all weights; flips since the report before"
+    title = "Over training, in % of all weights; flips since the row before"
     parts = [_titled(title, aligned(rows, left=0, total=False))]
     parts.append(
         _titled(
@@ -116,7 +118,7 @@ def _training(run: RunReport) -> str:
     if flipped:
         parts.append(
             _titled(
-                "Flipped % since the report before, by layer and epoch",
+                "Flipped % since the epoch stored before, by layer and epoch",
                 _by_epoch(flipped, _flipped),
             )
         )

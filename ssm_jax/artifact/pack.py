@@ -46,11 +46,11 @@ def of_run(
     if record is None:
         raise errors.InputError(f"{folder.path} holds no run: it has no run.json")
     if summary is None:
-        raise errors.InputError(f"the run in {folder.path} is not finished")
+        raise errors.InputError(f"the run in {folder.path} is not finished: give its command again")
     if record.model is not None:
         raise errors.InputError(
             f"the run in {folder.path} trained {record.model}, a model of the caller's own, which can't be "
-            "exported"
+            "exported; ssm_jax.restore loads it"
         )
     record.group(record.config.seed if seed is None else seed)  # checks the seed
     _log.info("reading the checkpoint in %s", folder.path)

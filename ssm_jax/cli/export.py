@@ -75,6 +75,7 @@ def _main(argv: Sequence[str]) -> None:
         raise errors.InputError(f"--seed and --best choose among the networks of a run; {source} holds one")
     target = pathlib.Path(default if arguments.output is None else os.path.expanduser(arguments.output))
     export.check(arguments.format, target)
+    _check_ending(arguments.format, target)
     written = chosen.files(target)
     for path in written:
         output.check_free(path, arguments.force)
@@ -93,6 +94,13 @@ def _main(argv: Sequence[str]) -> None:
     print("\n".join(sizes.lines(target.stat().st_size)))
     if arguments.format == "ssm":
         print(f"\n{_next_steps(target)}")
+
+
+def _check_ending(name: str, target: pathlib.Path) -> None:
+    """Refuse a file whose name says another format: who forgets `--format` would not notice."""
+    for other, of in export.FORMATS.items():
+        if other != name and target.suffix == pathlib.Path(of.file).suffix:
+            raise errors.InputError(f"{target} ends as --format {other} does, and --format is {name}")
 
 
 def _of_run(folder: pathlib.Path, arguments: argparse.Namespace) -> Artifact:

@@ -60,4 +60,6 @@ def _about(arguments: list[str]) -> None:
     elif arguments[0] == "--version":
         print(f"ssm_jax {__version__}")
     else:
+        if arguments[0] == "train":
+            raise errors.InputError("train.py trains: python train.py --config=configs/digits.py")
         raise errors.unknown("verb", arguments[0], VERBS)

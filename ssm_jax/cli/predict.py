@@ -25,7 +25,8 @@ _ABOUT = """Label images by an exported network.
 
 Images are .npy files of uint8 [H, W, C] or [B, H, W, C] (the C may be left out where it is 1), taken as they
 are, or photos: PNG, JPEG and whatever pillow reads. A photo is cut in the middle to the aspect of the
-network's images, resized bilinearly, and made gray for one channel; what is transparent becomes black."""
+network's images, resized bilinearly, and made gray for one channel; what is transparent becomes black.
+It should look like those of the training: handwritten digits, for one, are bright on dark there."""
 
 # So many images at a time, and labels of each.
 _BATCH = 256

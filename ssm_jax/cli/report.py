@@ -53,7 +53,8 @@ def _main(argv: Sequence[str]) -> None:
     runs = [pathlib.Path(os.path.expanduser(run)) for run in arguments.runs]
     for run in runs:
         if not os.path.isdir(run):
-            raise errors.InputError(f"there is no folder {run}; a run is given by its folder")
+            wrong = f"{run} is no folder" if os.path.exists(run) else f"there is no folder {run}"
+            raise errors.InputError(f"{wrong}; a run is given by its folder")
     target = pathlib.Path(os.path.expanduser(arguments.output or _default(runs)))
     output.check_free(target, arguments.force)
 

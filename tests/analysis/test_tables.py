@@ -78,7 +78,7 @@ def test_what_is_not_there_is_said():
         RUN, seeds=(3,), epochs=(0.5,), test_accuracy=None, moments=(), since_start=None, transfer=None
     )
     text = told(unfinished)
-    assert "seed 3, 0.5 epochs: test accuracy - %" in text
+    assert "seed 3, 0.5 epochs: not tested at this step, remaining" in text
     assert "--config.logging.masks=true stores them" in text and "other kernels" not in text
     assert "no connectivity" in told(dataclasses.replace(RUN, connectivity=None))
     assert "draws its mask at random" in told(dataclasses.replace(RUN, units=None, connectivity=None))

@@ -28,6 +28,10 @@ def test_an_unknown_verb_names_the_nearest(refused):
     assert "unknown verb 'exprt'; did you mean 'export'?" in refused("exprt", "runs/digits")
 
 
+def test_who_looks_for_the_training_is_sent_there(refused):
+    assert "python train.py --config=" in refused("train")
+
+
 @pytest.mark.parametrize("verb", main.VERBS)
 def test_every_verb_has_help_with_examples(verb, capsys):
     with pytest.raises(SystemExit) as left:

@@ -54,6 +54,7 @@ def test_arguments_are_parsed_into_flags_and_config(program):
     ("arguments", "message"),
     [
         ([], "--config is missing"),
+        (["configs/digits.py"], "a config is given by its flag: --config=configs/digits.py"),
         (["--config="], "--config is missing"),
         (["--config"], "--config is missing"),
         (["--config=configs/conv9.py"], "did you mean 'configs/conv"),

@@ -46,7 +46,7 @@ FORMATS: dict[str, Format] = {
     "ssm": Format("model.ssm", "this library's own, the smallest", "ssm_jax.artifact.export.ssm"),
     "c": Format(
         "model.c",
-        "C source without dependencies, and its header",
+        "C99 source for any compiler (link with -lm), and its header",
         "ssm_jax.artifact.export.c",
         beside=(".h",),
     ),

@@ -150,6 +150,8 @@ def _about(artifact: Artifact, stem: str, name: str, flash: int, ram: int) -> st
         f"    static float scratch[{name.upper()}_SCRATCH];",
         f"    float logits[{name.upper()}_CLASSES];",
         f"    {name}_predict(image, logits, scratch);",
+        "",
+        f"cc -std=c99 -O2 main.c {stem}.c -lm",
     ]
     return "/*" + "\n *".join(f" {_comment(line)}".rstrip() for line in lines) + "\n */"
 

@@ -196,6 +196,11 @@ def test_the_header_tells_flash_and_memory(tmp_path):
     assert "#define NET_SCRATCH 3 " in header
 
 
+def test_the_header_says_what_to_link(tmp_path):
+    c.write(artifact_of(dense_network([[1], [1]])), tmp_path / "net.c")
+    assert "main.c net.c -lm" in (tmp_path / "net.h").read_text()
+
+
 def test_a_path_that_is_no_c_file_is_refused(tmp_path):
     artifact = artifact_of(dense_network([[1], [1]]))
     with pytest.raises(
