@@ -7,6 +7,7 @@ is added as a constant, if that is not 0. Nothing is approximated; sums of fewer
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -140,10 +141,10 @@ def _max_pool(node: graph.MaxPool, value: np.ndarray) -> np.ndarray:
     sides = ((node.padding, node.padding), (node.padding, node.padding), (0, 0))
     padded = np.pad(value, sides, constant_values=np.finfo(np.float32).min)
     shape = node.shape(value.shape)
-    places = [
+    places = (
         _places(padded, i, j, node.stride, shape) for i in range(node.window) for j in range(node.window)
-    ]
-    return np.maximum.reduce(places)
+    )
+    return functools.reduce(np.maximum, places)
 
 
 def _places(padded: np.ndarray, row: int, column: int, stride: int, shape: graph.Shape) -> np.ndarray:

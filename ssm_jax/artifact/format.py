@@ -21,10 +21,9 @@ from ssm_jax.artifact import header as checked
 # The first byte is no text, and the line ends show whether the file was copied as text.
 MAGIC = b"\x89SSM\r\n\x1a\n"
 VERSION = 1
-# Checked before anything is allocated: bytes of a file and of its header, operations, elements of all arrays.
+# Checked before anything is allocated: bytes of a file and of its header, elements of all arrays.
 MOST_BYTES = 2**30
 MOST_HEADER = 2**21
-MOST_NODES = 2000
 MOST_WEIGHTS = 2**26
 
 _PREFIX = struct.Struct("<8sIIQ")
@@ -107,8 +106,6 @@ def encode(artifact: Artifact) -> bytes:
       InputError: It holds what no file can, such as numbers that are not finite.
     """
     network, body = artifact.network, list[bytes]()
-    if len(network.nodes) > MOST_NODES:
-        raise errors.out_of_range("the number of operations", len(network.nodes), f"at most {MOST_NODES}")
     header = checked.dump(
         {
             "class_names": list(artifact.class_names),
@@ -157,7 +154,7 @@ def decode(data: bytes, *, most_weights: int = MOST_WEIGHTS) -> Artifact:
     body = _Body(memoryview(data)[header_end:-_DIGEST], most_weights)
     sides = checked.items(header["image_shape"], "image_shape", 3, 3)
     height, width, channels = (checked.integer(side, "image_shape", 1) for side in sides)
-    nodes = checked.items(header["nodes"], "nodes", MOST_NODES)
+    nodes = checked.items(header["nodes"], "nodes", graph.MOST_NODES)
     network = graph.Network(
         image_shape=(height, width, channels),
         classes=checked.integer(header["classes"], "classes", 1),

@@ -19,9 +19,11 @@ Shape = tuple[int, ...]
 
 DTYPES = ("float32", "bfloat16")
 
-# More than any network here has, and few enough for a file that lies about its sizes to do no harm.
-MOST_NODES = 10_000
-MOST_ELEMENTS = 2**31 - 1
+# More than any network here has, and little enough for a file that lies about its sizes to do no harm:
+# operations, elements of all values of one image together, and the side of a pool's window.
+MOST_NODES = 2000
+MOST_ELEMENTS = 2**26
+MOST_WINDOW = 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -203,7 +205,7 @@ class MaxPool(Node):
     """The largest value of square windows; an edge that fills no window is dropped.
 
     Attributes:
-      window: Side of the window.
+      window: Side of the window, at most 16.
       stride: Of both sides.
       padding: Lines of lowest values around the image.
     """
@@ -215,7 +217,12 @@ class MaxPool(Node):
     def shape(self, *inputs: Shape) -> Shape:
         height, width, channels = _image(self, inputs[0])
         sides = [side + 2 * self.padding - self.window for side in (height, width)]
-        if self.window < 1 or self.stride < 1 or not 0 <= self.padding < self.window or min(sides) < 0:
+        if (
+            not 1 <= self.window <= MOST_WINDOW
+            or self.stride < 1
+            or not 0 <= self.padding < self.window
+            or min(sides) < 0
+        ):
             raise _misfit(self, inputs[0])
         return sides[0] // self.stride + 1, sides[1] // self.stride + 1, channels
 
@@ -297,13 +304,20 @@ class Network:
         if not 0 < len(self.nodes) <= MOST_NODES:
             raise errors.out_of_range("the number of operations", len(self.nodes), f"1 to {MOST_NODES}")
         shapes: list[Shape] = [tuple(self.image_shape)]
+        elements = math.prod(self.image_shape)
         for number, node in enumerate(self.nodes):
             if len(node.inputs) != node.arity or not all(0 <= i <= number for i in node.inputs):
                 raise errors.InputError(f"operation {number} takes values {node.inputs}, which it can't")
             shape = node.shape(*(shapes[i] for i in node.inputs))
-            if not 0 < math.prod(shape) <= MOST_ELEMENTS:
+            if math.prod(shape) < 1:
                 raise errors.InputError(f"operation {number} makes a value of shape {shape}")
             shapes.append(shape)
+            elements += math.prod(shape)
+            if elements > MOST_ELEMENTS:
+                raise errors.InputError(
+                    f"an image's values have {elements:,} elements up to operation {number}; "
+                    f"allowed is at most {MOST_ELEMENTS:,}"
+                )
         return shapes
 
     def layers(self) -> list[Conv | Dense]:

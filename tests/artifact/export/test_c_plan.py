@@ -70,13 +70,13 @@ def test_scratch_is_a_few_values_not_all(name):
 
 
 def test_a_value_beyond_the_whole_numbers_of_c_is_refused():
-    # An image of 2**31 - 1 values, to which a convolution's margin comes.
-    kernel = graph.Kernel(np.ones((3, 3, 1, 1), np.int8))
+    # A line of 2**24 values, to which 64 lines of a convolution's margin come on both sides.
+    kernel = graph.Kernel(np.ones((129, 129, 1, 1), np.int8))
     nodes = (
         graph.Standardize(inputs=(0,)),
         graph.Conv(inputs=(1,), name="conv", kernel=kernel, stride=1),
         graph.Mean(inputs=(2,)),
     )
-    network = graph.Network(image_shape=(1, 2**31 - 1, 1), classes=1, nodes=nodes)
+    network = graph.Network(image_shape=(1, 2**24, 1), classes=1, nodes=nodes)
     with pytest.raises(errors.InputError, match=r"takes .* floats; in C at most 2,147,483,647 are allowed"):
         Plan(network)
