@@ -156,7 +156,7 @@ def text(value: Any, name: str) -> str:
 
 
 def path(value: Any, name: str) -> str:
-    """Check that a value is the path of a layer, which may go into file names and source code as it is."""
+    """Check that a value is the path of a layer, which may go into source code as it is."""
     if type(value) is not str or not _NAME.fullmatch(value):
         raise misfit(name, value, f"1 to {LONGEST_NAME} letters, digits and ._/-")
     return value

@@ -104,7 +104,7 @@ class Model:
             network = self.artifact.network if name == "dense" else self._smaller
             try:
                 self._made[name] = BACKENDS[name](network)
-            except errors.RunError as error:
+            except (errors.InputError, errors.RunError) as error:
                 if self.backend != "auto":
                     raise
                 warnings.warn(f"{errors.one_line(error)}; the backend is 'compact' instead", stacklevel=3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -82,7 +83,10 @@ def _record(record: Record, summary: Summary, trained: Trained) -> dict[str, Any
         "remaining_weights": remaining_weights(trained.model),
         "versions": summary.versions,
         "config": {
-            name: value for name, value in configuration.fields(config) if name not in configuration.NEUTRAL
+            # A file of the user's own without its folder, which is of this machine.
+            name: pathlib.PurePath(value).name if name == "data.name" and value.endswith(".npz") else value
+            for name, value in configuration.fields(config)
+            if name not in configuration.NEUTRAL
         },
     }
 

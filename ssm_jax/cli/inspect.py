@@ -137,7 +137,7 @@ def _text(artifact: Artifact, size: int) -> str:
             f"{network.classes} classes: {plain(list(artifact.class_names))}",
             "",
             *aligned([_HEAD, *map(_row, layers), _all(layers, sizes)], left=2),
-            "-1, 0, +1: of the kernel as applied, mask times sign; a run's table has those of the mask",
+            "-1, 0, +1: of the kernel as applied, mask times frozen sign; in a run's table of the mask",
             "dead: inputs that no weight reads, outputs that no weight enters",
             "",
             f"the file has {size:,} bytes, {sum(each.bytes for each in layers):,} of them kernels",

@@ -50,7 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in VERBS:
         # Loaded on first use: some verbs need JAX, whose import takes longer than what others do.
-        return int(importlib.import_module(f"ssm_jax.cli.{arguments[0]}").main(arguments[1:]))
+        try:
+            module = importlib.import_module(f"ssm_jax.cli.{arguments[0]}")
+        except KeyboardInterrupt:
+            return 130
+        return int(module.main(arguments[1:]))
     return status.run(functools.partial(_about, arguments))
 
 

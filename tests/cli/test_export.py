@@ -90,10 +90,7 @@ def test_a_run_that_cannot_be_exported_is_refused_and_nothing_is_written(
         ([run_folder, f"--output={none / 'model.ssm'}"], f"{none} is not a writable folder"),
         ([run_folder, f"--output={tmp_path}"], f"cannot write {tmp_path}: it is a folder"),
         ([run_folder, "--format=c", f"--output={tmp_path / 'model.txt'}"], "must end in .c for --format c"),
-        (
-            [run_folder, f"--output={tmp_path / 'net.onnx'}"],
-            "ends as --format onnx does",
-        ),
+        ([run_folder, f"--output={tmp_path / 'net.onnx'}"], "ends as --format onnx does"),
         ([network, "--seed=0"], f"{network} holds one"),
         ([network, "--best"], f"{network} holds one"),
     ):
