@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,8 @@ import numpy as np
 
 from ssm_jax.analysis import figures, masks
 from ssm_jax.analysis.finished import Finished, Network
-from ssm_jax.artifact import coder, graph
+from ssm_jax.artifact import graph
+from ssm_jax.artifact.sizes import Sizes, entropy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -238,16 +238,15 @@ def sizes(run: Finished, network: Network) -> Card:
       network: Its network.
     """
     found = network.graph.layers()
-    counts = {layer.name: layer.kernel.values.size for layer in found}
-    sizes = {"dense, float32": 4 * sum(counts.values())}
-    if all(layer.kernel.ternary for layer in found):
-        sizes["2 bits a weight"] = sum(-(-count // 4) for count in counts.values())
+    together = Sizes.of(layer.kernel for layer in found)
+    sizes = {"dense, float32": together.float32}
+    if together.two_bits is not None:
+        sizes["2 bits a weight"] = together.two_bits
     rows: list[tuple[str, ...]] = []
     if all(layer.kernel.values.dtype == np.int8 for layer in found):
-        bits = {layer.name: coder.entropy(layer.kernel.values) for layer in found}
-        sizes["entropy"] = math.ceil(sum(bits.values()) / 8)
+        sizes["entropy"] = together.entropy
         for layer in found:
-            count, own = counts[layer.name], bits[layer.name]
+            count, own = layer.kernel.values.size, entropy(layer.kernel)
             remaining = number(layer.kernel.remaining / count)
             rows.append((layer.name, remaining, f"{own / count:.3f}", figures.in_bytes(own / 8)))
     sizes[".ssm file"] = network.size

@@ -1,15 +1,11 @@
-"""What the verbs say of a network: its record in one line, and the sizes of its weights."""
+"""What the verbs say of a network: its record in one line, and the sizes of its weights beside a file."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from ssm_jax.artifact import coder, graph
+from ssm_jax.artifact.sizes import Sizes
 
 _LONGEST = 200
 
@@ -58,62 +54,20 @@ def headline(record: Mapping[str, Any]) -> str:
     return ": ".join(filter(None, (", ".join(filter(None, what)), ", ".join(how))))
 
 
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """Bytes of kernels, without normalizations and the like.
+def beside_file(sizes: Sizes, size: int) -> list[str]:
+    """Lay the sizes of weights out beside that of a file, a line each.
 
-    Attributes:
-      weights: Number of weights.
-      float32: Bytes as float32.
-      two_bits: Bytes at two bits a weight, in which -1, 0 and 1 fit; None where there are other values.
-      entropy: Bytes below which no coder gets that codes every weight by itself, by the shares of its kernel;
-        of one that is not whole numbers it is the places of the zeros, and 32 bits for every other weight.
+    Args:
+      sizes: The sizes.
+      size: Bytes of the file.
     """
-
-    weights: int
-    float32: int
-    two_bits: int | None
-    entropy: int
-
-    @classmethod
-    def of(cls, kernels: Iterable[graph.Kernel]) -> Sizes:
-        """Compute the sizes of kernels together.
-
-        Args:
-          kernels: One or more.
-
-        Examples:
-          >>> Sizes.of([graph.Kernel(np.int8([[1, -1, 0, 0], [1, 0, 0, -1]]))])
-          Sizes(weights=8, float32=32, two_bits=2, entropy=2)
-        """
-        kernels = list(kernels)
-        weights = sum(kernel.values.size for kernel in kernels)
-        return cls(
-            weights=weights,
-            float32=4 * weights,
-            two_bits=math.ceil(weights / 4) if all(kernel.ternary for kernel in kernels) else None,
-            entropy=math.ceil(sum(map(_entropy, kernels)) / 8),
-        )
-
-    def lines(self, size: int) -> list[str]:
-        """Lay the sizes out beside that of a file, a line each.
-
-        Args:
-          size: Bytes of the file.
-        """
-        ways = {
-            "the weights as float32": self.float32,
-            "at 2 bits a weight": self.two_bits,
-            "the weights' entropy": self.entropy,
-        }
-        return [
-            f"  {what:22}  {number:>13,} bytes  {number / size:9,.2f} times the file"
-            for what, number in ways.items()
-            if number is not None
-        ]
-
-
-def _entropy(kernel: graph.Kernel) -> float:
-    if kernel.values.dtype == np.int8:
-        return coder.entropy(kernel.values)
-    return coder.entropy((kernel.values != 0).astype(np.int8)) + 32 * kernel.remaining
+    ways = {
+        "the weights as float32": sizes.float32,
+        "at 2 bits a weight": sizes.two_bits,
+        "the weights' entropy": sizes.entropy,
+    }
+    return [
+        f"  {what:22}  {number:>13,} bytes  {number / size:9,.2f} times the file"
+        for what, number in ways.items()
+        if number is not None
+    ]

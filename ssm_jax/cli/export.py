@@ -14,8 +14,9 @@ from ssm_jax import errors, files
 from ssm_jax.artifact import export, format, graph
 from ssm_jax.artifact.compact import compact
 from ssm_jax.artifact.format import Artifact
+from ssm_jax.artifact.sizes import Sizes
 from ssm_jax.cli import output, status
-from ssm_jax.cli.describe import Sizes, headline
+from ssm_jax.cli.describe import beside_file, headline
 from ssm_jax.cli.parser import Parser
 
 _ABOUT = """Write a trained network to a file, by itself: without scores, optimizer and checkpoint.
@@ -91,7 +92,7 @@ def _main(argv: Sequence[str]) -> None:
     for path in written:
         print(f"wrote {path}, {path.stat().st_size:,} bytes")
     sizes = Sizes.of(layer.kernel for layer in artifact.network.layers())
-    print("\n".join(sizes.lines(target.stat().st_size)))
+    print("\n".join(beside_file(sizes, target.stat().st_size)))
     if arguments.format == "ssm":
         print(f"\n{_next_steps(target)}")
 

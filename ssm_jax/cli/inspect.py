@@ -13,8 +13,9 @@ from typing import Any
 
 from ssm_jax.artifact import format, graph
 from ssm_jax.artifact.format import Artifact
+from ssm_jax.artifact.sizes import Sizes
 from ssm_jax.cli import networks, status
-from ssm_jax.cli.describe import Sizes, headline, plain
+from ssm_jax.cli.describe import beside_file, headline, plain
 from ssm_jax.cli.parser import Parser
 from ssm_jax.columns import aligned
 
@@ -141,7 +142,7 @@ def _text(artifact: Artifact, size: int) -> str:
             "dead: inputs that no weight reads, outputs that no weight enters",
             "",
             f"the file has {size:,} bytes, {sum(each.bytes for each in layers):,} of them kernels",
-            *sizes.lines(size),
+            *beside_file(sizes, size),
             f"an image takes {whole:,} multiply-adds, {remaining:,} of them with weights that are not 0",
             *_record(artifact.record),
         ]
