@@ -194,7 +194,7 @@ def masks_of(one: Finished, seeds: Collection[int]) -> dict[int, dict[str, np.nd
 
 def _load(name: str, folder: str, validation: float) -> datasets.Dataset | str:
     try:
-        return datasets.load(name, folder, validation=validation)
+        return datasets.load(name, folder, validation=validation, download=False)
     except (errors.InputError, errors.RunError) as error:
         return f"the data is not at hand: {errors.one_line(error)}"
 

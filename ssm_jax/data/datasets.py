@@ -70,7 +70,14 @@ def cache_home() -> pathlib.Path:
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ssm_jax"
 
 
-def load(name: str, data_dir: str = "", *, validation: float = 0.0, cache_dir: str | None = None) -> Dataset:
+def load(
+    name: str,
+    data_dir: str = "",
+    *,
+    validation: float = 0.0,
+    cache_dir: str | None = None,
+    download: bool = True,
+) -> Dataset:
     """Load a dataset into memory.
 
     Args:
@@ -82,6 +89,7 @@ def load(name: str, data_dir: str = "", *, validation: float = 0.0, cache_dir: s
       validation: Share of the training set, in [0, 1), that a fixed permutation holds out.
       cache_dir: The folder where decoded TFDS datasets are kept. By default ssm_jax/datasets in the
         environment's XDG_CACHE_HOME, or in ~/.cache.
+      download: Whether a TFDS dataset that is not prepared is downloaded and prepared.
 
     Returns:
       The dataset; the same arguments give the same arrays in the same order.
@@ -100,7 +108,7 @@ def load(name: str, data_dir: str = "", *, validation: float = 0.0, cache_dir: s
         dataset = _npz(name, root)
     else:
         cache = pathlib.Path(cache_dir).expanduser() if cache_dir else cache_home() / "datasets"
-        dataset = _tfds(name, root, cache)
+        dataset = _tfds(name, root, cache, download)
     return _hold_out(dataset, validation)
 
 
@@ -247,9 +255,11 @@ def _npz(name: str, root: pathlib.Path) -> Dataset:
     return _dataset(path.stem, version, classes, arrays)
 
 
-def _tfds(name: str, root: pathlib.Path, cache_dir: pathlib.Path) -> Dataset:
+def _tfds(name: str, root: pathlib.Path, cache_dir: pathlib.Path, download: bool) -> Dataset:
     parts = _TFDS_NAME.fullmatch(name)
     prepared = parts and _find_prepared(root, parts["name"], parts["config"], parts["version"])
+    if not prepared and not download:
+        raise InputError(f"{name} is not prepared in {root}")
     if not prepared:
         with _needing_tfds():
             from ssm_jax.data import tfds_prepare

@@ -504,3 +504,8 @@ def test_classes_without_names_are_numbers(tmp_path: pathlib.Path) -> None:
     prepared(tmp_path, "tiny/1.0.0")
     for name in ("digits", "own.npz", "tiny"):
         assert datasets.class_names(name, str(tmp_path), classes=2) == ("0", "1")
+
+
+def test_nothing_is_downloaded_unless_it_may_be(tmp_path: pathlib.Path) -> None:
+    fails(f"mnist is not prepared in {tmp_path}", name="mnist", data_dir=str(tmp_path), download=False)
+    assert list(tmp_path.iterdir()) == []
