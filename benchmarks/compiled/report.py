@@ -1,4 +1,4 @@
-"""The audit's results as text, and as the README's table."""
+"""The audit's results as text, and as the table of `docs/accelerators.md`."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _name(program: dict[str, Any]) -> str:
 
 
 def markdown(reports: Sequence[dict[str, Any]]) -> str:
-    """Make the README's table: a row for every masked program, its dense baseline in a column.
+    """Make the table of `docs/accelerators.md`: a row for every masked program, its dense baseline in a column.
 
     Args:
       reports: What the JSON files hold, one for each target.
