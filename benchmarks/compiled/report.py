@@ -86,7 +86,7 @@ def _name(program: dict[str, Any]) -> str:
 
 
 def markdown(reports: Sequence[dict[str, Any]]) -> str:
-    """Make the table of `docs/accelerators.md`: a row for every masked program, its dense baseline in a column.
+    """Make the table of `docs/accelerators.md`: a row a masked program, its dense baseline in a column.
 
     Args:
       reports: What the JSON files hold, one for each target.
