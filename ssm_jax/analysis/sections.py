@@ -145,7 +145,9 @@ def _curves(runs: Sequence[Finished]) -> Section:
         dashes = " Dashed: training." if several and what != "remaining" else ""
         drawings.append(Drawing(figure=figures.curves(lines, what), caption=captions[what] + dashes))
     note = "" if lines else "There are no metrics."
-    text = "Means over seeds, which are faint lines."
+    text = (
+        "Means over seeds, which are faint lines." if any(len(run.summary.seeds) > 1 for run in runs) else ""
+    )
     return Section(anchor="curves", title="Curves", text=text, cards=[Card(figures=drawings, note=note)])
 
 

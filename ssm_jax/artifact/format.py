@@ -67,6 +67,8 @@ def read(path: str | os.PathLike[str], *, most_weights: int = MOST_WEIGHTS) -> A
       InputError: The file can't be read, is damaged or too large, or of another version.
     """
     path = pathlib.Path(path)
+    if os.path.isdir(path):
+        raise errors.InputError(f"{path} is a folder; ssm-jax export {path} writes the .ssm file of a run")
     try:
         files.check_regular(path)
         if path.stat().st_size > MOST_BYTES:

@@ -111,6 +111,11 @@ class Model:
                 self._made[name] = self._made.get("compact") or BACKENDS["compact"](network)
         return self._made[name]
 
+    def __repr__(self) -> str:
+        network = self.artifact.network
+        name = self.artifact.record.get("network", "a network")
+        return f"<Model of {name}: uint8 {network.image_shape} to {network.classes} logits, {self.backend}>"
+
     def module(self) -> Module:
         """Return the network as a module to inspect or to train on."""
         return Module(self.artifact.network)

@@ -14,7 +14,7 @@ from typing import Any
 from ssm_jax.artifact import format, graph
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.artifact.sizes import Sizes
-from ssm_jax.cli import networks, status
+from ssm_jax.cli import status
 from ssm_jax.cli.describe import beside_file, headline, plain
 from ssm_jax.cli.parser import Parser
 from ssm_jax.columns import aligned
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 def _main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
     path = pathlib.Path(os.path.expanduser(arguments.network))
-    artifact = networks.read(path)
+    artifact = format.read(path)
     size = path.stat().st_size
     print(json.dumps(_facts(artifact, size), indent=2) if arguments.json else _text(artifact, size))
 

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from ssm_jax import errors
+from ssm_jax.artifact import format
 from ssm_jax.artifact.format import Artifact
-from ssm_jax.cli import images, networks, status
+from ssm_jax.cli import images, status
 from ssm_jax.cli.parser import Parser
 from ssm_jax.cli.progress import Counter
 
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
-    artifact = networks.read(pathlib.Path(os.path.expanduser(arguments.network)))
+    artifact = format.read(pathlib.Path(os.path.expanduser(arguments.network)))
     classes = artifact.network.classes
     top = min(_TOP, classes) if arguments.top is None else arguments.top
     if not 1 <= top <= classes:

@@ -76,7 +76,9 @@ class Record:
           InputError: The run has no such seed.
         """
         if seed not in self.seeds:
-            raise errors.InputError(f"there is no seed {seed}: it has {self.seeds[0]} to {self.seeds[-1]}")
+            first, last = self.seeds[0], self.seeds[-1]
+            there = f"{first} alone" if first == last else f"{first} to {last}"
+            raise errors.InputError(f"there is no seed {seed}: it has {there}")
         first = self.seeds.index(seed) // self.seeds_per_group * self.seeds_per_group
         return self.seeds[first : first + self.seeds_per_group]
 

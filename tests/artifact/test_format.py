@@ -424,3 +424,8 @@ def test_the_bytes_of_the_kernels_are_those_of_the_body(dtype):
     data = format.encode(format.Artifact(network, ("a", "b", "c"), {}))
     header = int.from_bytes(data[12:16], "little")
     assert format.kernel_bytes(kernel) == len(data) - 24 - header - 32
+
+
+def test_the_folder_of_a_run_is_told_how_to_become_a_file(tmp_path):
+    with pytest.raises(errors.InputError, match=f"{tmp_path} is a folder; ssm-jax export {tmp_path} writes"):
+        format.read(tmp_path)

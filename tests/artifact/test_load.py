@@ -199,3 +199,8 @@ def test_a_modules_statistics_are_no_parameters():
     assert len(statistics) == 2 * len(normalizations)
     parameters = jax.tree.leaves(nnx.state(module, nnx.Param))
     assert len(parameters) == len(module.network.layers()) + 2 * len(normalizations)
+
+
+def test_a_model_says_what_it_is(file):
+    model = ssm_jax.load(file, backend="dense")
+    assert repr(model) == f"<Model of small: uint8 (8, 8, 3) to {CLASSES} logits, dense>"

@@ -33,6 +33,8 @@ def test_groups_are_the_seeds_in_order():
     for seed in (2, 10):
         with pytest.raises(errors.InputError, match=f"there is no seed {seed}: it has 3 to 9"):
             record().group(seed)
+    with pytest.raises(errors.InputError, match="there is no seed 4: it has 3 alone"):
+        record(seeds=1, seeds_per_group=1).group(4)
 
 
 def test_every_group_has_checkpoints_of_its_own(tmp_path):
