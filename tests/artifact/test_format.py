@@ -342,7 +342,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path):
     for made, said in (
         (lambda: None, "cannot read .*model.ssm: No such file"),
         (lambda: path.write_bytes(b""), "cannot use .*model.ssm: it is no .ssm file"),
-        (lambda: path.unlink() or path.mkdir(), "cannot read .*model.ssm: not a regular file"),
+        (lambda: path.unlink() or os.mkfifo(path), "cannot read .*model.ssm: not a regular file"),
     ):
         made()
         with pytest.raises(errors.InputError, match=said):
