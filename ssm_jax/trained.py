@@ -79,11 +79,7 @@ def read_record(folder: RunFolder, model: Build | None = None) -> Record:
     Raises:
       InputError: There is no run, or one of another network.
     """
-    if folder.path.is_file():
-        raise errors.InputError(f"{folder.path} is a file; a run is given by its folder")
-    record = folder.read_record()
-    if record is None:
-        raise errors.InputError(f"{folder.path} holds no run: it has no run.json")
+    record = folder.require_record()
     if model_name(model) != record.model:
         asked = "leave `model` out" if record.model is None else f"pass the same `model`, {record.model}"
         raise errors.InputError(f"the run in {folder.path} trained {record.network}: {asked}")

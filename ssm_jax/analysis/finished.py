@@ -18,7 +18,7 @@ from ssm_jax.data import datasets
 from ssm_jax.runs.folder import Record, RunFolder
 from ssm_jax.runs.metrics import read_metrics
 from ssm_jax.runs.summary import Summary
-from ssm_jax.trained import restore_each
+from ssm_jax.trained import restore, restore_each
 
 _BATCH = 500
 
@@ -119,12 +119,7 @@ def read(workdirs: Sequence[str | os.PathLike[str]], seed: int | None = None) ->
 
 
 def _finished(folder: RunFolder, name: str, seed: int | None) -> Finished:
-    record = folder.read_record()
-    if record is None:
-        raise errors.InputError(f"{folder.path} holds no run: it has no run.json")
-    summary = folder.read_summary()
-    if summary is None:
-        raise errors.InputError(f"the run in {folder.path} is not finished: give its command again")
+    record, summary = folder.read_finished()
     if record.model is not None:
         raise errors.InputError(
             f"the run in {folder.path} trained {record.model}, a network of your own; a report is made "
@@ -165,7 +160,8 @@ def networks(runs: Sequence[Finished], most: int = 20) -> Iterator[Network]:
     """
     known: dict[tuple[str, str, float], datasets.Dataset | str] = {}
     for one in runs:
-        artifact = pack.of_run(one.folder.path, seed=one.seed)
+        trained = restore(one.folder.path, seed=one.seed)
+        artifact = pack.of_trained(one.record, one.summary, trained)
         config = one.record.config.data
         key = (config.name, config.dir, config.validation)
         if key not in known:
@@ -176,7 +172,7 @@ def networks(runs: Sequence[Finished], most: int = 20) -> Iterator[Network]:
         yield Network(
             artifact=artifact,
             size=len(format.encode(artifact)),
-            masks=masks_of(one, [one.seed])[one.seed] if one.masked else {},
+            masks=trained.masks if one.masked else {},
             mistakes=data if isinstance(data, str) else mistakes(artifact.network, data, most),
             mean_image=None if isinstance(data, str) else data.train_images.mean((0, 3)),
         )

@@ -129,10 +129,10 @@ def _open(name: str, folder: RunFolder, seeds: Collection[int] | None, model: Bu
     if not there:
         raise errors.InputError(f"the run in {folder.path} has no checkpoint yet")
     for seed in sorted(seeds or ()):
-        if seed not in record.seeds:
-            raise errors.InputError(
-                f"the run in {folder.path} has no seed {seed}: it has {record.seeds[0]} to {record.seeds[-1]}"
-            )
+        try:
+            record.group(seed)
+        except errors.InputError as error:
+            raise errors.InputError(f"in the run in {folder.path} {error}") from error
         if seed not in there:
             why = "failed" if seed in failed else "has no checkpoint yet"
             raise errors.InputError(f"seed {seed} of the run in {folder.path} {why}")

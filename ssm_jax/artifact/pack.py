@@ -43,11 +43,7 @@ def of_run(
         caller's own; or this seed has failed.
     """
     folder = RunFolder(workdir)
-    record, summary = folder.read_record(), folder.read_summary()
-    if record is None:
-        raise errors.InputError(f"{folder.path} holds no run: it has no run.json")
-    if summary is None:
-        raise errors.InputError(f"the run in {folder.path} is not finished: give its command again")
+    record, summary = folder.read_finished()
     if record.model is not None:
         raise errors.InputError(
             f"the run in {folder.path} trained {record.model}, a model of the caller's own, which can't be "
@@ -58,12 +54,26 @@ def of_run(
     trained = restore(workdir, seed=seed, best=best)
     if trained.seed not in summary.seeds:
         raise errors.InputError(f"seed {trained.seed} of the run in {folder.path} has failed")
+    made = of_trained(record, summary, trained)
+    if best and trained.step < summary.steps:
+        made.record["test_accuracy"] = None  # only the last state has been tested
+    return made
+
+
+def of_trained(record: Record, summary: Summary, trained: Trained) -> format.Artifact:
+    """Write down a restored network.
+
+    Args:
+      record: What its run is.
+      summary: What its run has found.
+      trained: The network, in its last state, one of the library's.
+
+    Raises:
+      InputError: The network is none of the library's.
+    """
     made = network(trained.model, record.image_shape, record.classes)
     names = datasets.class_names(record.config.data.name, record.config.data.dir, classes=record.classes)
-    how = _record(record, summary, trained)
-    if best and trained.step < summary.steps:
-        how["test_accuracy"] = None  # only the last state has been tested
-    return format.Artifact(made, names, how)
+    return format.Artifact(made, names, _record(record, summary, trained))
 
 
 def _record(record: Record, summary: Summary, trained: Trained) -> dict[str, Any]:

@@ -128,6 +128,30 @@ class RunFolder:
         """
         return schema.read(Record, self.record_path)
 
+    def require_record(self) -> Record:
+        """Read what the run is.
+
+        Raises:
+          InputError: There is none, or the record is damaged or of another format.
+        """
+        if self.path.is_file():
+            raise errors.InputError(f"{self.path} is a file; a run is given by its folder")
+        record = self.read_record()
+        if record is None:
+            raise errors.InputError(f"{self.path} holds no run: it has no run.json")
+        return record
+
+    def read_finished(self) -> tuple[Record, Summary]:
+        """Read what the run is and what it has found.
+
+        Raises:
+          InputError: There is no run or it is not finished, or a file of it is damaged or of another format.
+        """
+        record, summary = self.require_record(), self.read_summary()
+        if summary is None:
+            raise errors.InputError(f"the run in {self.path} is not finished: give its command again")
+        return record, summary
+
     def read_summary(self) -> Summary | None:
         """Read what the finished run has found; None for an unfinished one.
 

@@ -145,7 +145,7 @@ def test_what_cannot_be_analyzed_is_one_line(signed, tmp_path):
 
     refused("holds no run", tmp_path)
     refused("holds no run", signed, tmp_path / "none")
-    refused("has no seed 7: it has 5 to 6", signed, seeds=[5, 7])
+    refused("there is no seed 7: it has 5 to 6", signed, seeds=[5, 7])
     refused("no seed was given", signed, seeds=[])
     refused("draws is -1; allowed is at least 0", signed, draws=-1)
     refused("signed is given twice", signed, signed.parent / "." / "signed")

@@ -53,7 +53,7 @@ def test_json_is_the_same_for_a_program(folder, capsys):
     ("arguments", "message"),
     [
         (["none"], "none holds no run"),
-        (["{run}", "--seeds", "7"], "has no seed 7: it has 0 to 1"),
+        (["{run}", "--seeds", "7"], "there is no seed 7: it has 0 to 1"),
         (["{run}", "--seeds", "one"], "invalid int value: 'one'"),
         (["{run}", "--draws", "-1"], "draws is -1; allowed is at least 0"),
         (["{run}", "{run}"], "is given twice"),

@@ -141,3 +141,15 @@ def test_a_lock_that_is_no_file_is_not_waited_for(tmp_path):
         RunFolder(tmp_path).locked(),
     ):
         pass
+
+
+def test_a_finished_run_is_read_or_refused_in_one_line(tmp_path):
+    folder = RunFolder(tmp_path)
+    with pytest.raises(errors.InputError, match=f"{tmp_path} holds no run: it has no run.json"):
+        folder.read_finished()
+    folder.write_record(record())
+    assert folder.require_record().seeds == record().seeds
+    with pytest.raises(errors.InputError, match=f"the run in {tmp_path} is not finished: give its command"):
+        folder.read_finished()
+    with pytest.raises(errors.InputError, match=r"run.json is a file; a run is given by its folder"):
+        RunFolder(folder.record_path).require_record()
