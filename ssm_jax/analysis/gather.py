@@ -28,7 +28,7 @@ from ssm_jax.runs.snapshots import Snapshots
 from ssm_jax.runs.summary import Statistics, Summary
 from ssm_jax.trained import make_task, read_record, restore_each
 from ssm_jax.training.results import versions
-from ssm_jax.training.shapes import kernel_shapes
+from ssm_jax.training.shapes import kernel_shapes, mask_rules
 from ssm_jax.training.step import Build, Task
 
 _log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ def _check_same_layers(runs: Sequence[_Run]) -> None:
 
 
 def _has_masks(run: _Run) -> bool:
-    return run.record.config.mask.rule != configuration.DENSE
+    return mask_rules(run.task) != configuration.DENSE
 
 
 def _test_set(run: _Run) -> TestSet:
@@ -187,7 +187,7 @@ def _analyze(
         name=run.name,
         network=record.network,
         dataset=record.dataset,
-        rule=record.config.mask.rule,
+        rule=mask_rules(run.task),
         settings=_settings(record),
         seeds=tuple(run.seeds),
         steps=tuple(network.step for network in networks),

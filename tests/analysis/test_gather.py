@@ -4,8 +4,10 @@ import dataclasses
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 import ssm_jax
 from ssm_jax.analysis import gather, masks
@@ -180,3 +182,24 @@ def test_a_network_that_failed_is_left_out(signed, tmp_path):
     assert run.seeds == (6,)
     with pytest.raises(ssm_jax.InputError, match=r"seed 5 of the run in .* failed"):
         gather.analyze([tmp_path / "run"], seeds=[5])
+
+
+class Own(nnx.Module):
+    """A network of the caller's own with a binary mask, whatever the config says of masks."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.dense = ssm_jax.Dense(64, 10, masking=ssm_jax.Masking(rule="binary"), rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return self.dense(images.reshape(len(images), -1))
+
+
+def test_a_network_of_the_callers_own_has_the_rule_of_its_layers(tmp_path):
+    config = ssm_jax.default_config()
+    config.data.name = "digits"
+    config.training.epochs = 1
+    ssm_jax.train_and_evaluate(config, tmp_path, model=Own)
+    (run,) = gather.analyze([tmp_path], draws=0, model=Own).runs
+    assert (run.rule, run.connectivity) == ("binary", None)
+    assert run.shares.all.inverted == 0 < run.shares.all.kept < 1
+    assert run.units.layers["dense"].outputs == 10
