@@ -63,6 +63,7 @@ def default() -> ConfigDict:
     config.mask.relative = True  # or the threshold is in the units of the scores
     # Share of weights that remain; top-k rules need one. Thresholds move to reach it; 0: they stay.
     config.mask.density = 0.0
+    config.mask.ramp = 0.2  # share of the training after which thresholds have reached that density
     config.mask.floor = 0.0  # least share of every layer under a density that thresholds reach
     config.mask.budget = "global"  # what such a density is a share of: 'global' or 'layer', of each layer
     config.mask.coats = 3  # of 'multicoated'
@@ -231,6 +232,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "seed": (lambda seed: 0 <= seed < 2**31, "0 to 2147483647"),
     "seeds": (_natural, "at least 1"),
     "model.width": (_positive, "above 0"),
+    "mask.ramp": (lambda share: 0 <= share <= 1, "0 to 1"),
     "init.elus_factor": (_positive, "above 0"),
     "init.elu_factor": (_positive, "above 0"),
     "data.passes": (_natural, "at least 1"),

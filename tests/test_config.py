@@ -18,6 +18,7 @@ RANGES = {
     "model.width": ([1e-3, 3.5, 2], [0.0, -1.0]),
     "mask.threshold": ([0.0, 0.4, 1.0], []),  # the rule knows its range
     "mask.density": ([0.0, 0.005, 1.0], []),
+    "mask.ramp": ([0.0, 0.2, 1.0], [-0.1, 1.1]),
     "mask.floor": ([0.0, 0.01], []),
     "mask.coats": ([1, 7], []),
     "mask.rescale": ([0.0, 0.5], []),

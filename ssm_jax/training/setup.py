@@ -16,9 +16,6 @@ from ssm_jax.nn.layers import Masking
 from ssm_jax.training import optimizer
 from ssm_jax.training.step import Build, Task
 
-# A density is reached in this share of the training, so that the network has the rest to get used to it.
-RAMP = 0.2
-
 
 def check(config: ConfigDict, own_model: bool = False) -> None:
     """Check that there is everything that a config names.
@@ -113,5 +110,5 @@ def task(config: ConfigDict, build: Build, examples: int) -> Task:
         shuffle=config.data.shuffle,
         augment=config.data.augment == "crop_flip",
         dtype=jnp.dtype(config.training.precision),
-        ramp=round(RAMP * config.training.epochs * steps),
+        ramp=round(config.mask.ramp * config.training.epochs * steps),
     )

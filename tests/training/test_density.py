@@ -61,6 +61,16 @@ def test_the_density_is_reached_by_every_layer(rule, data):
         assert abs(share[0] * size - 0.25 * size) <= 1
 
 
+def test_the_density_is_reached_after_the_ramps_share_of_the_training(data):
+    """On the way it is geometric: a quarter into the training, halfway of a ramp over its half."""
+    start = shares(trained(made(), [0], data, [0])[1])[1]  # of the fixed threshold, before the first step
+    programs = made(mask__density=0.05, mask__ramp=0.5)
+    epoch = programs.task.steps_per_epoch
+    for epochs, expected in ((1, np.sqrt(start * 0.05)), (2, 0.05), (EPOCHS, 0.05)):
+        _, counts = trained(programs, [0], data, [epoch] * epochs)
+        np.testing.assert_allclose(shares(counts)[1], expected, rtol=0.02)
+
+
 def test_no_layer_falls_below_the_floor(data):
     free, _ = shares(trained(made(mask__density=0.05), [0], data)[1])
     layers, total = shares(trained(made(mask__density=0.05, mask__floor=0.05), [0], data)[1])

@@ -112,6 +112,8 @@ def test_task():
     assert task.steps_per_epoch == 3
     default = task_of(changed())
     assert (default.augment, default.passes, default.shuffle) == (False, 1, True)
+    steep = task_of(changed(mask__ramp=0.5, training__epochs=4, training__batch_size=8))
+    assert steep.ramp == 6  # half of twelve steps
 
 
 def test_schedules_count_epochs_of_several_passes():
