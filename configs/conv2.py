@@ -5,6 +5,7 @@
     python train.py --config=configs/conv2.py:extreme            # the authors' extreme pruning
     python train.py --config=configs/conv2.py:extreme_008_3e4    # with learning rate 0.008, decay 3e-4
     python train.py --config=configs/conv2.py:older              # the authors' older recipe
+    python train.py --config=configs/conv2.py:best               # our recipe, 16 epochs
 
 The paper (mean of 50 runs): 68.37 % at 0.60 % remaining weights; dense 68.79 %.
 

@@ -53,12 +53,14 @@ ROWS = {
     "conv2:extreme": (SIGNED, 0.6, 0.01, 5e-4, FIVE, 100),
     "conv2:extreme_008_3e4": (SIGNED, 0.6, 0.008, 3e-4, TEN, 100),
     "conv2:older": (SIGNED, 0.4, 0.04, 5e-4, STAIRS, 100),
+    "conv2:best": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 16),
     "conv4": (SIGNED, 0.4, 0.05, 5e-4, TEN, 100),
     "conv4:dense": (DENSE, None, 0.008, 7e-4, FIVE, 50),
     "conv4:extreme": (SIGNED, 0.6, 0.01, 5e-4, TEN, 100),
     "conv4:extreme_008_5e4": (SIGNED, 0.6, 0.008, 5e-4, TEN, 100),
     "conv4:extreme_008_3e4": (SIGNED, 0.6, 0.008, 3e-4, TEN, 100),
     "conv4:older": (SIGNED, 0.4, 0.05, 5e-4, STAIRS, 100),
+    "conv4:best": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 16),
     "conv6": (SIGNED, 0.4, 0.05, 5e-4, TEN, 100),
     "conv6:dense": (DENSE, None, 0.01, 7e-4, FIVE, 50),
     "conv6:dense_staircase": (DENSE, None, 0.01, 7e-4, STAIRS, 50),
@@ -66,12 +68,14 @@ ROWS = {
     "conv6:extreme_008_5e4": (SIGNED, 0.6, 0.008, 5e-4, TEN, 100),
     "conv6:extreme_008_3e4": (SIGNED, 0.6, 0.008, 3e-4, TEN, 100),
     "conv6:older": (SIGNED, 0.4, 0.05, 5e-4, STAIRS, 100),
+    "conv6:best": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 16),
     "conv8": (SIGNED, 0.4, 0.05, 5e-4, TEN, 100),
     "conv8:dense": (DENSE, None, 0.01, 7e-4, FIVE, 50),
     "conv8:dense_staircase": (DENSE, None, 0.01, 7e-4, STAIRS, 50),
     "conv8:extreme": (SIGNED, 0.6, 0.01, 5e-4, TEN, 110),
     "conv8:extreme_008_3e4": (SIGNED, 0.6, 0.008, 3e-4, TEN, 100),
     "conv8:older": (SIGNED, 0.4, 0.05, 5e-4, STAIRS, 100),
+    "conv8:best": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 16),
     "resnet20": (SIGNED, 0.75, 0.3, 3e-4, FIFTH, 110),
     "resnet20:batch_norm": (SIGNED, 0.75, 0.3, 3e-4, FIFTH, 110),
     "resnet20:dense": (DENSE, None, 0.3, 3e-4, FIFTH, 80),
@@ -104,8 +108,13 @@ ELUS_FACTORS = dict.fromkeys(OLDER, 3.0) | {
     "resnet56:cifar10": 1.3,
     "resnet110": 1.3,
 }
-# The density to reach, and the exponent that kernels are rescaled by.
-DENSITIES = dict.fromkeys(("fcn:best", "fcn:fast"), (0.0377, 0.25))
+# The density to reach, in which share of the training, and the exponent that kernels are rescaled by.
+DENSITIES = dict.fromkeys(("fcn:best", "fcn:fast"), (0.0377, 0.2, 0.25)) | {
+    "conv2:best": (0.006, 0.6, 0.25),
+    "conv4:best": (0.029, 0.6, 0.25),
+    "conv6:best": (0.0236, 0.6, 0.25),
+    "conv8:best": (0.0117, 0.6, 0.25),
+}
 ELU_SCORES = {"resnet56", "resnet110", "resnet110:batch_norm"}
 NETWORKS = {"digits": "conv2", "resnet110:dense": "resnet110_plain"}
 DATA = {"fcn": "mnist", "digits": "digits"}  # the others: cifar10 or cifar100
@@ -162,7 +171,7 @@ def test_settings(row):
         assert config.init.score == ("elu" if row in ELU_SCORES else "xavier_uniform")
     else:
         assert config.init.elu_factor == 0.75
-    assert (config.mask.density, config.mask.rescale) == DENSITIES.get(row, (0, 0))
+    assert (config.mask.density, config.mask.ramp, config.mask.rescale) == DENSITIES.get(row, (0, 0.2, 0))
     found = config.optimizer
     assert (found.name, found.momentum) == ("nesterov", 0.9)
     assert (found.learning_rate, found.weight_decay) == (learning_rate, decay)
