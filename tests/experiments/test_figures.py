@@ -1,11 +1,12 @@
 """Figures of made-up results are drawn; what they show is looked at by eye."""
 
 import importlib.util
+import re
 import xml.etree.ElementTree
 
 import pytest
 
-from ssm_jax.experiments import figures
+from ssm_jax.experiments import figures, plans
 from ssm_jax.experiments.record import Experiment
 from ssm_jax.experiments.results import Result
 
@@ -75,6 +76,14 @@ def test_many_curves_are_drawn_part_by_part(planned, summarized, tmp_path):
     labels = [{"part": "kernels"}] * 10 + [{"part": "mask rule"}] * 10
     written = draw("ablation", made(planned, summarized, labels, ["signed"] * 20), tmp_path)
     assert {"curves-kernels.svg", "curves-mask-rule.svg"} <= written and "curves.svg" not in written
+
+
+@drawn
+def test_every_curve_has_a_look_of_its_own(planned, summarized, tmp_path):
+    labels = [{"rule": rule} for rule in plans.RIVALS]
+    draw("rivals", made(planned, summarized, labels, ["signed"] * len(labels)), tmp_path)
+    styles = re.findall(r'style="([^"]*stroke-width: 1.3[^"]*)"', (tmp_path / "curves.svg").read_text())
+    assert len(set(styles)) == len(labels)
 
 
 @drawn
