@@ -19,6 +19,17 @@ from ssm_jax import config as base
 VARIANTS: base.Variants = common.RIVALS | {
     "batch_norm": common.BATCH_NORM,
     "dense": common.DENSE_RESNET | {"training.epochs": 80},
+    "best": common.COSINE_CONV
+    | {
+        "model.normalization": "batch",
+        "mask.threshold": 0.4,
+        "mask.density": 0.21,
+        "mask.rescale": 0.0,  # a normalization undoes it
+        "data.augment": "crop_flip",
+        "optimizer.learning_rate": 0.2,
+        "optimizer.weight_decay": 5e-4,
+        "training.epochs": 16,
+    },
 }
 
 

@@ -32,8 +32,9 @@ def draw(experiment: Experiment, results: Sequence[Result], folder: pathlib.Path
     Args:
       experiment: The experiment.
       results: Its results, at least one.
-      folder: The folder that gets `frontier.png` and `.svg`, accuracy against remaining weights, and
-        `curves.png` and `.svg`, or several of these where there are many settings.
+      folder: The folder that gets `frontier.png` and `.svg`, accuracy against remaining weights, or of
+        ablations `settings.png` and `.svg`, accuracy setting by setting; and `curves.png` and `.svg`, or
+        several of these where there are many settings.
 
     Returns:
       The files.
@@ -47,7 +48,10 @@ def draw(experiment: Experiment, results: Sequence[Result], folder: pathlib.Path
         name: [result for result in series if result.method != DENSE] for name, series in by_series.items()
     }
     written: list[pathlib.Path] = []
-    if any(masked.values()):
+    if experiment.kind == "ablation":
+        with _figure(folder / "settings", written, width=8, height=1.2 + 0.2 * len(results)) as figure:
+            _settings(figure.add_subplot(), by_series, results)
+    elif any(masked.values()):
         joined = experiment.kind == "frontier"
         with _figure(folder / "frontier", written, width=8) as figure:
             _frontier(figure.add_subplot(), {n: s for n, s in masked.items() if s}, results, joined)
@@ -72,12 +76,14 @@ def _grouped(results: Sequence[Result], label: str) -> dict[str, list[Result]]:
 
 
 @contextlib.contextmanager
-def _figure(path: pathlib.Path, written: list[pathlib.Path], width: float) -> Iterator[Figure]:
+def _figure(
+    path: pathlib.Path, written: list[pathlib.Path], width: float, height: float = 4.2
+) -> Iterator[Figure]:
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(style.STYLE):
-        figure = Figure(figsize=(width, 4.2), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         for kind, settings in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
             figure.savefig(path.with_suffix(f".{kind}"), **settings)
@@ -111,6 +117,40 @@ def _frontier(axes: Axes, series: dict[str, list[Result]], results: Sequence[Res
     axes.set_title(_title(results), fontsize=9)
     axes.set_xlabel("remaining weights, % (log scale)")
     axes.set_ylabel("test accuracy, %")
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
+def _settings(axes: Axes, parts: dict[str, list[Result]], results: Sequence[Result]) -> None:
+    """Draw the accuracy of every setting in a row of its own, and what remains where it is not the same."""
+    rows = [result for group in parts.values() for result in group]
+    places = {result.setting.name: place for place, result in enumerate(rows)}
+    for i, (name, group) in enumerate(parts.items()):
+        axes.errorbar(
+            [result.accuracy.mean for result in group],
+            [places[result.setting.name] for result in group],
+            xerr=[_error(result.accuracy) for result in group],
+            color=style.COLORS[i % len(style.COLORS)],
+            marker=style.MARKERS[i % len(style.MARKERS)],
+            linestyle="none",
+            markersize=5,
+            capsize=2,
+            label=name,
+            zorder=3,
+        )
+    base = rows[0]
+    line: dict[str, Any] = {"color": style.GRAY, "linewidth": 1, "linestyle": (0, (6, 3))}
+    axes.axvline(base.accuracy.mean, **line)
+    remaining = [f"{100 * result.remaining.mean:.2f} %" for result in rows]
+    axes.set_yticks(range(len(rows)))
+    axes.set_yticklabels(
+        [
+            result.setting.labels["setting"] + ("" if left == remaining[0] else f", {left} remain")
+            for result, left in zip(rows, remaining, strict=True)
+        ]
+    )
+    axes.invert_yaxis()
+    axes.set_title(f"{_title(results)}; {remaining[0]} of the weights remain but where said", fontsize=9)
+    axes.set_xlabel("test accuracy, %")
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 

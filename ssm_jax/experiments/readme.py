@@ -51,8 +51,9 @@ def section(folder: str | os.PathLike[str], root: str | os.PathLike[str]) -> str
         if len(results) > _MOST_ROWS:
             table = f"<details><summary>{len(results)} rows</summary>\n\n{table}\n\n</details>"
         parts += [f"**{title}** ([files]({link}))", table]
-        if (path / "frontier.png").exists():
-            parts.append(f"![{title}]({link}/frontier.png)")
+        for figure in ("frontier.png", "settings.png"):
+            if (path / figure).exists():
+                parts.append(f"![{title}]({link}/{figure})")
     return "\n\n".join(parts)
 
 

@@ -49,7 +49,6 @@ def texts(path):
         ("frontier", [{"rule": "signed"}, {"rule": "signed"}, {"rule": "edge_popup"}]),
         ("rivals", [{"rule": "signed"}, {"rule": "binary"}, {"rule": "dense"}]),
         ("paper", [{"row": "fcn"}, {"row": "fcn"}, {"row": "conv2"}]),
-        ("ablation", [{"part": "base"}, {"part": "mask rule"}, {"part": "dense"}]),
     ],
 )
 def test_every_kind_has_its_figures(kind, labels, planned, summarized, tmp_path):
@@ -72,8 +71,21 @@ def test_published_results_of_the_network_are_marked(planned, summarized, tmp_pa
 
 
 @drawn
+def test_an_ablation_shows_its_settings_row_by_row(planned, summarized, tmp_path):
+    labels = [
+        {"part": "base", "setting": "base"},
+        {"part": "mask rule", "setting": "binary"},
+        {"part": "dense", "setting": "dense elu"},
+    ]
+    results = made(planned, summarized, labels, ["signed", "binary", "dense"])
+    assert draw("ablation", results, tmp_path) == {"settings.png", "settings.svg", "curves.png", "curves.svg"}
+    said = texts(tmp_path / "settings.svg")
+    assert {"base", "binary, 4.00 % remain", "dense elu, 6.00 % remain", "mask rule"} <= said
+
+
+@drawn
 def test_many_curves_are_drawn_part_by_part(planned, summarized, tmp_path):
-    labels = [{"part": "kernels"}] * 10 + [{"part": "mask rule"}] * 10
+    labels = [{"part": part, "setting": f"{i}"} for part in ("kernels", "mask rule") for i in range(10)]
     written = draw("ablation", made(planned, summarized, labels, ["signed"] * 20), tmp_path)
     assert {"curves-kernels.svg", "curves-mask-rule.svg"} <= written and "curves.svg" not in written
 
