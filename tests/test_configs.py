@@ -78,6 +78,7 @@ ROWS = {
     "conv8:best": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 16),
     "resnet20": (SIGNED, 0.75, 0.3, 3e-4, FIFTH, 110),
     "resnet20:batch_norm": (SIGNED, 0.75, 0.3, 3e-4, FIFTH, 110),
+    "resnet20:best": (SIGNED, 0.4, 0.2, 5e-4, COSINE, 16),
     "resnet20:dense": (DENSE, None, 0.3, 3e-4, FIFTH, 80),
     "resnet56": (SIGNED, 0.75, 0.3, 1e-4, TENTH, 110),
     "resnet56:batch_norm": (SIGNED, 0.75, 0.25, 1e-4, TENTH, 120),
@@ -114,7 +115,9 @@ DENSITIES = dict.fromkeys(("fcn:best", "fcn:fast"), (0.0377, 0.2, 0.25)) | {
     "conv4:best": (0.029, 0.6, 0.25),
     "conv6:best": (0.0236, 0.6, 0.25),
     "conv8:best": (0.0117, 0.6, 0.25),
+    "resnet20:best": (0.21, 0.6, 0.0),
 }
+AUGMENTED = {"conv4:best", "conv6:best", "conv8:best", "resnet20:best"}
 ELU_SCORES = {"resnet56", "resnet110", "resnet110:batch_norm"}
 NETWORKS = {"digits": "conv2", "resnet110:dense": "resnet110_plain"}
 DATA = {"fcn": "mnist", "digits": "digits"}  # the others: cifar10 or cifar100
@@ -182,7 +185,7 @@ def test_settings(row):
     cifar100 = row in CIFAR100
     assert config.data.name == ("cifar100" if cifar100 else DATA.get(name, "cifar10"))
     # On CIFAR-100 the authors augment, and count two passes as an epoch.
-    assert config.data.augment == ("crop_flip" if cifar100 else "none")
+    assert config.data.augment == ("crop_flip" if cifar100 or row in AUGMENTED else "none")
     assert config.data.passes == (2 if cifar100 else 1)
     # The older recipe takes the data as it comes and clips.
     assert config.data.shuffle == (row not in OLDER)
@@ -190,7 +193,7 @@ def test_settings(row):
     assert config.data.validation == 0
     assert config.model.name == NETWORKS.get(row, NETWORKS.get(name, name))
     everywhere = rule == "dense" or row.endswith(":batch_norm")
-    normalization = "batch_affine" if everywhere else "paper"
+    normalization = "batch_affine" if everywhere else "batch" if row == "resnet20:best" else "paper"
     assert config.model.normalization == (normalization if name.startswith("resnet") else "none")
     assert config.optimizer.decay_normalization
     assert config.model.width == (0.5 if name == "digits" else 1)
