@@ -9,6 +9,7 @@ import pytest
 from benchmarks import inference
 from benchmarks.compiled import report
 from examples import record
+from ssm_jax.artifact import format
 from ssm_jax.experiments import readme, tables
 from ssm_jax.experiments.results import read_collected
 
@@ -16,6 +17,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 COMPILED = set((ROOT / "benchmarks" / "results").glob("compiled-*.json"))
 INFERENCE = set((ROOT / "benchmarks" / "results").glob("inference-*.json"))
+MODELS = sorted((ROOT / "examples" / "models").glob("*.ssm"))
 MEASURED = set((ROOT / "benchmarks" / "results").glob("*.json")) - COMPILED - INFERENCE
 
 
@@ -68,6 +70,42 @@ def test_the_inference_table_is_what_the_files_say():
 def test_the_results_are_what_the_files_say():
     found = re.search(f"{readme.BEGIN}(.*?){readme.END}", README, re.S)
     assert found and found[1] == readme.section(ROOT / "results", ROOT)
+
+
+def models_table():
+    head = "| file | network | test accuracy % | weights that remain | bytes | of them as float32 |"
+    rows = []
+    for path in MODELS:
+        artifact = format.read(path)
+        facts = artifact.record
+        weights = sum(node.kernel.values.size for node in artifact.network.nodes if hasattr(node, "kernel"))
+        cells = [
+            f"`examples/models/{path.name}`",
+            f"{facts['network']} on {facts['dataset']}",
+            f"{facts['test_accuracy']:.2f}",
+            f"{round(facts['remaining_weights'] * weights):,} of {weights:,}",
+            f"{path.stat().st_size:,}",
+            f"{4 * weights:,}",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
+
+
+def test_the_models_are_what_their_files_say():
+    found = re.search(r"<!-- models -->\n(.*?)\n<!-- end of models -->", README, re.S)
+    assert found and found[1] == models_table()
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_a_model_is_of_a_run_whose_results_are_here(path):
+    facts = format.read(path).record
+    (summary,) = [
+        json.loads(file.read_text())
+        for file in (ROOT / "results" / "paper").glob("*.json")
+        if file.stem == f"{facts['network']}-best"
+    ]
+    seed = summary["config"]["seed"] + facts["seed"]
+    assert summary["test_accuracy"]["values"][seed] == facts["test_accuracy"]
 
 
 def test_the_analysis_is_what_its_file_says():
