@@ -22,8 +22,7 @@ VARIANTS: base.Variants = common.RIVALS | {
     "extreme": common.EXTREME | {"training.epochs": 110},
     "extreme_008_3e4": common.EXTREME_008_3E4,
     "older": common.OLDER,
-    "best": common.COSINE_CONV
-    | {"mask.density": 0.0117, "data.augment": "crop_flip", "training.epochs": 16},
+    "best": common.COSINE_CONV | {"mask.density": 0.0117, "data.augment": "crop_flip", "training.epochs": 16},
 }
 
 
