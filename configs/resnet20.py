@@ -12,7 +12,8 @@ at 4.06 %; dense 84.91, 86.80 and 87.32 %. As in the authors' released code the 
 batch norm after the stem alone, the dense one everywhere.
 
 Measured, one seed: `best` 78.36 % at 21.00 % (`results/paper/`), 16 epochs in an hour on one CPU core;
-not yet the paper's row. It normalizes everywhere, without scale and offset, so that scores are all that is trained.
+not yet the paper's row. It normalizes everywhere, without scale and offset, so that scores are all that is
+trained.
 """
 
 from ml_collections import ConfigDict
