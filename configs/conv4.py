@@ -9,6 +9,8 @@
     python train.py --config=configs/conv4.py:best               # our recipe, 16 epochs
 
 The paper (mean of 50 runs): 77.40 % at 2.91 % remaining weights; dense 74.50 %.
+
+Measured, one seed: `best` 83.71 % at 2.90 % (`results/paper/`), 72 minutes on one CPU core.
 """
 
 from ml_collections import ConfigDict
