@@ -70,7 +70,7 @@ COSINE: dict[str, Any] = {
 
 # The same for networks with convolutions, whose layers lose more: a smaller step for their larger gradients,
 # and more time to reach the density. Chosen on Conv2 of half its width in 5 epochs, a tenth held out.
-COSINE_CONV = COSINE | {"mask.ramp": 0.6, "optimizer.learning_rate": 0.05}
+COSINE_CONV = COSINE | {"mask.ramp": 0.6, "optimizer.learning_rate": 0.05, "training.epochs": 16}
 
 # The dense baselines of Conv2 and Conv4, and of Conv6 and Conv8.
 DENSE_CONV = DENSE | {

@@ -23,7 +23,7 @@ VARIANTS: base.Variants = common.RIVALS | {
     "extreme": common.EXTREME | {"schedule.epochs": 5.0},
     "extreme_008_3e4": common.EXTREME_008_3E4,
     "older": common.OLDER,
-    "best": common.COSINE_CONV | {"mask.density": 0.006, "training.epochs": 16},
+    "best": common.COSINE_CONV | {"mask.density": 0.006},
 }
 
 

@@ -24,7 +24,7 @@ VARIANTS: base.Variants = common.RIVALS | {
     "extreme_008_5e4": common.EXTREME_008_5E4,
     "extreme_008_3e4": common.EXTREME_008_3E4,
     "older": common.OLDER,
-    "best": common.COSINE_CONV | {"mask.density": 0.029, "data.augment": "crop_flip", "training.epochs": 16},
+    "best": common.COSINE_CONV | {"mask.density": 0.029, "data.augment": "crop_flip"},
 }
 
 

@@ -33,7 +33,6 @@ VARIANTS: base.Variants = common.RIVALS | {
         "data.augment": "crop_flip",
         "optimizer.learning_rate": 0.2,
         "optimizer.weight_decay": 5e-4,
-        "training.epochs": 16,
     },
 }
 

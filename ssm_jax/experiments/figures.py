@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _SERIES = {"paper": "row", "frontier": "rule", "rivals": "rule", "ablation": "part", "runs": "run"}
 # More curves than these in one figure can't be told apart.
 _MOST_CURVES = 14
+# A line that results are compared with.
+_REFERENCE: dict[str, Any] = {"color": style.GRAY, "linewidth": 1, "linestyle": (0, (6, 3))}
 
 
 def draw(experiment: Experiment, results: Sequence[Result], folder: pathlib.Path) -> list[pathlib.Path]:
@@ -90,6 +92,17 @@ def _figure(
             written.append(path.with_suffix(f".{kind}"))
 
 
+def _marks(i: int) -> dict[str, Any]:
+    """How the results of the i-th series look."""
+    return {
+        "color": style.COLORS[i % len(style.COLORS)],
+        "marker": style.MARKERS[i % len(style.MARKERS)],
+        "markersize": 5,
+        "capsize": 2,
+        "zorder": 3,
+    }
+
+
 def _frontier(axes: Axes, series: dict[str, list[Result]], results: Sequence[Result], joined: bool) -> None:
     """Draw accuracy against remaining weights, with what others published for the same networks."""
     for i, (name, group) in enumerate(series.items()):
@@ -99,18 +112,13 @@ def _frontier(axes: Axes, series: dict[str, list[Result]], results: Sequence[Res
             [result.accuracy.mean for result in group],
             xerr=[_error(result.remaining, 100) for result in group],
             yerr=[_error(result.accuracy) for result in group],
-            color=style.COLORS[i % len(style.COLORS)],
-            marker=style.MARKERS[i % len(style.MARKERS)],
             linestyle=style.LINES[i % len(style.LINES)] if joined else "none",
-            markersize=5,
-            capsize=2,
             label=name,
-            zorder=3,
+            **_marks(i),
         )
     dense = [result for result in results if result.method == DENSE]
     if len(dense) == 1:
-        line: dict[str, Any] = {"color": style.GRAY, "linewidth": 1, "linestyle": (0, (6, 3))}
-        axes.axhline(dense[0].accuracy.mean, label="dense (ours)", **line)
+        axes.axhline(dense[0].accuracy.mean, label="dense (ours)", **_REFERENCE)
     _published(axes, results)
     axes.set_xscale("log")
     style.label_log_axis(axes.xaxis)
@@ -129,17 +137,11 @@ def _settings(axes: Axes, parts: dict[str, list[Result]], results: Sequence[Resu
             [result.accuracy.mean for result in group],
             [places[result.setting.name] for result in group],
             xerr=[_error(result.accuracy) for result in group],
-            color=style.COLORS[i % len(style.COLORS)],
-            marker=style.MARKERS[i % len(style.MARKERS)],
             linestyle="none",
-            markersize=5,
-            capsize=2,
             label=name,
-            zorder=3,
+            **_marks(i),
         )
-    base = rows[0]
-    line: dict[str, Any] = {"color": style.GRAY, "linewidth": 1, "linestyle": (0, (6, 3))}
-    axes.axvline(base.accuracy.mean, **line)
+    axes.axvline(rows[0].accuracy.mean, **_REFERENCE)
     remaining = [f"{100 * result.remaining.mean:.2f} %" for result in rows]
     axes.set_yticks(range(len(rows)))
     axes.set_yticklabels(

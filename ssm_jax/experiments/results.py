@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Iterable
 
 from ssm_jax import errors
-from ssm_jax.experiments import record
+from ssm_jax.experiments import paper, record
 from ssm_jax.experiments.plans import Setting
 from ssm_jax.experiments.record import Experiment, Run
 from ssm_jax.runs import curves, schema
@@ -121,11 +121,18 @@ def results(runs: Iterable[tuple[Run, Summary]]) -> list[Result]:
 
     Args:
       runs: Finished runs and their summaries.
+
+    Returns:
+      The paper's rows as the paper has them, then others as their runs come.
     """
     by_name: dict[str, list[tuple[Run, Summary]]] = {}
     for run, summary in runs:
         by_name.setdefault(run.setting.name, []).append((run, summary))
-    return [Result(group[0][0].setting, tuple(summary for _, summary in group)) for group in by_name.values()]
+    taken = [
+        Result(group[0][0].setting, tuple(summary for _, summary in group)) for group in by_name.values()
+    ]
+    places = {row: place for place, row in enumerate(paper.ROWS)}
+    return sorted(taken, key=lambda result: places.get(result.setting.labels.get("row", ""), len(places)))
 
 
 def _experiment(folder: str | os.PathLike[str]) -> Experiment:
