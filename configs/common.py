@@ -70,7 +70,7 @@ COSINE: dict[str, Any] = {
 
 # The same for networks with convolutions, whose layers lose more: a smaller step for their larger gradients,
 # and more time to reach the density, both chosen on Conv2 of half its width in 5 epochs; and images that are
-# never the same, chosen on Conv2 (`results/search-conv2`). A tenth of the training set was held out.
+# never the same, chosen on Conv2 (`results/single/conv2-held-out.csv`). A tenth was held out for that.
 COSINE_CONV = COSINE | {
     "data.augment": "crop_flip",
     "mask.ramp": 0.6,

@@ -11,7 +11,8 @@
 
 The paper (mean of 50 runs): 77.40 % at 2.91 % remaining weights; dense 74.50 %.
 
-Measured, one seed: `best` 83.71 % at 2.90 % (`results/paper/`), 72 minutes on one CPU core.
+Measured, at 2.90 %: `fast` 83.54 % on an H200 (5 seeds; `results/h200/`), 83.71 % on one CPU core (one seed,
+72 minutes; `results/paper/`).
 """
 
 from ml_collections import ConfigDict

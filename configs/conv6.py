@@ -12,7 +12,7 @@
 
 The paper (mean of 50 runs): 79.17 % at 2.36 % remaining weights; dense 75.91 %.
 
-`best` is the recipe of Conv4 (`configs/conv4.py`), which has not been run to its end here.
+Measured on an H200, at 2.36 %: `best` 89.06 % (one seed), `fast` 85.10 % (3 seeds; `results/h200/`).
 """
 
 from ml_collections import ConfigDict

@@ -11,7 +11,7 @@
 
 The paper (mean of 50 runs): 80.91 % at 1.17 % remaining weights; dense 72.24 %.
 
-`best` is the recipe of Conv4 (`configs/conv4.py`), which has not been run to its end here.
+Measured on an H200, at 1.17 %: `best` 88.81 % (one seed), `fast` 86.23 % (3 seeds; `results/h200/`).
 """
 
 from ml_collections import ConfigDict

@@ -53,14 +53,16 @@ ROWS = {
     "conv2:extreme": (SIGNED, 0.6, 0.01, 5e-4, FIVE, 100),
     "conv2:extreme_008_3e4": (SIGNED, 0.6, 0.008, 3e-4, TEN, 100),
     "conv2:older": (SIGNED, 0.4, 0.04, 5e-4, STAIRS, 100),
-    "conv2:best": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 16),
+    "conv2:best": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 50),
+    "conv2:fast": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 16),
     "conv4": (SIGNED, 0.4, 0.05, 5e-4, TEN, 100),
     "conv4:dense": (DENSE, None, 0.008, 7e-4, FIVE, 50),
     "conv4:extreme": (SIGNED, 0.6, 0.01, 5e-4, TEN, 100),
     "conv4:extreme_008_5e4": (SIGNED, 0.6, 0.008, 5e-4, TEN, 100),
     "conv4:extreme_008_3e4": (SIGNED, 0.6, 0.008, 3e-4, TEN, 100),
     "conv4:older": (SIGNED, 0.4, 0.05, 5e-4, STAIRS, 100),
-    "conv4:best": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 16),
+    "conv4:best": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 50),
+    "conv4:fast": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 16),
     "conv6": (SIGNED, 0.4, 0.05, 5e-4, TEN, 100),
     "conv6:dense": (DENSE, None, 0.01, 7e-4, FIVE, 50),
     "conv6:dense_staircase": (DENSE, None, 0.01, 7e-4, STAIRS, 50),
@@ -68,17 +70,19 @@ ROWS = {
     "conv6:extreme_008_5e4": (SIGNED, 0.6, 0.008, 5e-4, TEN, 100),
     "conv6:extreme_008_3e4": (SIGNED, 0.6, 0.008, 3e-4, TEN, 100),
     "conv6:older": (SIGNED, 0.4, 0.05, 5e-4, STAIRS, 100),
-    "conv6:best": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 16),
+    "conv6:best": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 50),
+    "conv6:fast": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 16),
     "conv8": (SIGNED, 0.4, 0.05, 5e-4, TEN, 100),
     "conv8:dense": (DENSE, None, 0.01, 7e-4, FIVE, 50),
     "conv8:dense_staircase": (DENSE, None, 0.01, 7e-4, STAIRS, 50),
     "conv8:extreme": (SIGNED, 0.6, 0.01, 5e-4, TEN, 110),
     "conv8:extreme_008_3e4": (SIGNED, 0.6, 0.008, 3e-4, TEN, 100),
     "conv8:older": (SIGNED, 0.4, 0.05, 5e-4, STAIRS, 100),
-    "conv8:best": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 16),
+    "conv8:best": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 50),
+    "conv8:fast": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 16),
     "resnet20": (SIGNED, 0.75, 0.3, 3e-4, FIFTH, 110),
     "resnet20:batch_norm": (SIGNED, 0.75, 0.3, 3e-4, FIFTH, 110),
-    "resnet20:best": (SIGNED, 0.4, 0.2, 5e-4, COSINE, 16),
+    "resnet20:best": (SIGNED, 0.4, 0.2, 5e-4, COSINE, 60),
     "resnet20:dense": (DENSE, None, 0.3, 3e-4, FIFTH, 80),
     "resnet56": (SIGNED, 0.75, 0.3, 1e-4, TENTH, 110),
     "resnet56:batch_norm": (SIGNED, 0.75, 0.25, 1e-4, TENTH, 120),
@@ -111,13 +115,16 @@ ELUS_FACTORS = dict.fromkeys(OLDER, 3.0) | {
 }
 # The density to reach, in which share of the training, and the exponent that kernels are rescaled by.
 DENSITIES = dict.fromkeys(("fcn:best", "fcn:fast"), (0.0377, 0.2, 0.25)) | {
-    "conv2:best": (0.006, 0.6, 0.25),
-    "conv4:best": (0.029, 0.6, 0.25),
-    "conv6:best": (0.0236, 0.6, 0.25),
-    "conv8:best": (0.0117, 0.6, 0.25),
+    **dict.fromkeys(("conv2:best", "conv2:fast"), (0.006, 0.6, 0.25)),
+    **dict.fromkeys(("conv4:best", "conv4:fast"), (0.029, 0.6, 0.25)),
+    **dict.fromkeys(("conv6:best", "conv6:fast"), (0.0236, 0.6, 0.25)),
+    **dict.fromkeys(("conv8:best", "conv8:fast"), (0.0117, 0.6, 0.25)),
     "resnet20:best": (0.21, 0.6, 0.0),
 }
-AUGMENTED = {"conv4:best", "conv6:best", "conv8:best", "resnet20:best"}
+AUGMENTED = {f"conv{depth}:{variant}" for depth in (2, 4, 6, 8) for variant in ("best", "fast")} | {
+    "resnet20:best"
+}
+CLIPPED = OLDER | {"digits:dense", "conv8:best", "conv8:fast"}
 ELU_SCORES = {"resnet56", "resnet110", "resnet110:batch_norm"}
 NETWORKS = {"digits": "conv2", "resnet110:dense": "resnet110_plain"}
 DATA = {"fcn": "mnist", "digits": "digits"}  # the others: cifar10 or cifar100
@@ -187,9 +194,9 @@ def test_settings(row):
     # On CIFAR-100 the authors augment, and count two passes as an epoch.
     assert config.data.augment == ("crop_flip" if cifar100 or row in AUGMENTED else "none")
     assert config.data.passes == (2 if cifar100 else 1)
-    # The older recipe takes the data as it comes and clips.
+    # The older recipe takes the data as it comes.
     assert config.data.shuffle == (row not in OLDER)
-    assert config.optimizer.clip == (0.5 if row in OLDER | {"digits:dense"} else 0)
+    assert config.optimizer.clip == (0.5 if row in CLIPPED else 0)
     assert config.data.validation == 0
     assert config.model.name == NETWORKS.get(row, NETWORKS.get(name, name))
     everywhere = rule == "dense" or row.endswith(":batch_norm")

@@ -27,7 +27,7 @@ class Clock:
         self._begun = self._saved = time.monotonic()
         self._begun_step = self._reported_step = 0
         self._compiled = programs.compile_seconds
-        self._reported_seconds = 0.0
+        self._begun_seconds = self._reported_seconds = 0.0
 
     @property
     def compile_seconds(self) -> float:
@@ -56,7 +56,7 @@ class Clock:
         self._begun = self._saved = time.monotonic()
         self._compiled = self._programs.compile_seconds
         self._begun_step = self._reported_step = step
-        self._reported_seconds = self.train_seconds
+        self._begun_seconds = self._reported_seconds = self.train_seconds
 
     @contextlib.contextmanager
     def training(self) -> Iterator[None]:
@@ -75,15 +75,21 @@ class Clock:
         self._reported_step, self._reported_seconds = step, self.train_seconds
         return steps / seconds
 
-    def left(self, step: int, total: int) -> float:
+    def left(self, step: int, total: int, every: int) -> float:
         """Seconds to go at the pace of this process, evaluations included.
 
         Args:
-          step: The steps taken so far.
+          step: The steps taken so far, just evaluated.
           total: The steps to take in all.
+          every: The steps from one evaluation to the next.
         """
         spent = time.monotonic() - self._begun - (self._programs.compile_seconds - self._compiled)
-        return spent * (total - step) / (step - self._begun_step)
+        training = self.train_seconds - self._begun_seconds
+        # Each at its own pace: a run that goes on shortly before an evaluation has seen few steps so far.
+        evaluated = -(-step // every) - self._begun_step // every
+        to_evaluate = -(-total // every) - -(-step // every)
+        steps = step - self._begun_step
+        return training / steps * (total - step) + (spent - training) / evaluated * to_evaluate
 
     def save_is_due(self, seconds: float) -> bool:
         """Whether the last save was so long ago."""

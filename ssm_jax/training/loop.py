@@ -281,7 +281,8 @@ def _report(
     lost = {failure.seed for failure in failed}
     alive = [i for i, seed in enumerate(group.seeds) if seed not in lost]
     images = group.config.training.batch_size * len(group.seeds)
-    rate, left = clock.rate(step) * images, clock.left(step, group.total)
+    rate = clock.rate(step) * images
+    left = clock.left(step, group.total, steps_per_epoch * group.config.logging.epochs)
     return reports.add(epoch, step, values, masks, alive, images_per_second=rate, left=left)
 
 

@@ -49,7 +49,16 @@ def test_what_is_left_counts_evaluations_but_no_compilation(now):
         now.seconds += 30
         made.compile_seconds += 10
     now.seconds += 5  # an evaluation
-    assert clock.left(step=150, total=250) == 50  # 25 s for 50 steps
+    assert clock.left(step=150, total=250, every=50) == 2 * (20 + 5)
+
+
+def test_what_is_left_does_not_take_an_evaluation_for_a_few_steps(now):
+    clock = Clock(programs())
+    clock.begin(step=98)  # of a run that was stopped there
+    with clock.training():
+        now.seconds += 2
+    now.seconds += 30  # the evaluation at step 100
+    assert clock.left(step=100, total=250, every=100) == 150 * 1 + 2 * 30
 
 
 def test_the_rate_is_that_since_the_last_report(now):
