@@ -21,7 +21,7 @@ from configs import common
 from ssm_jax import config as base
 
 BEST = common.COSINE_CONV | {"mask.density": 0.006}
-VARIANTS: base.Variants = common.RIVALS | {
+VARIANTS: base.Variants = common.RIVALS_CONV | {
     "dense": common.DENSE_CONV,
     "extreme": common.EXTREME | {"schedule.epochs": 5.0},
     "extreme_008_3e4": common.EXTREME_008_3E4,

@@ -21,7 +21,7 @@ from configs import common
 from ssm_jax import config as base
 
 BEST = common.COSINE_CONV | {"mask.density": 0.029}
-VARIANTS: base.Variants = common.RIVALS | {
+VARIANTS: base.Variants = common.RIVALS_CONV | {
     "dense": common.DENSE_CONV,
     "extreme": common.EXTREME,
     "extreme_008_5e4": common.EXTREME_008_5E4,

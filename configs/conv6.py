@@ -21,7 +21,7 @@ from configs import common
 from ssm_jax import config as base
 
 BEST = common.COSINE_CONV | {"mask.density": 0.0236}
-VARIANTS: base.Variants = common.RIVALS | {
+VARIANTS: base.Variants = common.RIVALS_CONV | {
     "dense": common.DENSE_DEEP_CONV,
     "dense_staircase": common.DENSE_DEEP_CONV | common.STAIRCASE,
     "extreme": common.EXTREME | {"training.epochs": 110},

@@ -21,7 +21,7 @@ from ssm_jax import config as base
 
 # Rescaled kernels make the first logits large, and the first steps too.
 BEST = common.COSINE_CONV | {"mask.density": 0.0117, "optimizer.clip": 0.5}
-VARIANTS: base.Variants = common.RIVALS | {
+VARIANTS: base.Variants = common.RIVALS_CONV | {
     "dense": common.DENSE_DEEP_CONV,
     "dense_staircase": common.DENSE_DEEP_CONV | common.STAIRCASE,
     "extreme": common.EXTREME | {"training.epochs": 110},

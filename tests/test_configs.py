@@ -107,6 +107,8 @@ RIVALS = {
     "multicoated": ("multicoated", {"density": 0.1, "coats": 3, "rescale": 0.0}, 0.5, 1e-5),
     "sign_only": ("sign_only", {"density": 0.0}, 0.5, 1e-5),
 }
+# Those whose rate is another with convolutions.
+CONV_RATES = {"edge_popup": 0.01, "signed_topk": 0.01, "biprop": 0.01, "sign_only": 0.15}
 OLDER = {row for row in ROWS if row.endswith(":older")}
 ELUS_FACTORS = dict.fromkeys(OLDER, 3.0) | {
     "fcn:tuned": 3.0,
@@ -211,6 +213,8 @@ def test_settings(row):
 @pytest.mark.parametrize("name", sorted({row.partition(":")[0] for row in ROWS}))
 def test_a_rival_changes_the_mask_and_what_it_needs(name, rival):
     rule, settings, learning_rate, decay = RIVALS[rival]
+    if name.startswith("conv"):
+        learning_rate = CONV_RATES.get(rival, learning_rate)
     main, config = load(name), load(f"{name}:{rival}")
     configuration.validate(config)
     setup.check(config)
