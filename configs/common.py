@@ -54,8 +54,9 @@ RIVALS: dict[str, dict[str, Any]] = {
     },
 }
 
-# With convolutions top-k rules and sign-only want smaller steps: at the rates of FCN they learn little.
-# Chosen on Conv2 of half its width in 4 epochs, a tenth held out (`results/rates-conv2`).
+# Conv2 to Conv8 want smaller steps for these: signed top-k learns nothing at 0.025, edge-popup less at 0.05
+# than at 0.01; of sign-only 0.15 was the largest rate tried. On Conv2 of half its width, 4 epochs, one
+# seed, a tenth held out (`results/rates-conv2`); biprop, which selects as edge-popup does, has its rate.
 RIVALS_CONV: dict[str, dict[str, Any]] = RIVALS | {
     name: RIVALS[name] | {"optimizer.learning_rate": rate}
     for name, rate in {"edge_popup": 0.01, "signed_topk": 0.01, "biprop": 0.01, "sign_only": 0.15}.items()
@@ -76,8 +77,8 @@ COSINE: dict[str, Any] = {
 }
 
 # The same for networks with convolutions, whose layers lose more: a smaller step for their larger gradients,
-# and more time to reach the density, both chosen on Conv2 of half its width in 5 epochs; and images that are
-# never the same, chosen on Conv2 (`results/single/conv2-held-out.csv`). A tenth was held out for that.
+# and more time to reach the density, both chosen on Conv2 of half its width in 5 epochs; and random crops and
+# flips, chosen on Conv2 in 16 (`results/single/conv2-held-out.csv`). A tenth was held out for all of it.
 COSINE_CONV = COSINE | {
     "data.augment": "crop_flip",
     "mask.ramp": 0.6,

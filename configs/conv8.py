@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from configs import common
 from ssm_jax import config as base
 
-# Rescaled kernels make the first logits large, and the first steps too.
+# Without clipping it diverges: rescaled kernels make the first logits large, and the first steps too.
 BEST = common.COSINE_CONV | {"mask.density": 0.0117, "optimizer.clip": 0.5}
 VARIANTS: base.Variants = common.RIVALS_CONV | {
     "dense": common.DENSE_DEEP_CONV,

@@ -76,7 +76,7 @@ class Clock:
         return steps / seconds
 
     def left(self, step: int, total: int, every: int) -> float:
-        """Seconds to go at the pace of this process, evaluations included.
+        """Seconds to go at the pace of this process, evaluations and the saves between them included.
 
         Args:
           step: The steps taken so far, just evaluated.

@@ -13,10 +13,10 @@ from ssm_jax.training.step import Task
 # Of a device's memory, the share that the seeds beside each other may fill; the data needs some too.
 _MEMORY_SHARE = 0.5
 # At most so many networks beside each other, by backend, from estimates of compiled programs
-# (docs/accelerators.md); nothing of it has been timed. On a TPU eight networks of dense layers fit on the
-# chip, and convolutional ones are slower beside each other than one after another. On a GPU every
-# convolutional one adds its convolutions to the program that has to be compiled, while less and less is left
-# to be shared.
+# (docs/accelerators.md); nothing of it has been timed by itself. On a TPU eight networks of dense layers
+# fit on the chip, and convolutional ones are slower beside each other than one after another. On a GPU
+# every convolutional one adds its convolutions to the program that has to be compiled, while less and less
+# is left to be shared.
 _MOST_DENSE = {"tpu": 8}
 _MOST_CONVOLVING = {"gpu": 8, "tpu": 1}
 # What is assumed where a device doesn't tell its memory.
