@@ -1,4 +1,4 @@
-"""The README's snippet runs, and its tables hold what the files in `results/` and elsewhere say."""
+"""The README's snippet runs; its tables and those of `docs/` are what the files of results say."""
 
 import csv
 import itertools
@@ -12,12 +12,15 @@ from benchmarks import inference
 from benchmarks.compiled import report
 from examples import record
 from ssm_jax.artifact import format
+from ssm_jax.cli.experiments import PAGES
 from ssm_jax.experiments import paper, readme, tables
+from ssm_jax.experiments.record import FILE
 from ssm_jax.experiments.results import read_collected
 from ssm_jax.runs.summary import Statistics
 
 ROOT = pathlib.Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+PATHS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README, DOCS = PATHS[0].read_text(), {path.stem: path.read_text() for path in PATHS[1:]}
 COMPILED = set((ROOT / "benchmarks" / "results").glob("compiled-*.json"))
 INFERENCE = set((ROOT / "benchmarks" / "results").glob("inference-*.json"))
 MODELS = sorted((ROOT / "examples" / "models").glob("*.ssm"))
@@ -59,20 +62,27 @@ def test_the_speed_table_is_what_the_files_say():
 
 
 def test_the_compiled_table_is_what_the_files_say():
-    text = (ROOT / "docs" / "accelerators.md").read_text()
-    found = re.search(r"<!-- compiled -->\n(.*?)\n<!-- end of compiled -->", text, re.S)
+    found = re.search(r"<!-- compiled -->\n(.*?)\n<!-- end of compiled -->", DOCS["accelerators"], re.S)
     assert found and found[1] == report.markdown([json.loads(path.read_text()) for path in sorted(COMPILED)])
 
 
 def test_the_inference_table_is_what_the_files_say():
-    found = re.search(r"<!-- inference -->\n(.*?)\n<!-- end of inference -->", README, re.S)
+    found = re.search(r"<!-- inference -->\n(.*?)\n<!-- end of inference -->", DOCS["speed"], re.S)
     reports = [json.loads(path.read_text()) for path in sorted(INFERENCE)]
     assert found and found[1] == inference.markdown(reports)
 
 
-def test_the_results_are_what_the_files_say():
-    found = re.search(f"{readme.BEGIN}(.*?){readme.END}", README, re.S)
-    assert found and found[1] == readme.section(ROOT / "results", ROOT)
+@pytest.mark.parametrize("page", PAGES)
+def test_the_results_are_what_the_files_say(page):
+    path = ROOT / page
+    found = readme.SECTION.search(path.read_text())
+    assert found and found["body"] == readme.section(ROOT / "results", path.parent, found["kinds"].split())
+
+
+def test_every_collected_experiment_is_on_a_page():
+    text = "".join((ROOT / page).read_text() for page in PAGES)
+    for path in (ROOT / "results").glob(f"*/{FILE}"):
+        assert f"results/{path.parent.name})" in text
 
 
 def h200_table(experiment):
@@ -103,9 +113,9 @@ def h200_table(experiment):
     return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
 
 
-@pytest.mark.parametrize("experiment", ["paper", "rivals"])
-def test_the_tables_of_the_h200_are_what_its_file_says(experiment):
-    found = re.search(rf"<!-- h200 {experiment} -->\n(.*?)\n<!-- end of h200 {experiment} -->", README, re.S)
+@pytest.mark.parametrize("experiment, page", [("paper", README), ("rivals", DOCS["results"])])
+def test_the_tables_of_the_h200_are_what_its_file_says(experiment, page):
+    found = re.search(rf"<!-- h200 {experiment} -->\n(.*?)\n<!-- end of h200 {experiment} -->", page, re.S)
     assert found and found[1] == h200_table(experiment)
 
 
@@ -201,6 +211,7 @@ def test_the_snippet_runs(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.strip().endswith("(256, 10)")
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README))
-def test_links_lead_to_files(link):
-    assert (ROOT / link).exists()
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
+def test_links_lead_to_files(path):
+    for link in re.findall(r"\]\((?!http)([^)#]+)", path.read_text()):
+        assert (path.parent / link).exists(), link

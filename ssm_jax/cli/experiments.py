@@ -23,6 +23,7 @@ from ssm_jax.experiments.record import Experiment
 # The name by which `--variant` asks for a config without a variant.
 MAIN = "main"
 BEST = "best"
+PAGES = ["README.md", "docs/results.md"]
 
 _PROGRAM = "python -m ssm_jax.experiments"
 
@@ -105,8 +106,10 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("runs", help="folder of an experiment, finished or not")
     made.add_argument("--into", required=True, help="folder of the results")
 
-    made = verb("readme", "Write the README's results section from the collected experiments.", "")
-    made.add_argument("--readme", default="README.md", help="default: README.md")
+    made = verb("readme", "Write the results sections of pages from the collected experiments.", "")
+    made.add_argument(
+        "--pages", nargs="+", default=PAGES, help=f"files in Markdown (default: {' '.join(PAGES)})"
+    )
     made.add_argument("--results", default="results", help="folder of the results (default: results)")
     return parser
 
@@ -166,8 +169,9 @@ def _collect(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 def _readme(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     _check_none(overrides)
-    changed = readme.update(arguments.readme, arguments.results)
-    print(f"the results in {arguments.readme} are {'written anew' if changed else 'as before'}")
+    for page in arguments.pages:
+        changed = readme.update(page, arguments.results)
+        print(f"the results in {page} are {'written anew' if changed else 'as before'}")
 
 
 def _check_none(overrides: dict[str, str]) -> None:

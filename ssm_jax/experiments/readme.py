@@ -1,16 +1,22 @@
-"""The README's results section, made from the files of the collected experiments."""
+"""The results sections of the README and its pages, made from the files of the collected experiments.
+
+A section begins with a comment that names the kinds of experiments in it, `<!-- results: paper frontier -->`,
+and ends with `<!-- end of results -->`.
+"""
 
 from __future__ import annotations
 
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 
 from ssm_jax import errors, files
 from ssm_jax.experiments import record, tables
 from ssm_jax.experiments.results import read_collected
 
-BEGIN, END = "<!-- results -->\n", "\n<!-- end of results -->"
+END = "<!-- end of results -->"
+SECTION = re.compile(rf"<!-- results:(?P<kinds>.*?)-->\n(?P<body>.*?){END}", re.S)
 TITLES = {
     "paper": "The paper's rows",
     "frontier": "Accuracy against remaining weights",
@@ -22,25 +28,28 @@ TITLES = {
 _MOST_ROWS = 12
 
 
-def section(folder: str | os.PathLike[str], root: str | os.PathLike[str]) -> str:
-    """Write the results section: a table and a figure of every collected experiment.
+def section(folder: str | os.PathLike[str], root: str | os.PathLike[str], kinds: Sequence[str]) -> str:
+    """Write a results section: a table and a figure of every collected experiment of some kinds.
 
     Args:
       folder: The folder of the results, one experiment in each folder below it.
-      root: The folder of the README, from which links lead.
+      root: The folder of the page, from which links lead.
+      kinds: Keys of `TITLES`, in the order in which they are shown.
 
     Raises:
-      InputError: There is no experiment, or a file of one is missing or damaged.
+      InputError: A kind is unknown, there is no experiment of these kinds, or a file of one is missing or
+        damaged.
     """
-    # In the order of the titles, then by name.
-    kinds = list(TITLES)
+    for kind in kinds:
+        errors.choose("kind of experiment", kind, TITLES)
+    # In the order of the kinds, then by name.
     found = [
         (kinds.index(experiment.kind), path.parent, experiment)
         for path in sorted(pathlib.Path(folder).glob(f"*/{record.FILE}"))
-        if (experiment := record.read(path.parent)) is not None
+        if (experiment := record.read(path.parent)) is not None and experiment.kind in kinds
     ]
     if not found:
-        raise errors.InputError(f"{os.fspath(folder)} holds no collected experiment")
+        raise errors.InputError(f"{os.fspath(folder)} holds no collected experiment of {' or '.join(kinds)}")
     parts = []
     for _, path, experiment in sorted(found, key=lambda one: one[:2]):
         link = pathlib.PurePosixPath(os.path.relpath(path, root))
@@ -54,33 +63,33 @@ def section(folder: str | os.PathLike[str], root: str | os.PathLike[str]) -> str
         for figure in ("frontier.png", "settings.png"):
             if (path / figure).exists():
                 parts.append(f"![{title}]({link}/{figure})")
-    return "\n\n".join(parts)
+    return "\n\n".join(parts) + "\n"
 
 
-def update(readme: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
-    """Write the results section anew.
+def update(page: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
+    """Write the results section of a page anew.
 
     Args:
-      readme: The README, with the comments that begin and end the section.
+      page: A file in Markdown with the comments that begin and end the section.
       folder: The folder of the results.
 
     Returns:
       Whether the section has changed.
 
     Raises:
-      InputError: The README cannot be read or has no such section, or the results cannot be used.
-      RunError: The README cannot be written.
+      InputError: The page cannot be read or has no such section, or the results cannot be used.
+      RunError: The page cannot be written.
     """
-    path = pathlib.Path(readme)
+    path = pathlib.Path(page)
     try:
         text = files.read_whole(path).decode()
     except OSError as error:
         raise errors.InputError(f"cannot read {path}: {files.reason(error)}") from error
-    if not re.search(f"{BEGIN}.*{END}", text, re.S):
-        raise errors.InputError(f"{path} has no section between {BEGIN.strip()} and {END.strip()}")
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    changed = f"{before}{BEGIN}{section(folder, path.parent)}{END}{after}"
+    found = SECTION.search(text)
+    if found is None:
+        raise errors.InputError(f"{path} has no section between <!-- results: <kinds> --> and {END}")
+    start, stop = found.span("body")
+    changed = text[:start] + section(folder, path.parent, found["kinds"].split()) + text[stop:]
     try:
         files.write_whole(path, lambda file: file.write(changed.encode()))
     except OSError as error:

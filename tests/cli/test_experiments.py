@@ -70,7 +70,7 @@ def test_rows_are_run_and_tabled_and_not_run_again(tmp_path, capsys):
             "unknown rule 'edge'; did you mean 'edge_popup'?",
         ),
         (["collect", "none", "--into=x"], "none holds no experiment"),
-        (["readme", "--readme=none.md"], "cannot read none.md: No such file"),
+        (["readme", "--pages=none.md"], "cannot read none.md: No such file"),
         (["readme", "--config.seed=1"], "nothing is trained here"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The results section of a README, of made-up results."""
+"""The results sections of pages, of made-up results."""
 
 import pytest
 
@@ -7,7 +7,8 @@ from ssm_jax.experiments import readme, record
 from ssm_jax.experiments.record import Experiment
 from ssm_jax.runs import schema
 
-TEXT = f"# Title\n\n{readme.BEGIN}old{readme.END}\n\nThe rest.\n"
+BEGIN, END = "<!-- results: paper rivals -->\n", "<!-- end of results -->"
+TEXT = f"# Title\n\n{BEGIN}old\n{END}\n\nThe rest.\n"
 
 
 @pytest.fixture
@@ -25,26 +26,39 @@ def folder(tmp_path, planned, summarized):
     return tmp_path
 
 
-def test_the_section_holds_tables_and_figures_the_papers_first(folder):
+def test_the_section_holds_tables_and_figures_in_the_order_of_its_kinds(folder):
     assert readme.update(folder / "README.md", folder / "results")
     text = (folder / "README.md").read_text()
-    assert text.startswith(
-        "# Title\n\n<!-- results -->\n**The paper's rows** ([files](results/b))\n\n| rule |"
-    )
+    assert text.startswith(f"# Title\n\n{BEGIN}**The paper's rows** ([files](results/b))\n\n| rule |")
     assert "**Mask rules side by side: network fcn** ([files](results/a))\n\n| rule | epochs |" in text
     assert "![Mask rules side by side: network fcn](results/a/frontier.png)" in text
     assert "results/b/frontier.png" not in text and "old" not in text
-    assert text.endswith("\n<!-- end of results -->\n\nThe rest.\n")
+    assert text.endswith(f"frontier.png)\n{END}\n\nThe rest.\n")
     assert not readme.update(folder / "README.md", folder / "results")
 
 
-def test_a_readme_without_the_section_is_refused(folder):
+def test_a_page_has_the_kinds_that_it_names_and_links_from_where_it_is(folder):
+    page = folder / "docs" / "results.md"
+    page.parent.mkdir()
+    page.write_text(f"<!-- results: rivals -->\n{END}")
+    assert readme.update(page, folder / "results")
+    text = page.read_text()
+    assert "(../results/a)" in text and "(../results/a/frontier.png)" in text and "paper" not in text
+
+
+def test_a_page_without_the_section_is_refused(folder):
     (folder / "README.md").write_text("# Title\n")
-    with pytest.raises(errors.InputError, match="has no section between <!-- results -->"):
+    with pytest.raises(errors.InputError, match="has no section between <!-- results: <kinds> -->"):
+        readme.update(folder / "README.md", folder / "results")
+
+
+def test_an_unknown_kind_is_refused(folder):
+    (folder / "README.md").write_text(TEXT.replace("paper", "papers"))
+    with pytest.raises(errors.InputError, match="unknown kind of experiment 'papers'; did you mean 'paper'"):
         readme.update(folder / "README.md", folder / "results")
 
 
 def test_a_folder_without_experiments_is_refused(folder):
-    with pytest.raises(errors.InputError, match="holds no collected experiment"):
+    with pytest.raises(errors.InputError, match="holds no collected experiment of paper or rivals"):
         readme.update(folder / "README.md", folder)
     assert (folder / "README.md").read_text() == TEXT
