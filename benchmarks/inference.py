@@ -278,7 +278,7 @@ def _given(name: str) -> tuple[str, graph.Network, str]:
 
 
 def markdown(reports: Sequence[dict[str, Any]]) -> str:
-    """The README's table.
+    """The table of `docs/speed.md`.
 
     Args:
       reports: What `report_of` made, in their order.

@@ -87,7 +87,7 @@ def test_every_collected_experiment_is_on_a_page():
 
 def h200_table(experiment):
     published = experiment == "paper"
-    head = "| config | epochs | n | accuracy % | remaining % |" + " paper % | difference |" * published
+    head = "| config | epochs | n | accuracy % | remaining % |" + " paper % | difference | paper, dense % |" * published
     rows = []
     with (ROOT / "results" / "h200" / "last-epochs.csv").open() as file:
         lines = [line for line in csv.DictReader(file) if line["experiment"] == experiment]
@@ -108,6 +108,7 @@ def h200_table(experiment):
             cells += [
                 f"{row.accuracy.mean:.2f} at {100 * row.remaining.mean:.2f}",
                 f"{accuracy.mean - row.accuracy.mean:+.2f}",
+                f"{row.dense.mean:.2f}",
             ]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])

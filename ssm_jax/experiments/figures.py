@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Which label makes a line, or a color, of the results of an experiment.
 _SERIES = {"paper": "row", "frontier": "rule", "rivals": "rule", "ablation": "part", "runs": "run"}
+# A network's name, its data and width.
+_Network = tuple[str, str, float]
 # More curves than these in one figure can't be told apart.
 _MOST_CURVES = 14
 # A line that results are compared with.
@@ -105,7 +107,10 @@ def _marks(i: int) -> dict[str, Any]:
 
 def _frontier(axes: Axes, series: dict[str, list[Result]], results: Sequence[Result], joined: bool) -> None:
     """Draw accuracy against remaining weights, with what others published for the same networks."""
+    colors = dict.fromkeys(_networks(results), "black")
     for i, (name, group) in enumerate(series.items()):
+        if len(colors) > 1:
+            colors |= dict.fromkeys(_networks(group), _marks(i)["color"])
         group = sorted(group, key=lambda result: result.remaining.mean)
         axes.errorbar(
             [100 * result.remaining.mean for result in group],
@@ -119,13 +124,22 @@ def _frontier(axes: Axes, series: dict[str, list[Result]], results: Sequence[Res
     dense = [result for result in results if result.method == DENSE]
     if len(dense) == 1:
         axes.axhline(dense[0].accuracy.mean, label="dense (ours)", **_REFERENCE)
-    _published(axes, results)
+    _published(axes, colors)
     axes.set_xscale("log")
     style.label_log_axis(axes.xaxis)
     axes.set_title(_title(results), fontsize=9)
     axes.set_xlabel("remaining weights, % (log scale)")
     axes.set_ylabel("test accuracy, %")
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    # matplotlib lists lines, which are others' results, before error bars.
+    handles, labels = axes.get_legend_handles_labels()
+    ours_first = [*range(len(handles) - len(series), len(handles)), *range(len(handles) - len(series))]
+    axes.legend(
+        [handles[i] for i in ours_first],
+        [labels[i] for i in ours_first],
+        fontsize=8,
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+    )
 
 
 def _settings(axes: Axes, parts: dict[str, list[Result]], results: Sequence[Result]) -> None:
@@ -175,52 +189,40 @@ def _error(numbers: Statistics, factor: float = 1) -> float:
     return factor * (half_width(numbers) or 0.0)
 
 
-def _published(axes: Axes, results: Sequence[Result]) -> None:
-    """Mark the paper's rows and others' results for the networks of the results."""
-    networks = {
-        (summary.network, summary.dataset, summary.config.model.width)
-        for result in results
-        for summary in result.summaries
-    }
-    label: str | None = "Koster et al. 2022"
+def _networks(results: Sequence[Result]) -> list[_Network]:
+    summaries = (summary for result in results for summary in result.summaries)
+    return [(summary.network, summary.dataset, summary.config.model.width) for summary in summaries]
+
+
+def _published(axes: Axes, colors: dict[_Network, str]) -> None:
+    """Mark the paper's rows and others' results for some networks, each in its color."""
+    look: dict[str, Any] = {"linestyle": "none", "linewidth": 1, "zorder": 4}
+    star = {"marker": "*", "markersize": 11, "markerfacecolor": "white"}
+    labels: dict[str, dict[str, Any]] = {}
     for row in paper.ROWS.values():
-        if (row.network, row.data, row.width) in networks:
+        if color := colors.get((row.network, row.data, row.width)):
+            labels["Koster et al. 2022"] = star
             axes.errorbar(
                 100 * row.remaining.mean,
                 row.accuracy.mean,
                 xerr=_bracket(row.remaining, 100),
                 yerr=_bracket(row.accuracy),
-                color="black",
-                marker="*",
-                markersize=11,
-                markerfacecolor="white",
-                linestyle="none",
+                color=color,
                 capsize=2,
-                label=label,
-                zorder=4,
+                **look | star,
             )
-            label = None
     shapes = itertools.cycle(("1", "2", "3", "4", "+", "x"))
-    markers: dict[str, str] = {}
     for point in paper.POINTS:
-        if (point.network, point.data, 1.0) not in networks:
-            continue
-        label = None
-        if point.source not in markers:
-            markers[point.source] = next(shapes)
-            label = point.source if point.low == point.high else f"{point.source}, a range"
-        axes.plot(
-            [100 * point.low, 100 * point.high],
-            [point.accuracy] * 2,
-            color="black",
-            marker=markers[point.source],
-            markersize=10,
-            markeredgewidth=1.5,
-            linewidth=1,
-            linestyle="-" if point.low < point.high else "none",
-            label=label,
-            zorder=4,
-        )
+        if color := colors.get((point.network, point.data, 1.0)):
+            spread = point.low < point.high
+            label = f"{point.source}, a range" if spread else point.source
+            if label not in labels:
+                line = {"linestyle": "-"} if spread else {}
+                labels[label] = {"marker": next(shapes), "markersize": 10, "markeredgewidth": 1.5, **line}
+            ends = [100 * point.low, 100 * point.high]
+            axes.plot(ends, [point.accuracy] * 2, color=color, **look | labels[label])
+    for label, marks in labels.items():
+        axes.plot([], [], color="black", label=label, **look | marks)
 
 
 def _bracket(number: paper.Published, factor: float = 1) -> Any:

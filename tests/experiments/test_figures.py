@@ -71,6 +71,21 @@ def test_published_results_of_the_network_are_marked(planned, summarized, tmp_pa
 
 
 @drawn
+@pytest.mark.parametrize(
+    ("networks", "colors"), [({"fcn": "mnist"}, 1), ({"fcn": "mnist", "conv2": "cifar10"}, 3)]
+)
+def test_published_results_have_the_color_of_their_network(networks, colors, planned, summarized, tmp_path):
+    """Black where there is one, which is the legend's color."""
+    results = [
+        Result(planned(name, row=name).setting, (summarized([90.0], [0.1], network=name, data=data),), CURVE)
+        for name, data in networks.items()
+    ]
+    draw("paper", results, tmp_path)
+    stars = re.findall(r'fill: #ffffff; stroke: (#\w+)', (tmp_path / "frontier.svg").read_text())
+    assert "#000000" in stars and len(set(stars)) == colors
+
+
+@drawn
 def test_an_ablation_shows_its_settings_row_by_row(planned, summarized, tmp_path):
     labels = [
         {"part": "base", "setting": "base"},
