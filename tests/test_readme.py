@@ -87,7 +87,10 @@ def test_every_collected_experiment_is_on_a_page():
 
 def h200_table(experiment):
     published = experiment == "paper"
-    head = "| config | epochs | n | accuracy % | remaining % |" + " paper % | difference | paper, dense % |" * published
+    head = (
+        "| config | epochs | n | accuracy % | remaining % |"
+        + " paper % | difference | paper, dense % |" * published
+    )
     rows = []
     with (ROOT / "results" / "h200" / "last-epochs.csv").open() as file:
         lines = [line for line in csv.DictReader(file) if line["experiment"] == experiment]

@@ -81,7 +81,7 @@ def test_published_results_have_the_color_of_their_network(networks, colors, pla
         for name, data in networks.items()
     ]
     draw("paper", results, tmp_path)
-    stars = re.findall(r'fill: #ffffff; stroke: (#\w+)', (tmp_path / "frontier.svg").read_text())
+    stars = re.findall(r"fill: #ffffff; stroke: (#\w+)", (tmp_path / "frontier.svg").read_text())
     assert "#000000" in stars and len(set(stars)) == colors
 
 
