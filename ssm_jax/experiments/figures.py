@@ -132,10 +132,10 @@ def _frontier(axes: Axes, series: dict[str, list[Result]], results: Sequence[Res
     axes.set_ylabel("test accuracy, %")
     # matplotlib lists lines, which are others' results, before error bars.
     handles, labels = axes.get_legend_handles_labels()
-    ours_first = [*range(len(handles) - len(series), len(handles)), *range(len(handles) - len(series))]
+    others = len(handles) - len(series)
     axes.legend(
-        [handles[i] for i in ours_first],
-        [labels[i] for i in ours_first],
+        handles[others:] + handles[:others],
+        labels[others:] + labels[:others],
         fontsize=8,
         loc="center left",
         bbox_to_anchor=(1.01, 0.5),
