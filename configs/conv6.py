@@ -12,7 +12,8 @@
 
 The paper (mean of 50 runs): 79.17 % at 2.36 % remaining weights; dense 75.91 %.
 
-Measured on an H200, at 2.36 %: `best` 89.06 % (one seed), `fast` 85.10 % (3 seeds; `results/h200/`).
+Measured, at 2.36 %: `best` 89.06 % (one seed) and `fast` 85.10 % (3 seeds) on an H200 (`results/h200/`),
+`fast` 85.38 % on one CPU core (one seed, 106 minutes; `results/paper/`).
 """
 
 from ml_collections import ConfigDict
