@@ -6,10 +6,10 @@ import dataclasses
 import itertools
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from ssm_jax import errors
-from ssm_jax.experiments import paper, record
+from ssm_jax.experiments import paper, plans, record
 from ssm_jax.experiments.plans import Setting
 from ssm_jax.experiments.record import Experiment, Run
 from ssm_jax.runs import curves, schema
@@ -123,7 +123,8 @@ def results(runs: Iterable[tuple[Run, Summary]]) -> list[Result]:
       runs: Finished runs and their summaries.
 
     Returns:
-      The paper's rows as the paper has them, then others as their runs come.
+      The paper's rows in its order, mask rules in that of `plans.RIVALS`, their densities ascending; others as
+      their runs come.
     """
     by_name: dict[str, list[tuple[Run, Summary]]] = {}
     for run, summary in runs:
@@ -131,8 +132,15 @@ def results(runs: Iterable[tuple[Run, Summary]]) -> list[Result]:
     taken = [
         Result(group[0][0].setting, tuple(summary for _, summary in group)) for group in by_name.values()
     ]
-    places = {row: place for place, row in enumerate(paper.ROWS)}
-    return sorted(taken, key=lambda result: places.get(result.setting.labels.get("row", ""), len(places)))
+    return sorted(taken, key=lambda result: _place(result.setting.labels))
+
+
+def _place(labels: Mapping[str, str]) -> tuple[int, int, float]:
+    def of(name: str, names: Sequence[str]) -> int:
+        return names.index(name) if name in names else len(names)
+
+    row, rule = of(labels.get("row", ""), list(paper.ROWS)), of(labels.get("rule", ""), plans.RIVALS)
+    return row, rule, float(labels.get("density") or 0)
 
 
 def _experiment(folder: str | os.PathLike[str]) -> Experiment:
