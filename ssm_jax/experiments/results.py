@@ -123,7 +123,7 @@ def results(runs: Iterable[tuple[Run, Summary]]) -> list[Result]:
       runs: Finished runs and their summaries.
 
     Returns:
-      The paper's rows in its order, mask rules in that of `plans.RIVALS`, their densities ascending; others as
+      The paper's rows in its order, rules in that of `plans.RIVALS`, their densities ascending; others as
       their runs come.
     """
     by_name: dict[str, list[tuple[Run, Summary]]] = {}
