@@ -5,6 +5,7 @@
     python train.py --config=configs/resnet20.py:batch_norm                   # batch norm everywhere
     python train.py --config=configs/resnet20.py:dense                        # the dense baseline
     python train.py --config=configs/resnet20.py:best                         # our recipe, 60 epochs
+    python train.py --config=configs/resnet20.py:best,batch_norm              # the same with scale and offset
     python train.py --config=configs/resnet20.py:dense --config.model.width=3.5 --config.training.epochs=110
 
 The paper (mean of 50 runs): 81.68 % at 21.13 % remaining weights, x2 84.42 % at 7.69 %, x3 84.89 %
@@ -13,7 +14,8 @@ batch norm after the stem alone, the dense one everywhere.
 
 Measured, one seed, at 21.00 %: `best` 84.27 % on an H200 (`results/h200/`); 78.36 % after 16 epochs, an hour
 on one CPU core (`results/single/resnet20-16-epochs.json`). It normalizes everywhere, without scale and
-offset, so that scores are all that is trained.
+offset, so that scores are all that is trained. With them half its width has 2.6 points more on held-out
+images after 8 epochs (`results/normalization-resnet20/`); the whole network has not been trained so.
 """
 
 from ml_collections import ConfigDict
