@@ -177,7 +177,7 @@ def _title(results: Sequence[Result]) -> str:
     epochs = _span(summary.epochs for summary in summaries)
     seeds = _span(len(result.accuracy.values) for result in results)
     named = f"{', '.join(networks)}: " if len(networks) < 3 else ""
-    return f"{named}{epochs} epochs, n = {seeds}, 95 % intervals of means"
+    return f"{named}{epochs} epochs, n = {seeds}" + (", 95 % intervals of means" if seeds != "1" else "")
 
 
 def _span(numbers: Iterable[int]) -> str:
