@@ -204,7 +204,7 @@ def test_settings(row):
     everywhere = rule == "dense" or row.endswith(":batch_norm")
     normalization = "batch_affine" if everywhere else "batch" if row == "resnet20:best" else "paper"
     assert config.model.normalization == (normalization if name.startswith("resnet") else "none")
-    assert config.optimizer.decay_normalization
+    assert config.optimizer.decay_normalization == (row != "resnet20:best")
     assert config.model.width == (0.5 if name == "digits" else 1)
     assert (config.seed, config.seeds) == (0, 1)
 
