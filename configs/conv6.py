@@ -12,8 +12,9 @@
 
 The paper (mean of 50 runs): 79.17 % at 2.36 % remaining weights; dense 75.91 %.
 
-Measured, at 2.36 %: `best` 89.06 % (one seed) and `fast` 85.10 % (3 seeds) on an H200 (`results/h200/`),
-`fast` 85.38 % on one CPU core (one seed, 106 minutes; `results/paper/`).
+Measured, at 2.36 %: `fast` 85.10 % on an H200 (3 seeds; `results/h200/`), 85.38 % on one CPU core (one
+seed, 106 minutes; `results/paper/`). `best` on an H200: 89.06 (`results/h200/`), 88.77 and 88.69 %, but one
+seed of these four runs lost everything at 20 % of the weights (`results/conv6-conv8-best/`).
 """
 
 from ml_collections import ConfigDict

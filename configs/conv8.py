@@ -11,7 +11,9 @@
 
 The paper (mean of 50 runs): 80.91 % at 1.17 % remaining weights; dense 72.24 %.
 
-Measured on an H200, at 1.17 %: `best` 88.81 % (one seed), `fast` 86.23 % (3 seeds; `results/h200/`).
+Measured on an H200, at 1.17 %: `fast` 85.98 % (3 seeds; `results/paper/`) and 86.23 % (the same seeds;
+`results/h200/`). `best` 88.81 % (one seed; `results/h200/`), but the same seed once more broke down at 18 %
+of the weights and came back to 80.37 % (`results/conv6-conv8-best/`).
 """
 
 from ml_collections import ConfigDict

@@ -130,6 +130,9 @@ def _frontier(axes: Axes, series: dict[str, list[Result]], results: Sequence[Res
     axes.set_title(_title(results), fontsize=9)
     axes.set_xlabel("remaining weights, % (log scale)")
     axes.set_ylabel("test accuracy, %")
+    # An interval of few and different seeds ends where no accuracy is.
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0), min(high, 102))
     # matplotlib lists lines, which are others' results, before error bars.
     handles, labels = axes.get_legend_handles_labels()
     others = len(handles) - len(series)

@@ -86,6 +86,15 @@ def test_published_results_have_the_color_of_their_network(networks, colors, pla
 
 
 @drawn
+def test_an_interval_beyond_all_accuracies_leaves_the_picture(planned, summarized, tmp_path):
+    result = Result(planned("0", row="conv6").setting, (summarized([10.0, 89.0], [0.02] * 2),), CURVE)
+    draw("paper", [result], tmp_path)
+    ticks = [text.replace("\N{MINUS SIGN}", "-") for text in texts(tmp_path / "frontier.svg")]
+    assert "100" in ticks
+    assert not {"-50", "-20", "120", "150", "200", "-200"} & set(ticks)
+
+
+@drawn
 def test_an_ablation_shows_its_settings_row_by_row(planned, summarized, tmp_path):
     labels = [
         {"part": "base", "setting": "base"},
