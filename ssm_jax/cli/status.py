@@ -23,7 +23,10 @@ def run(
     Returns:
       The exit status: 0 done, 1 failed, 2 cannot be run, 143 or 130 stopped with the state saved.
     """
+    # When one array of a damaged checkpoint can't be read, the reads of the others are left behind: they
+    # fail as well, or find their event loop closed. The error of the first says it all.
     sys.unraisablehook = _report_unraisable
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
         program()
         sys.stdout.flush()
@@ -54,7 +57,5 @@ def set_up_logging() -> None:
 
 
 def _report_unraisable(what: sys.UnraisableHookArgs) -> None:
-    # When one array of a damaged checkpoint can't be read, the reads of the others, still under way, find
-    # their event loop closed; the error of the first says it all.
     if str(what.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(what)

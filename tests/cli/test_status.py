@@ -1,5 +1,8 @@
 """Every end of a program has its exit status and one line."""
 
+import asyncio
+import gc
+import logging
 import signal
 import sys
 
@@ -10,8 +13,12 @@ from ssm_jax.cli import status
 
 
 @pytest.fixture(autouse=True)
-def hook(monkeypatch):
+def as_before(monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    logger = logging.getLogger("asyncio")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +41,19 @@ def test_an_error_of_ours_is_one_line(capsys, error, code, line):
 def test_a_program_that_ends_well_has_status_0(capsys):
     assert status.run(lambda: print("done")) == 0
     assert capsys.readouterr().out == "done\n"
+
+
+def test_what_else_failed_in_a_read_that_failed_is_not_said(capsys, caplog):
+    # Orbax reads all arrays at once, raises the first error and leaves the others to the garbage collector.
+    def program():
+        loop = asyncio.new_event_loop()
+        loop.create_future().set_exception(ValueError("another array"))
+        loop.close()
+        gc.collect()
+        raise errors.InputError("an array")
+
+    assert status.run(program) == 2
+    assert capsys.readouterr().err == "error: an array\n" and not caplog.records
 
 
 def test_an_interruption_is_said_in_the_programs_own_words(capsys, monkeypatch):

@@ -122,5 +122,5 @@ def test_a_corrupt_checkpoint_is_one_clear_line(tmp_path, cache, uninterrupted):
             file.write_bytes(b"damaged")
     ((status, _, error),) = processes.finish(processes.start(workdir, cache, *SETTINGS))
     assert status == 2
-    (line,) = error.strip().splitlines()
-    assert line.startswith("error: cannot read the checkpoint") and "corrupt" in line and "delete" in line
+    assert error.startswith("error: cannot read the checkpoint") and error.count("\n") == 1, error
+    assert "corrupt" in error and "delete" in error
