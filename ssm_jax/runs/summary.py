@@ -146,11 +146,12 @@ class Summary:
                 raise errors.InputError(f"{name} is of {count} networks, and seeds names {len(self.seeds)}")
 
 
-def table(summary: Summary) -> str:
+def table(summary: Summary, classes: int) -> str:
     """Lay out the closing table: the shares of -1, 0 and +1 per masked layer, then the main numbers.
 
     Args:
       summary: The run's summary.
+      classes: The number of classes; networks that are no better than guessing among them are named.
     """
     # A dense baseline has no mask.
     columns = {} if summary.method == DENSE else {"-1 %": "inverted", "0 %": "hidden", "+1 %": "kept"}
@@ -179,12 +180,12 @@ def table(summary: Summary) -> str:
         f"remaining weights {spread(summary.remaining_weights, 100)}",
         f"trained in {summary.train_seconds:.1f} s ({summary.images_per_second:,.0f} images/s) after "
         f"{summary.compile_seconds:.1f} s of compilation on {summary.device_count} x {summary.device}",
-        *_warnings(summary),
+        *_warnings(summary, classes),
     ]
     return "\n".join(lines)
 
 
-def _warnings(summary: Summary) -> Iterable[str]:
+def _warnings(summary: Summary, classes: int) -> Iterable[str]:
     for failure in summary.failed_seeds:
         yield f"seed {failure.seed} failed: {failure.metric} not finite at step {failure.step}"
     by_layers: dict[tuple[str, ...], list[int]] = {}
@@ -193,9 +194,22 @@ def _warnings(summary: Summary) -> Iterable[str]:
     for layers, seeds in by_layers.items():
         where = "" if len(layers) == len(summary.layers) else f" of {_some(layers)}"
         yield (
-            f"seed{'s' * (len(seeds) > 1)} {_some(seeds)}: the mask hides every weight{where}; set a lower "
+            f"{_seeds(seeds)}: the mask hides every weight{where}; set a lower "
             "config.mask.threshold, config.optimizer.weight_decay or config.optimizer.learning_rate"
         )
+    # A loss that has run away and come back to that of guessing is finite.
+    hidden = {emptied.seed for emptied in summary.emptied_layers}
+    accuracies = zip(summary.seeds, summary.test_accuracy.values, strict=True)
+    guessing = [seed for seed, accuracy in accuracies if accuracy <= 110 / classes and seed not in hidden]
+    if guessing:
+        yield (
+            f"{_seeds(guessing)}: no better than guessing among {classes} classes; set a lower "
+            "config.optimizer.learning_rate, or train for longer"
+        )
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {_some(seeds)}"
 
 
 def _some(names: Sequence[object], limit: int = 4) -> str:

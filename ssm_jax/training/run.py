@@ -76,8 +76,8 @@ def train_and_evaluate(
         check_same_run(stored, config, folder, model)
     folder.check()
     summary = None if stored is None else _finished(folder, stored)
-    if summary is not None:
-        _say(f"{table(summary)}\n\n{_next_steps(folder, model)}")
+    if stored is not None and summary is not None:
+        _say(f"{table(summary, stored.classes)}\n\n{_next_steps(folder, model)}")
         return summary
 
     # 3. Load the data.
@@ -115,7 +115,7 @@ def train_and_evaluate(
         summary = summarize(record, results, shapes, method)
         if jax.process_index() == 0:
             folder.write_summary(summary)
-    _say(f"\n{table(summary)}\n\n{_next_steps(folder, model)}")
+    _say(f"\n{table(summary, record.classes)}\n\n{_next_steps(folder, model)}")
     return summary
 
 

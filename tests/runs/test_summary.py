@@ -70,17 +70,17 @@ def test_a_summary_that_cannot_be(tmp_path, summary, change, message):
 
 
 def test_the_table_shows_layers_total_and_result(summary):
-    text = table(summary)
+    text = table(summary, 10)
     assert "denses/0  4x2           8  25.00   50.00  25.00" in text
     assert "all                    32   6.25   87.50   6.25" in text
     assert "2 seeds, 2 epochs: test accuracy 91.00 ± 1.41 %, remaining weights 3.00 ± 1.41 %" in text
     stopped = dataclasses.replace(summary, config=config.default())
-    assert "2 seeds, 2 of 100 epochs: test accuracy" in table(stopped)
+    assert "2 seeds, 2 of 100 epochs: test accuracy" in table(stopped, 10)
     assert "seed 2 failed: loss not finite at step 7" in text
 
 
 def test_the_table_of_a_dense_baseline_has_no_mask(summary):
-    text = table(dataclasses.replace(summary, method="dense"))
+    text = table(dataclasses.replace(summary, method="dense"), 10)
     assert "denses/0  4x2           8\n" in text
     assert "all                    32\n" in text
 
@@ -99,6 +99,18 @@ def test_the_table_of_a_dense_baseline_has_no_mask(summary):
 )
 def test_a_mask_that_hides_everything_is_said(summary, hidden, line):
     emptied_layers = tuple(Emptied(seed=seed, layers=tuple(names)) for seed, names in hidden.items())
-    text = table(dataclasses.replace(summary, emptied_layers=emptied_layers))
+    text = table(dataclasses.replace(summary, emptied_layers=emptied_layers), 10)
     assert f"\n{line}" in text
-    assert "hides" not in table(dataclasses.replace(summary, emptied_layers=()))
+    assert "hides" not in table(dataclasses.replace(summary, emptied_layers=()), 10)
+
+
+def test_networks_that_only_guess_are_said(summary):
+    def text(*accuracies, classes=10, **changes):
+        changes |= {"test_accuracy": Statistics.of(accuracies)}
+        return table(dataclasses.replace(summary, **{"emptied_layers": ()} | changes), classes)
+
+    assert "guessing" not in text(90.0, 12.0)
+    assert "\nseed 1: no better than guessing among 10 classes; set a lower " in text(90.0, 10.0)
+    assert "\nseeds 0, 1: no better than guessing among 2 classes; " in text(50.0, 52.0, classes=2)
+    # Why they do is said already where nothing passes a layer.
+    assert "guessing" not in text(90.0, 10.0, emptied_layers=(Emptied(seed=1, layers=("denses/1",)),))
