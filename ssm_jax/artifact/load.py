@@ -102,13 +102,15 @@ class Model:
             name = "compact" if traced and self.backend != "dense" else self.backend
         if name not in self._made:
             network = self.artifact.network if name == "dense" else self._smaller
-            try:
-                self._made[name] = BACKENDS[name](network)
-            except (errors.InputError, errors.RunError) as error:
-                if self.backend != "auto":
-                    raise
-                warnings.warn(f"{errors.one_line(error)}; the backend is 'compact' instead", stacklevel=3)
-                self._made[name] = self._made.get("compact") or BACKENDS["compact"](network)
+            # To be kept, hence no part of a transformation that is under way.
+            with jax.ensure_compile_time_eval():
+                try:
+                    self._made[name] = BACKENDS[name](network)
+                except (errors.InputError, errors.RunError) as error:
+                    if self.backend != "auto":
+                        raise
+                    warnings.warn(f"{errors.one_line(error)}; the backend is 'compact' instead", stacklevel=3)
+                    self._made[name] = self._made.get("compact") or BACKENDS["compact"](network)
         return self._made[name]
 
     def __repr__(self) -> str:

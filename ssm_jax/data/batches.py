@@ -7,6 +7,7 @@ and an example's place in the global batch, not on how many devices share it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import jax
@@ -83,7 +84,7 @@ def statistics(images: jax.Array) -> tuple[jax.Array, jax.Array]:
     """
     axes = (1, 2, 3)
     images = images.astype(jnp.float32)
-    return images.mean(axes), jnp.maximum(images.std(axes), images[0].size ** -0.5)
+    return images.mean(axes), jnp.maximum(images.std(axes), math.prod(images.shape[1:]) ** -0.5)
 
 
 def with_statistics(split: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
