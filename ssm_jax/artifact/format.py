@@ -60,13 +60,13 @@ def read(path: str | os.PathLike[str], *, most_weights: int = MOST_WEIGHTS) -> A
     """Read an artifact.
 
     Args:
-      path: The file.
+      path: The file; `~` is expanded.
       most_weights: The most elements that all arrays of the network may have together.
 
     Raises:
       InputError: The file can't be read, is damaged or too large, or of another version.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(os.path.expanduser(path))
     if os.path.isdir(path):
         raise errors.InputError(f"{path} is a folder; ssm-jax export {path} writes the .ssm file of a run")
     try:

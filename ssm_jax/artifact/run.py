@@ -91,7 +91,7 @@ _RUN: dict[type[graph.Node], Callable[..., jax.Array]] = {
     graph.Offset: _offset,
     graph.Elu: lambda node, arrays, dtype, inputs: nnx.elu(inputs),
     graph.MaxPool: _max_pool,
-    graph.Flatten: lambda node, arrays, dtype, inputs: inputs.reshape(inputs.shape[0], -1),
+    graph.Flatten: lambda node, arrays, dtype, inputs: lax.collapse(inputs, 1),
     graph.Mean: lambda node, arrays, dtype, inputs: inputs.mean((1, 2)),
     graph.Add: lambda node, arrays, dtype, left, right: left + right,
 }

@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import runpy
+import sys
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -74,7 +75,7 @@ def load(value: str) -> ConfigDict:
     """
     path, _, variant = value.partition(":")
     module = _run(path)
-    with _explained(path):
+    with _running(path):
         made = module["get_config"](*filter(None, [variant]))
     if not isinstance(made, ConfigDict):
         raise errors.InputError(
@@ -96,7 +97,7 @@ def variants(path: str) -> list[str]:
 
 
 def _run(path: str) -> dict[str, Any]:
-    with _explained(path):
+    with _running(path):
         module = runpy.run_path(path)
     if "get_config" not in module:
         raise errors.InputError(f"{path} has no get_config(), it is no config file")
@@ -104,8 +105,12 @@ def _run(path: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _explained(path: str) -> Iterator[None]:
-    """Turn whatever a config file raises into an `InputError` of one line."""
+def _running(path: str) -> Iterator[None]:
+    """Let a config file import others of its folder, as `configs.common`, from wherever the program is
+    started, and turn whatever it raises into an `InputError` of one line.
+    """
+    root = str(pathlib.Path(path).resolve().parent.parent)
+    sys.path.insert(0, root)
     try:
         yield
     except errors.InputError:
@@ -117,6 +122,8 @@ def _explained(path: str) -> Iterator[None]:
         line = error.lineno if isinstance(error, SyntaxError) else (frames or [1])[-1]
         message = str(error.args[0] if error.args else "").partition("\n")[0]
         raise errors.InputError(f"{path}, line {line}: {type(error).__name__}: {message}") from error
+    finally:
+        sys.path.remove(root)
 
 
 def default_workdir(value: str) -> str:

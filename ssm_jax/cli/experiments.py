@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import functools
 import pathlib
+import sys
 from collections.abc import Callable, Sequence
 
 from ssm_jax import errors
@@ -19,6 +20,7 @@ from ssm_jax.cli.parser import Parser
 from ssm_jax.experiments import collect, paper, plans, readme, record, results, runner, tables
 from ssm_jax.experiments.plans import Setting
 from ssm_jax.experiments.record import Experiment
+from ssm_jax.runs.folder import RunFolder
 
 # The name by which `--variant` asks for a config without a variant.
 MAIN = "main"
@@ -214,7 +216,8 @@ def _run(
     settings: Sequence[Setting],
     overrides: dict[str, str],
 ) -> None:
-    workdir = arguments.workdir or runner.workdir_of(arguments.verb, getattr(arguments, "network", None))
+    default = runner.workdir_of(arguments.verb, getattr(arguments, "network", None))
+    workdir = RunFolder(arguments.workdir or default).path  # which a bucket is not
     jobs = runner.prepare(
         experiment,
         settings,
@@ -229,6 +232,14 @@ def _run(
     try:
         runner.run(experiment, jobs, workdir)
     finally:
+        _print_table(workdir)
+
+
+def _print_table(workdir: pathlib.Path) -> None:
+    try:
         found = record.read(workdir) and results.finished(workdir)[1]
-        if found:
-            print(f"\n{tables.markdown(results.results(found))}", flush=True)
+    except errors.InputError as error:  # which is not why the experiment ended
+        print(f"no table: {error}", file=sys.stderr, flush=True)
+        return
+    if found:
+        print(f"\n{tables.markdown(results.results(found))}", flush=True)

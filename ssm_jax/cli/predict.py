@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 import sys
 import warnings
@@ -62,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
-    artifact = format.read(pathlib.Path(os.path.expanduser(arguments.network)))
+    artifact = format.read(arguments.network)
     classes = artifact.network.classes
     top = min(_TOP, classes) if arguments.top is None else arguments.top
     if not 1 <= top <= classes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.metrics import read_metrics
 from ssm_jax.runs.summary import Summary
 from ssm_jax.training import setup
-from ssm_jax.training.run import check_same_run, train_and_evaluate
+from ssm_jax.training.run import check_same_run, finished, train_and_evaluate
 
 # Makes the config of a setting from its file and variants.
 Load = Callable[[str], ConfigDict]
@@ -61,7 +60,7 @@ def prepare(
     *,
     seeds: int,
     overrides: Mapping[str, str],
-    workdir: str | os.PathLike[str],
+    workdir: pathlib.Path,
     load: Load,
 ) -> list[Job]:
     """Check everything that can be checked before a run starts.
@@ -82,7 +81,6 @@ def prepare(
     """
     if seeds < 1:
         raise errors.out_of_range("--seeds", seeds, "at least 1")
-    workdir = RunFolder(workdir).path  # which a bucket is not
     settings = [_overridden(setting, overrides) for setting in settings]
     runs = record.schedule(record.read(workdir), experiment, settings, seeds, str(workdir))
     RunFolder(workdir).check()
@@ -130,7 +128,7 @@ def _checked_summary(folder: RunFolder, config: ConfigDict) -> Summary | None:
         folder.check()
         return None
     check_same_run(stored, config, folder)
-    return folder.read_summary()
+    return finished(folder, stored)
 
 
 def describe(jobs: Sequence[Job]) -> str:
@@ -140,7 +138,7 @@ def describe(jobs: Sequence[Job]) -> str:
       jobs: The runs.
     """
     speeds = _speeds(jobs)
-    finished = {network for network, _ in speeds.measured}
+    known = {network for network, _ in speeds.measured}
     lines, total = [], 0.0
     for number, job in enumerate(jobs, start=1):
         line = f"run {number} of {len(jobs)}: {job.run.name} ({job.run.setting.config}"
@@ -151,7 +149,7 @@ def describe(jobs: Sequence[Job]) -> str:
             continue
         source = "by finished runs"
         task = estimate.task_of(job.config)
-        if task[0] not in finished:
+        if task[0] not in known:
             source = "by some steps, timed now"
             if task not in speeds.measured:
                 speeds.time(job.config)
@@ -161,7 +159,7 @@ def describe(jobs: Sequence[Job]) -> str:
     return "\n".join([*lines, f"in all: about {_duration(total)} of training"])
 
 
-def run(experiment: Experiment, jobs: Sequence[Job], workdir: str | os.PathLike[str]) -> None:
+def run(experiment: Experiment, jobs: Sequence[Job], workdir: pathlib.Path) -> None:
     """Run what is not finished, one run after another.
 
     Args:

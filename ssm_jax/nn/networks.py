@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 from jax.typing import DTypeLike
 
 from ssm_jax import errors
@@ -108,7 +109,7 @@ def _denses(features: Sequence[int], masking: Masking, rngs: nnx.Rngs) -> nnx.Li
 
 
 def _head(denses: Sequence[Dense], images: jax.Array) -> jax.Array:
-    hidden = images.reshape(images.shape[0], -1)
+    hidden = lax.collapse(images, 1)
     for dense in denses[:-1]:
         hidden = nnx.elu(dense(hidden))
     return denses[-1](hidden)

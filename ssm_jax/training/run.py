@@ -75,7 +75,7 @@ def train_and_evaluate(
     if stored is not None:
         check_same_run(stored, config, folder, model)
     folder.check()
-    summary = None if stored is None else _finished(folder, stored)
+    summary = None if stored is None else finished(folder, stored)
     if stored is not None and summary is not None:
         _say(f"{table(summary, stored.classes)}\n\n{_next_steps(folder, model)}")
         return summary
@@ -147,8 +147,12 @@ def check_same_run(stored: Record, config: ConfigDict, folder: RunFolder, model:
         )
 
 
-def _finished(folder: RunFolder, record: Record) -> Summary | None:
+def finished(folder: RunFolder, record: Record) -> Summary | None:
     """Read the summary of a finished run; one that is damaged is as good as none, it is made again.
+
+    Args:
+      folder: The run's folder.
+      record: Its record.
 
     Raises:
       InputError: The summary is of a newer format, or of another run than the record.

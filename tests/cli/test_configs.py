@@ -1,6 +1,7 @@
 """Config files and the folders of their runs."""
 
 import pathlib
+import sys
 
 import pytest
 
@@ -42,6 +43,19 @@ def test_a_good_file_has_no_fault(tmp_path):
     (tmp_path / "own.py").write_text(code)
     assert configs.fault(str(tmp_path / "own.py")) is None
     assert configs.fault(f"{tmp_path / 'own.py'}:variant") is None
+
+
+def test_a_file_may_import_others_of_its_folder(tmp_path, monkeypatch):
+    (tmp_path / "some_configs").mkdir()
+    (tmp_path / "some_configs" / "shared.py").write_text("SEED = 3\n")
+    (tmp_path / "some_configs" / "own.py").write_text(
+        "from some_configs import shared\nfrom ssm_jax import config\n"
+        "def get_config():\n    made = config.default()\n    made.seed = shared.SEED\n    return made\n"
+    )
+    before = list(sys.path)
+    monkeypatch.chdir(tmp_path / "some_configs")
+    assert configs.load("own.py").seed == configs.load(str(tmp_path / "some_configs" / "own.py")).seed == 3
+    assert sys.path == before
 
 
 def test_a_file_without_get_config_is_no_config_file(tmp_path):

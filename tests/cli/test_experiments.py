@@ -1,5 +1,6 @@
 """The command line of the experiments."""
 
+import json
 import os
 import pathlib
 import signal
@@ -9,8 +10,10 @@ import sys
 import pytest
 from processes import finish, wait_until
 
+from ssm_jax import errors
 from ssm_jax.analysis import style
 from ssm_jax.cli import experiments
+from ssm_jax.experiments import runner
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = ["--config.data.name=digits", "--config.model.width=0.1", "--config.training.epochs=1"]
@@ -46,6 +49,30 @@ def test_rows_are_run_and_tabled_and_not_run_again(tmp_path, capsys):
     assert status == 0 and out.strip() == table.strip()
     status, out, _ = run(capsys, *command, "--dry-run")
     assert status == 0 and out.count(": finished") == 2
+
+
+def test_a_home_is_found_and_a_damaged_summary_made_again(configs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    command = ["rivals", "--network=tiny", "--rules", "signed", f"--configs={configs}", *QUICK]
+    assert run(capsys, *command, "--workdir=~/runs")[0] == 0
+    summary = tmp_path / "runs" / "signed" / "summary.json"
+    whole = summary.read_text()
+    summary.write_text("{")
+    status, out, _ = run(capsys, *command, "--workdir=~/runs")
+    assert status == 0 and "it is made again from the checkpoints" in out and "| signed |" in out
+    assert json.loads(summary.read_text())["test_accuracy"] == json.loads(whole)["test_accuracy"]
+
+
+def test_a_damaged_summary_does_not_hide_why_an_experiment_ended(configs, tmp_path, capsys, monkeypatch):
+    def stop(config, folder):
+        raise errors.Preempted("stopped here", signal.SIGTERM)
+
+    command = ["rivals", "--network=tiny", f"--configs={configs}", f"--workdir={tmp_path}", *QUICK]
+    assert run(capsys, *command, "--rules", "signed")[0] == 0
+    (tmp_path / "signed" / "summary.json").write_text("{")
+    monkeypatch.setattr(runner, "train_and_evaluate", stop)
+    status, _, err = run(capsys, *command, "--rules", "binary")
+    assert status == 128 + signal.SIGTERM and err.endswith("stopped here\n") and "no table: " in err
 
 
 @pytest.mark.parametrize(
