@@ -106,21 +106,21 @@ def compile(network: graph.Network) -> Callable[[np.ndarray], np.ndarray]:
 
 def _library(source: str, header: str) -> ctypes.CDLL:
     words = compiler()
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder, f"{_STEM}.c")
-        path.write_text(source)
-        path.with_suffix(".h").write_text(header)
-        made = path.with_suffix(".so")
-        for flags in _FLAGS:
-            command = [*words, *flags, "-std=c99", "-shared", "-fPIC", "-o", str(made), str(path), "-lm"]
-            try:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, f"{_STEM}.c")
+            path.write_text(source)
+            path.with_suffix(".h").write_text(header)
+            made = path.with_suffix(".so")
+            for flags in _FLAGS:
+                command = [*words, *flags, "-std=c99", "-shared", "-fPIC", "-o", str(made), str(path), "-lm"]
                 done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
                 if not done.returncode:
                     # The loaded library outlives its file.
                     return ctypes.CDLL(str(made))
-            except OSError as error:  # no program, or one that compiles for another machine
-                raise errors.RunError(
-                    f"{shlex.join(words)} can't compile the network: {errors.one_line(error)}"
-                ) from error
+    except OSError as error:  # no program, one that compiles for another machine, no room for its files
+        raise errors.RunError(
+            f"{shlex.join(words)} can't compile the network: {errors.one_line(error)}"
+        ) from error
     lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
     raise errors.RunError(f"{shlex.join(words)} can't compile the network: {lines[-1]}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import pathlib
+import tempfile
 
 import jax
 import numpy as np
@@ -84,6 +85,12 @@ def test_a_compiler_that_does_not_run_or_makes_nothing_is_one_line(monkeypatch, 
     path.write_text(program)
     monkeypatch.setenv("CC", str(path))
     with pytest.raises(errors.RunError, match=r"compiler can't compile the network: .+$"):
+        native.compile(network_of("fcn"))
+
+
+def test_no_place_for_its_files_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(errors.RunError, match=r"can't compile the network: .*No such file"):
         native.compile(network_of("fcn"))
 
 

@@ -36,16 +36,18 @@ static void standardize(float *values, int32_t channels, int32_t height, int32_t
             float sum = 0.0f;
             for (int32_t x = 0; x < width; x++)
                 sum += line[x];
-            center += sum / count;
+            center += sum; /* exact for pixels of 65,793 values and less, so that a flat image comes out as 0 */
         }
+    center /= count;
     for (int32_t c = 0; c < channels; c++)
         for (int32_t y = 0; y < height; y++) {
             const float *line = values + c * plane + y * row;
             float sum = 0.0f;
             for (int32_t x = 0; x < width; x++)
                 sum += (line[x] - center) * (line[x] - center);
-            square += sum / count;
+            square += sum;
         }
+    square /= count;
     const float least = 1.0f / sqrtf(count);
     const float deviation = sqrtf(square);
     const float factor = 1.0f / (deviation > least ? deviation : least);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import pathlib
 import re
 import subprocess
@@ -59,6 +60,13 @@ def test_so_do_kernels_of_other_numbers(name, masking, dtype, tmp_path):
     assert {layer.kernel.values.dtype for layer in network.layers()} == {np.dtype(dtype)}
     assert not any(layer.kernel.ternary for layer in network.layers())
     np.testing.assert_allclose(logits(network, images, tmp_path), by_jax(network, images), atol=1e-4, rtol=0)
+
+
+def test_a_flat_image_is_nothing(tmp_path):
+    network = dataclasses.replace(dense_network([[1, 0]] * 49), image_shape=(49, 1, 1))
+    images = np.full((1, 49, 1, 1), 200, np.uint8)
+    np.testing.assert_array_equal(by_jax(network, images), [[0, 0]])
+    np.testing.assert_array_equal(logits(network, images, tmp_path), [[0, 0]])
 
 
 def test_a_network_in_bfloat16_is_computed_in_float32(tmp_path):
