@@ -162,8 +162,15 @@ def _has_masks(run: _Run) -> bool:
 
 
 def _test_set(run: _Run) -> TestSet:
-    data = run.record.config.data
-    return TestSet(datasets.load(data.name, data.dir), run.task.dtype)
+    """Load the test set of a run, which must be the one that it was evaluated on."""
+    record, chosen = run.record, run.record.config.data
+    data = datasets.load(chosen.name, chosen.dir)
+    if (data.version, data.image_shape) != (record.dataset_version, record.image_shape):
+        raise errors.InputError(
+            f"{record.dataset} at hand is version {data.version}, that of {run.folder.path} was "
+            f"{record.dataset_version}: with draws=0 no data is needed"
+        )
+    return TestSet(data, run.task.dtype)
 
 
 def _analyze(

@@ -40,7 +40,7 @@ def collect(workdir: str | os.PathLike[str], into: str | os.PathLike[str]) -> Ex
     into = pathlib.Path(os.path.expanduser(into))
     there = record.read(into)
     collected = dataclasses.replace(experiment, runs=()) if there is None else there
-    record.schedule(there, experiment, [run.setting for run, _ in runs], 1, str(into))
+    record.schedule(there, experiment, [run.setting for run, _ in runs], 1, str(into), "--into")
     for run, _ in runs:
         _check_same_seeds(collected, run, into)
     try:

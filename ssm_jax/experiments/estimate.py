@@ -49,7 +49,7 @@ class Speeds:
 
     def add(self, summary: Summary) -> None:
         """Take up what a finished run tells."""
-        steps = summary.steps * len(summary.seeds)
+        steps = summary.steps * (len(summary.seeds) + len(summary.failed_seeds))
         self.measured[task_of(summary.config)] = summary.train_seconds / steps
 
     def add_all(self, summaries: Iterable[Summary]) -> None:

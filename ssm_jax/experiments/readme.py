@@ -85,6 +85,8 @@ def update(page: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool
         text = files.read_whole(path).decode()
     except OSError as error:
         raise errors.InputError(f"cannot read {path}: {files.reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise errors.InputError(f"cannot read {path}: it is no text in UTF-8") from error
     found = SECTION.search(text)
     if found is None:
         raise errors.InputError(f"{path} has no section between <!-- results: <kinds> --> and {END}")

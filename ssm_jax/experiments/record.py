@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from ssm_jax import errors
+from ssm_jax import errors, files
 from ssm_jax.config import NEUTRAL
 from ssm_jax.experiments.plans import Setting
 from ssm_jax.runs import schema
@@ -72,8 +74,36 @@ def write(folder: str | os.PathLike[str], experiment: Experiment) -> None:
     schema.write(pathlib.Path(folder) / FILE, experiment)
 
 
+def begin(folder: str | os.PathLike[str], experiment: Experiment, run: Run) -> None:
+    """Add a run to the experiment in a folder, while other processes may add theirs.
+
+    Args:
+      folder: The folder, which exists.
+      experiment: What the folder holds where there is no record yet.
+      run: The run.
+
+    Raises:
+      InputError: The record is damaged or of another format.
+      RunError: The record cannot be written.
+    """
+    path = pathlib.Path(folder) / ".lock"
+    try:
+        lock = path.open("w")
+    except OSError as error:
+        raise errors.RunError(f"cannot write {path}: {files.reason(error)}") from error
+    with lock:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        write(folder, add(read(folder) or experiment, run))
+
+
 def schedule(
-    stored: Experiment | None, requested: Experiment, settings: Sequence[Setting], seeds: int, workdir: str
+    stored: Experiment | None,
+    requested: Experiment,
+    settings: Sequence[Setting],
+    seeds: int,
+    workdir: str,
+    flag: str = "--workdir",
 ) -> list[Run]:
     """Decide which runs the settings need: those that have begun, and new ones for the seeds that lack.
 
@@ -83,20 +113,21 @@ def schedule(
       settings: The settings.
       seeds: Number of seeds of each, from 0.
       workdir: The folder, for messages.
+      flag: What names it on the command line, for messages.
 
     Raises:
       InputError: The folder holds another experiment, or a setting of the same name that differs.
     """
     begun: dict[str, list[Run]] = {}
     if stored is not None:
-        _check_same(stored, requested, workdir)
+        _check_same(stored, requested, workdir, flag)
         for run in stored.runs:
             begun.setdefault(run.setting.name, []).append(run)
     runs = []
     for setting in settings:
         there = begun.get(setting.name, [])
         for run in there:
-            _check_same_setting(run.setting, setting, workdir)
+            _check_same_setting(run.setting, setting, workdir, flag)
         covered = sum(run.seeds for run in there)
         runs += there
         if covered < seeds:
@@ -116,23 +147,23 @@ def add(experiment: Experiment, run: Run) -> Experiment:
     return dataclasses.replace(experiment, runs=(*experiment.runs, run))
 
 
-def _check_same(stored: Experiment, requested: Experiment, workdir: str) -> None:
+def _check_same(stored: Experiment, requested: Experiment, workdir: str, flag: str) -> None:
     differences = [f"{requested.kind} requested, {stored.kind} stored"]
     if requested.kind == stored.kind:
         differences = _differences(requested.shared, stored.shared)
     if differences:
         raise errors.InputError(
-            f"{workdir} holds another experiment ({'; '.join(differences)}): choose another --workdir"
+            f"{workdir} holds another experiment ({'; '.join(differences)}): choose another {flag}"
         )
 
 
-def _check_same_setting(stored: Setting, requested: Setting, workdir: str) -> None:
+def _check_same_setting(stored: Setting, requested: Setting, workdir: str, flag: str) -> None:
     differences = _differences(
         {"config": requested.config, **requested.overrides}, {"config": stored.config, **stored.overrides}
     )
     if differences:
         raise errors.InputError(
-            f"{workdir} holds another {stored.name} ({'; '.join(differences)}): choose another --workdir"
+            f"{workdir} holds another {stored.name} ({'; '.join(differences)}): choose another {flag}"
         )
 
 

@@ -109,11 +109,18 @@ def read_collected(folder: str | os.PathLike[str]) -> list[Result]:
         runs.append((run, summary))
         curve = path.with_suffix(".csv")
         if curve.exists():
-            points.setdefault(run.setting.name, []).extend(curves.from_csv(curve.read_text()))
+            points.setdefault(run.setting.name, []).extend(_curve(curve))
     return [
         dataclasses.replace(result, curve=curves.merge(points.get(result.setting.name, ())))
         for result in results(runs)
     ]
+
+
+def _curve(path: pathlib.Path) -> list[Point]:
+    try:
+        return curves.from_csv(path.read_text())
+    except (OSError, UnicodeDecodeError, errors.InputError) as error:
+        raise errors.InputError(f"cannot use {path}: {errors.one_line(error)}") from error
 
 
 def results(runs: Iterable[tuple[Run, Summary]]) -> list[Result]:

@@ -175,9 +175,7 @@ def run(experiment: Experiment, jobs: Sequence[Job], workdir: pathlib.Path) -> N
     RunFolder(workdir).make()
     failed = []
     for number, job in enumerate(jobs, start=1):
-        # Read every time: another process may be at other runs of the same experiment.
-        stored = record.read(workdir) or experiment
-        record.write(workdir, record.add(stored, job.run))
+        record.begin(workdir, experiment, job.run)
         if job.summary is not None:
             continue
         print(

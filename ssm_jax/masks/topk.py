@@ -144,7 +144,7 @@ class Multicoated(TopK):
 
     Attributes:
       density: The share of a layer's weights in the widest coat, above 0 and at most 1.
-      coats: N, the number of coats, at least 1.
+      coats: N, the number of coats, 1 to 127, what an int8 of a stored mask holds.
       rescale: See `Rescaled`.
 
     Raises:
@@ -160,8 +160,8 @@ class Multicoated(TopK):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.coats < 1:
-            raise errors.out_of_range("coats", self.coats, "at least 1")
+        if not 1 <= self.coats <= 127:
+            raise errors.out_of_range("coats", self.coats, "1 to 127")
 
     def mask(self, scores: jax.Array, state: State, key: jax.Array | None = None) -> jax.Array:
         """Count the coats that keep a weight; the same in training and evaluation."""

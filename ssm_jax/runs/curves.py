@@ -6,6 +6,8 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 
+from ssm_jax import errors
+
 # The numbers of one epoch by name: `epoch`, `n`, the number of networks, and means over these.
 Point = dict[str, float]
 
@@ -77,5 +79,16 @@ def from_csv(text: str) -> list[Point]:
 
     Args:
       text: The content of the file.
+
+    Raises:
+      InputError: It is none.
     """
-    return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
+    rows = list(csv.DictReader(io.StringIO(text)))
+    try:
+        points = [{name: float(value) for name, value in row.items()} for row in rows]
+    except (TypeError, ValueError) as error:  # a row of another length, or a word
+        raise errors.InputError("it is no curve, a row of it is not one number a column") from error
+    for name in ("epoch", "n"):
+        if points and name not in points[0]:
+            raise errors.InputError(f"it is no curve, it has no column {name}")
+    return points

@@ -158,6 +158,7 @@ def train_group(group: Group) -> Result:
                 if config.seeds == 1:
                     reports.close()
                     raise _failure(group, failed[0], latest)
+                _save(group, latest, state, frozen, step, clock, best_accuracy)  # not to be trained again
                 break
             over = group.is_over(state, failed) or step == total
             if not rest and (epoch % config.logging.epochs == 0 or over):

@@ -159,6 +159,9 @@ def test_what_cannot_be_analyzed_is_one_line(signed, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(signed, other)
     values = json.loads((other / "run.json").read_text())
+    values["dataset_version"] = "0.9"
+    (other / "run.json").write_text(json.dumps(values))
+    refused(r"digits at hand is version .*, that of .*other was 0\.9", signed, other)
     values["config"]["model"]["width"] = 0.2
     (other / "run.json").write_text(json.dumps(values))
     refused(

@@ -111,6 +111,15 @@ def test_a_summary_that_is_missing_is_named(workdir, tmp_path):
         read_collected(into)
 
 
+def test_a_curve_that_is_damaged_is_named(workdir, tmp_path):
+    into = tmp_path / "results"
+    collect.collect(workdir, into)
+    for damaged in (b"epoch,n\n1,x\n", b"\xff"):
+        (into / "signed.csv").write_bytes(damaged)
+        with pytest.raises(errors.InputError, match=r"cannot use .*signed\.csv: "):
+            read_collected(into)
+
+
 def test_other_seeds_of_a_collected_run_are_refused(workdir, tmp_path, planned, summarized):
     into = tmp_path / "results"
     collect.collect(workdir, into)

@@ -1,10 +1,13 @@
 """How long runs take."""
 
+import dataclasses
+
 import pytest
 
 from ssm_jax import config as configuration
 from ssm_jax.experiments import estimate
 from ssm_jax.experiments.estimate import Sizes, Speeds
+from ssm_jax.runs.summary import Failure
 
 
 def changed(**values):
@@ -18,6 +21,10 @@ def test_a_finished_run_tells_the_time_of_a_step_of_one_network(summarized):
     speeds.add(summarized([90.0, 91.0], [0.1, 0.1]))
     assert speeds.of(changed()) == 0.005
     assert speeds.of(changed(optimizer_learning_rate=0.5)) == 0.005
+    # A network that failed on the way took its time as well.
+    failed = (Failure(seed=2, step=7, metric="loss"),)
+    speeds.add(dataclasses.replace(summarized([90.0], [0.1]), failed_seeds=failed))
+    assert speeds.of(changed()) == 0.005
 
 
 def test_another_rule_tells_of_the_same_network_only(summarized):

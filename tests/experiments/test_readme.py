@@ -52,6 +52,12 @@ def test_a_page_without_the_section_is_refused(folder):
         readme.update(folder / "README.md", folder / "results")
 
 
+def test_a_page_that_is_no_text_is_refused(folder):
+    (folder / "README.md").write_bytes(b"\xff" + TEXT.encode())
+    with pytest.raises(errors.InputError, match=r"README\.md: it is no text in UTF-8"):
+        readme.update(folder / "README.md", folder / "results")
+
+
 def test_an_unknown_kind_is_refused(folder):
     (folder / "README.md").write_text(TEXT.replace("paper", "papers"))
     with pytest.raises(errors.InputError, match="unknown kind of experiment 'papers'; did you mean 'paper'"):

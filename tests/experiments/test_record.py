@@ -1,5 +1,6 @@
 """An experiment's record: one experiment per folder, which may gain settings and seeds."""
 
+import concurrent.futures
 import dataclasses
 
 import pytest
@@ -34,6 +35,13 @@ def test_it_comes_back_from_its_file(tmp_path, planned):
 
 def test_a_run_is_added_once(planned):
     assert stored(planned("a"), planned("a")) == stored(planned("a"))
+
+
+def test_runs_that_begin_at_the_same_time_are_all_there(tmp_path, planned):
+    runs = [planned(f"run-{i}") for i in range(40)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda run: record.begin(tmp_path, FRONTIER, run), runs))
+    assert sorted(run.name for run in record.read(tmp_path).runs) == sorted(run.name for run in runs)
 
 
 def test_settings_are_added_to_those_there_are(planned):

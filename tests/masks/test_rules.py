@@ -219,7 +219,8 @@ def test_rules_by_name_take_their_settings_from_the_config():
         ("edge_popup", "density", 0.0, "above 0 and at most 1"),  # what a config has that asks for none
         ("signed_topk", "density", 1.5, "above 0 and at most 1"),
         ("biprop", "density", float("nan"), "above 0 and at most 1"),
-        ("multicoated", "coats", 0, "at least 1"),
+        ("multicoated", "coats", 0, "1 to 127"),
+        ("multicoated", "coats", 128, "1 to 127"),
         ("sign_only", "rescale", -1.0, "at least 0"),
         ("stochastic", "rescale", -1.0, "at least 0"),
     ],

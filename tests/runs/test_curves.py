@@ -2,6 +2,7 @@
 
 import pytest
 
+from ssm_jax import errors
 from ssm_jax.runs import curves
 
 LINES = [
@@ -24,6 +25,19 @@ def test_curves_count_by_their_networks():
     first, second = curves.merge([*MEANS, *more])
     assert first == pytest.approx({"epoch": 1, "n": 6, "test_accuracy": 89.0, "remaining_weights": 0.2})
     assert second == MEANS[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch,n\n1,one\n", "not one number"),
+        ("epoch,n\n1\n", "not one number"),
+        ("epoch\n1\n", "no column n"),
+    ],
+)
+def test_what_is_no_curve_is_one_line(text, message):
+    with pytest.raises(errors.InputError, match=message):
+        curves.from_csv(text)
 
 
 def test_a_curve_comes_back_from_its_file():

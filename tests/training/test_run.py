@@ -162,6 +162,16 @@ def test_a_failed_seed_is_listed_and_the_others_finish_as_they_would_have(tmp_pa
     assert {line["seed"] for line in lines} == {0, 2}
 
 
+def test_seeds_that_all_failed_are_not_trained_again(tmp_path, monkeypatch):
+    config = small(seeds=2, **{"optimizer.learning_rate": 1e30, "mask.rule": "dense"})
+    with pytest.raises(ssm_jax.RunError, match="every seed failed") as first:
+        ssm_jax.train_and_evaluate(config, tmp_path)
+    monkeypatch.setattr(Programs, "train", None)
+    with pytest.raises(ssm_jax.RunError) as second:
+        ssm_jax.train_and_evaluate(config, tmp_path)
+    assert str(second.value) == str(first.value)
+
+
 class Own(nnx.Module):
     """A network of a user: our layers beside Flax's."""
 
