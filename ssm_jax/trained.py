@@ -113,7 +113,7 @@ def restore_each(
     except errors.InputError as error:
         raise errors.InputError(f"cannot use {folder.record_path}: {error}") from error
     for group in record.groups():
-        wanted = [seed for seed in group if seeds is None or seed in seeds]
+        wanted = list(group) if seeds is None else sorted(seed for seed in set(seeds) if seed in group)
         if wanted:
             yield from _restore_group(folder, record, task, group, wanted, best)
 

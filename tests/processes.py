@@ -41,7 +41,7 @@ def run(workdir, cache, *flags, devices=2):
     return output
 
 
-def wait_until(condition, process, seconds=120):
+def wait_until(condition, process, seconds=300):
     """Wait for something that a running process brings about."""
     deadline = time.monotonic() + seconds
     while not condition():

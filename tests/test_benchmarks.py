@@ -116,7 +116,7 @@ def run(tmp_path_factory):
     flags = "--networks fcn --batch 8 --examples 32 --repeats 1 --seconds 0 --matmul 64 --seeds 2 --no-torch"
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1", "PYTHONWARNINGS": "error"}
     command = [sys.executable, "-m", "benchmarks.train", *flags.split(), "--json", str(path)]
-    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert process.returncode == 0, process.stderr
     return json.loads(path.read_text()), process.stdout
 

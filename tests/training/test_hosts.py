@@ -29,7 +29,6 @@ def start_pair(workdir, cache, *flags):
             f"--coordinator=127.0.0.1:{port}",
             "--processes=2",
             f"--process={i}",
-            "--heartbeat=10",
         )
         for i in range(2)
     ]
@@ -76,13 +75,13 @@ def test_hosts_with_different_settings_say_so_and_leave_nothing(tmp_path, cache)
 def test_a_lost_host_ends_the_run_and_both_go_on_from_the_last_checkpoint(tmp_path, cache):
     flags = ("--config.training.epochs=20", "--config.checkpoint.seconds=0.3")
     workdir = tmp_path / "run"
-    first, second = start_pair(workdir, cache, *flags)
+    first, second = start_pair(workdir, cache, *flags, "--heartbeat=10")
     processes.wait_until(lambda: processes.latest(workdir) > 0, first)
     second.kill()
     lost = time.monotonic()
     (status, _, error), _ = processes.finish(first, second)
     assert "process 0 of 2: waiting for the others" in error
-    assert status != 0 and time.monotonic() - lost < 40
+    assert status != 0 and time.monotonic() - lost < 90
     assert 0 < processes.latest(workdir) < 400
     for status, _, error in processes.finish(*start_pair(workdir, cache, *flags)):
         assert status == 0, error
