@@ -74,8 +74,13 @@ def train(argv: list[str]) -> None:
     """Do what the arguments say."""
     argv = arguments.expand(argv)
     if {"--help", "-h", "-help"} & set(argv):
+        chosen = arguments.value_of("config", argv)
+        shown = config.default()
+        if chosen:
+            configs.check_file(chosen, CONFIGS)
+            shown = configs.load(chosen)
         print(f"{__doc__}\n{define([]).get_help()}\n\nSettings, as --config.<name>=<value>:")
-        for name, value in config.fields(config.default()):
+        for name, value in config.fields(shown):
             print(f"  {name}  (default: {value!r})")
         return
     values = parse(argv)

@@ -135,6 +135,8 @@ def test(model: Transformer, codes: np.ndarray) -> float:
 def main(argv: Sequence[str] | None = None) -> None:
     """Train both and say what came of it."""
     given = record.arguments(__doc__, argv, steps=1500, seed=0, density=0.25)
+    if not 0 < given.density < 1:
+        raise ssm_jax.InputError(f"--density is {given.density}; allowed is above 0 and below 1")
     library = text.standard_library()
     dense = Transformer(nnx.Rngs(given.seed))
     masked = ssm_jax.supermask(dense, MASKING, rngs=given.seed)

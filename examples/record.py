@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from ssm_jax import Summary, errors
+from ssm_jax.cli.parser import Parser
 from ssm_jax.runs import schema
 from ssm_jax.runs.schema import Count, Natural, NotNegative, Share, Size
 from ssm_jax.training.results import versions
@@ -109,8 +110,11 @@ def arguments(text: str | None, argv: Sequence[str] | None, **defaults: float | 
       text: The example's docstring.
       argv: The arguments, without the program's name; those of the process where None.
       **defaults: The default of each flag by its name.
+
+    Raises:
+      InputError: There is no such flag, or its value is of another type.
     """
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=text)
     for name, value in defaults.items():
         parser.add_argument(f"--{name}", type=type(value), default=value, help=f"default: {value}")
     parser.add_argument("--json", type=pathlib.Path, help="where to write the record")

@@ -24,7 +24,8 @@ PRECISIONS = ("float32", "bfloat16")
 PARALLEL = ("auto", "data", "seeds")
 AUGMENTATIONS = ("none", "crop_flip")
 
-# Fields that may differ when a run is resumed: they change its result by rounding at most.
+# Fields that may differ when a run is resumed: they change a network of this library by rounding at most.
+# (What a layer of one's own draws depends on `parallel`; the best state is one of an epoch that is logged.)
 NEUTRAL = (
     "parallel",
     "profile",

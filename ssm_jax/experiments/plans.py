@@ -98,6 +98,11 @@ def rows(names: Sequence[str], variants: Mapping[str, str], *, dense: bool = Fal
     return settings
 
 
+def _written(density: float) -> str:
+    """Write a density, of whose digits none may be lost."""
+    return f"{density:.15g}"
+
+
 def frontier(
     network: str, variant: str, densities: Sequence[float], rules: Sequence[str] = (SIGNED,)
 ) -> list[Setting]:
@@ -121,10 +126,10 @@ def frontier(
             raise errors.InputError(f"{rule} holds no density (those that do: {', '.join(holding)})")
     return [
         Setting(
-            name=f"{rule}-{density:g}",
+            name=f"{rule}-{_written(density)}",
             config=_with_rule(network, variant, rule),
-            overrides={"mask.density": f"{density:g}"},
-            labels={"rule": rule, "density": f"{density:g}"},
+            overrides={"mask.density": _written(density)},
+            labels={"rule": rule, "density": _written(density)},
         )
         for rule in dict.fromkeys(rules)
         for density in dict.fromkeys(densities)
@@ -154,10 +159,10 @@ def rivals(
         held = None if rule in WITHOUT_DENSITY else density
         settings.append(
             Setting(
-                name=rule if held is None else f"{rule}-{held:g}",
+                name=rule if held is None else f"{rule}-{_written(held)}",
                 config=_with_rule(network, variant, rule),
-                overrides={} if held is None else {"mask.density": f"{held:g}"},
-                labels={"rule": rule, "density": "" if held is None else f"{held:g}"},
+                overrides={} if held is None else {"mask.density": _written(held)},
+                labels={"rule": rule, "density": "" if held is None else _written(held)},
             )
         )
     return settings

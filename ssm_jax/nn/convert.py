@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -71,6 +72,10 @@ def supermask(
     """
     if not isinstance(model, nnx.Module):
         raise errors.InputError(f"the model is of type {type(model).__name__}; it must be an nnx.Module")
+    if not isinstance(masking, Masking):
+        raise errors.InputError(
+            f"masking is {reprlib.repr(masking)}; it must be a Masking, for example Masking(rule=...)"
+        )
     treated = {"biases": biases, "embeddings": embeddings, "normalizations": normalizations}
     for name, treatment in treated.items():
         allowed = _TREATMENTS[:2] if name == "embeddings" else _TREATMENTS

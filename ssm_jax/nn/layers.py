@@ -62,7 +62,7 @@ class Masking:
         scores are always kept in float32.
 
     Raises:
-      InputError: There is no rule of that name.
+      InputError: There is no rule of that name, or a class was given in the place of a rule.
     """
 
     rule: masks.Rule | str | None = masks.Signed()
@@ -73,6 +73,8 @@ class Masking:
     def __post_init__(self) -> None:
         if isinstance(self.rule, str):
             object.__setattr__(self, "rule", masks.by_name(self.rule))
+        elif isinstance(self.rule, type):
+            raise errors.InputError(f"the rule is the class {self.rule.__name__}; give an object of it")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))

@@ -184,7 +184,9 @@ def test_importing_the_package_starts_no_backend_and_imports_nothing_heavy():
 def test_help_lists_flags_and_settings(program, capsys):
     program.train(["--help"])
     said = capsys.readouterr().out
-    assert "--workdir" in said and "optimizer.learning_rate" in said
+    assert "--workdir" in said and "optimizer.learning_rate  (default: 0.05)" in said
+    program.train(["--config=configs/digits.py:dense", "--help"])
+    assert "mask.rule  (default: 'dense')" in capsys.readouterr().out
 
 
 def test_a_reader_who_leaves_early_is_no_error():

@@ -72,6 +72,13 @@ def test_the_test_counts_every_character_but_the_first_of_a_window():
     assert characters.test(net, CODES[:20]) == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_density_that_is_none_is_refused_before_anything_is_read(monkeypatch):
+    monkeypatch.setattr(text, "standard_library", None)
+    for density in (0, 1, 2):
+        with pytest.raises(ssm_jax.InputError, match="allowed is above 0 and below 1"):
+            characters.main([f"--density={density}"])
+
+
 def test_one_command_trains_both_and_writes_the_record(tmp_path, monkeypatch, capsys):
     library = text.Text(CODES[:300], CODES[300:])
     monkeypatch.setattr(text, "standard_library", lambda: library)

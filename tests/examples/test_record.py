@@ -64,3 +64,5 @@ def test_flags_have_the_types_of_their_defaults():
     given = record.arguments("text", ["--epochs=2", "--json=x.json"], epochs=5, density=0.5, workdir="runs/x")
     assert (given.epochs, given.density, given.workdir) == (2, 0.5, "runs/x")
     assert given.json == pathlib.Path("x.json")
+    with pytest.raises(errors.InputError, match="invalid float value: 'half'"):
+        record.arguments("text", ["--density=half"], density=0.5)

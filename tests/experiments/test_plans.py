@@ -41,6 +41,12 @@ def test_a_frontier_goes_through_densities_for_every_rule():
     assert settings[0].labels == {"rule": "signed", "density": "0.005"}
 
 
+def test_densities_that_are_close_are_two():
+    settings = plans.frontier("fcn", "", [0.12345678, 0.1234568, 0.1])
+    assert [one.name for one in settings] == ["signed-0.12345678", "signed-0.1234568", "signed-0.1"]
+    assert [float(one.overrides["mask.density"]) for one in settings] == [0.12345678, 0.1234568, 0.1]
+
+
 @pytest.mark.parametrize("density", [0.0, -0.1, 1.1, float("nan")])
 def test_a_density_out_of_range_is_refused(density):
     with pytest.raises(errors.InputError, match="allowed is above 0 and at most 1"):

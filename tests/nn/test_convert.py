@@ -220,6 +220,8 @@ def test_applied_masks_leave_a_dense_model_that_computes_the_same():
         (lambda: Net(rngs()), {"biases": "drop"}, "unknown biases 'drop'; did you mean 'dropped'"),
         (lambda: Net(rngs()), {"embeddings": "dropped"}, "unknown embeddings 'dropped'"),
         (lambda: "net", {}, "the model is of type str; it must be an nnx.Module"),
+        (lambda: Net(rngs()), {"masking": "signed"}, "masking is 'signed'; it must be a Masking"),
+        (lambda: Net(rngs()), {"masking": ssm_jax.Signed()}, r"masking is Signed\(.*; it must be a Masking"),
     ],
 )
 def test_what_cannot_be_masked_is_one_line(make, arguments, message):

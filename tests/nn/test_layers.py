@@ -207,6 +207,8 @@ def test_a_layer_of_no_or_too_many_weights_is_refused(sides, weights):
 def test_masking_refuses_what_is_not_allowed():
     with pytest.raises(errors.InputError, match=r"mask rule 'sign'.*'signed'\?"):
         Masking(rule="sign")
+    with pytest.raises(errors.InputError, match="the rule is the class Signed; give an object of it"):
+        Masking(rule=masks.Signed)
     with pytest.raises(dataclasses.FrozenInstanceError):
         Masking().rule = None
 
