@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
-import numpy as np
 
 from ssm_jax import Summary, errors
 from ssm_jax.cli.parser import Parser
 from ssm_jax.runs import schema
 from ssm_jax.runs.schema import Count, Natural, NotNegative, Share, Size
+from ssm_jax.runs.summary import Statistics
 from ssm_jax.training.results import versions
 
 ACCURACY, BITS = "accuracy %", "bits per character"
@@ -155,19 +155,15 @@ def cells(record: Record) -> tuple[str, ...]:
     """Lay a record out as a row below `HEAD`: means, with the deviation (n - 1) over several seeds."""
     training = ", ".join(f"{name} {number:,}" for name, number in record.training.items())
 
-    def spread(values: Sequence[float], factor: float = 1) -> str:
-        deviation = f" ± {factor * np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-        return f"{factor * np.mean(values):.2f}{deviation}"
-
     return (
         f"{record.example}.{record.network}",
         record.data,
         training,
         str(len(record.masked.seeds)),
         f"{record.weights:,}",
-        spread(record.masked.remaining_weights, 100),
-        f"{spread(record.masked.values)} {record.measure}",
-        spread(record.dense.values),
+        Statistics.of(record.masked.remaining_weights).text(100),
+        f"{Statistics.of(record.masked.values).text()} {record.measure}",
+        Statistics.of(record.dense.values).text(),
     )
 
 

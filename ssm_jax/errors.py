@@ -100,6 +100,21 @@ def out_of_range(name: str, given: object, allowed: str) -> InputError:
     return InputError(f"{name} is {reprlib.repr(given)}; allowed is {allowed}")
 
 
+def misfit(name: str, found: object, allowed: str) -> InputError:
+    """Make the error for a value in a file that is not what it must be.
+
+    Args:
+      name: What the value is called.
+      found: The value.
+      allowed: What it must be, in words.
+
+    Examples:
+      >>> print(misfit("seeds[0]", "one", "a whole number"))
+      seeds[0] is 'one'; it must be a whole number
+    """
+    return InputError(f"{name} is {reprlib.repr(found)}; it must be {allowed}")
+
+
 def one_line(error: BaseException, limit: int = 200) -> str:
     r"""Make one line of bearable length of any exception.
 

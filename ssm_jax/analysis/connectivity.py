@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from ssm_jax.analysis.masks import Masks
+from ssm_jax.artifact.graph import same_padding
 
 
 class _Operation(Protocol):
@@ -35,17 +36,13 @@ class _Kernel:
 
     def forward(self, reached: np.ndarray) -> np.ndarray:
         self._places = [-(-size // self.stride) for size in reached.shape[:2]]
-        sizes = zip(reached.shape, self._places, self._remaining.shape)
-        self._margins = [self._margin(*three) for three in sizes]
+        sizes = zip(reached.shape[:2], self._remaining.shape)
+        self._margins = [same_padding(size, window, self.stride) for size, window in sizes]
         self._padded: np.ndarray = np.pad(reached, (*self._margins, (0, 0)))
         found = np.zeros((*self._places, self._remaining.shape[-1]), bool)
         for tap in self._taps:
             found |= _product(self._met(self._padded, tap), self._remaining[tap])
         return found
-
-    def _margin(self, inputs: int, outputs: int, window: int) -> tuple[int, int]:
-        margin = max((outputs - 1) * self.stride + window - inputs, 0)
-        return margin // 2, margin - margin // 2
 
     def _met(self, padded: np.ndarray, tap: tuple[int, ...]) -> np.ndarray:
         """The inputs that one place of the window meets, one for every output: a view."""

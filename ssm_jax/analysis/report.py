@@ -16,7 +16,7 @@ from ssm_jax import errors, files
 from ssm_jax.analysis import figures, finished, style
 from ssm_jax.analysis.cards import Drawing
 from ssm_jax.analysis.finished import Finished, Network
-from ssm_jax.analysis.sections import Section, sections, spread
+from ssm_jax.analysis.sections import Section, sections
 from ssm_jax.version import __version__
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def _subtitle(runs: Sequence[Finished]) -> str:
 def _numbers(run: Finished, network: Network) -> list[tuple[str, str]]:
     summary = run.summary
     return [
-        ("test accuracy", spread(summary.test_accuracy)),
-        ("remaining weights", spread(summary.remaining_weights, 100)),
+        ("test accuracy", f"{summary.test_accuracy.text()} %"),
+        ("remaining weights", f"{summary.remaining_weights.text(100)} %"),
         ("weights", f"{summary.weights:,}"),
         ("artifact", figures.in_bytes(network.size)),
         ("epochs", str(summary.epochs)),

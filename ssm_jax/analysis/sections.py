@@ -12,7 +12,6 @@ from ssm_jax import errors
 from ssm_jax.analysis import figures, finished, masks
 from ssm_jax.analysis.cards import KINDS, Card, Drawing, Table, number
 from ssm_jax.analysis.finished import Finished, Network
-from ssm_jax.runs.summary import Statistics
 
 # More lines than these can't be told apart in one figure.
 _MOST_PAIRS = 6
@@ -57,17 +56,6 @@ def sections(runs: Sequence[Finished], networks: Sequence[Network]) -> Iterator[
             yield _overlap(runs, networks)
 
 
-def spread(numbers: Statistics, factor: float = 1.0) -> str:
-    """Write mean and deviation over seeds, in per cent.
-
-    Args:
-      numbers: The numbers.
-      factor: What makes per cent of them.
-    """
-    deviation = f" ± {factor * numbers.std:.2f}" if len(numbers.values) > 1 else ""
-    return f"{factor * numbers.mean:.2f}{deviation} %"
-
-
 def _settings(runs: Sequence[Finished]) -> Card:
     facts = [_facts(run) for run in runs]
     rows = [(name, *(fact[name] for fact in facts)) for name in facts[0] if any(fact[name] for fact in facts)]
@@ -100,8 +88,8 @@ def _facts(run: Finished) -> dict[str, str]:
         "seeds": ", ".join(map(str, summary.seeds)),
         "seed shown": str(run.seed),
         "epochs, steps": f"{summary.epochs}, {summary.steps:,}",
-        "test accuracy": spread(summary.test_accuracy),
-        "remaining weights": f"{spread(summary.remaining_weights, 100)}, {remaining:,.0f}",
+        "test accuracy": f"{summary.test_accuracy.text()} %",
+        "remaining weights": f"{summary.remaining_weights.text(100)} %, {remaining:,.0f}",
         "failed seeds": ", ".join(failed),
         "layers that hide everything": ", ".join(emptied),
         "training": f"{summary.train_seconds:.1f} s, {summary.images_per_second:,.0f} images/s",
@@ -125,7 +113,7 @@ def _frontier(runs: Sequence[Finished]) -> Section:
     for run in runs:
         accuracy, remaining = run.summary.test_accuracy, run.summary.remaining_weights
         count = f"{remaining.mean * run.summary.weights:,.0f}"
-        rows.append((run.name, spread(accuracy), spread(remaining, 100), count))
+        rows.append((run.name, f"{accuracy.text()} %", f"{remaining.text(100)} %", count))
     head = ["run", "test accuracy", "remaining weights", "their number"]
     table = Table(caption="Means over seeds, ± their standard deviation", head=head, rows=rows)
     card = Card(figures=drawings, tables=[table])

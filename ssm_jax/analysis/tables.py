@@ -9,7 +9,6 @@ from ssm_jax.analysis.findings import Difference, Moment, Pairs, Report, RunRepo
 from ssm_jax.analysis.masks import ByLayer, Overlap
 from ssm_jax.columns import aligned
 from ssm_jax.config import DENSE
-from ssm_jax.runs.summary import Statistics
 
 # At most so many reports of the training are shown, those of the ends among them.
 _ROWS = 25
@@ -61,10 +60,10 @@ def _headline(run: RunReport) -> str:
     seeds = f"{len(run.seeds)} seeds" if len(run.seeds) > 1 else f"seed {run.seeds[0]}"
     epochs = " to ".join(dict.fromkeys(f"{epoch:.4g}" for epoch in (min(run.epochs), max(run.epochs))))
     accuracy = run.test_accuracy
-    tested = "not tested at this step" if accuracy is None else f"test accuracy {_spread(accuracy)} %"
+    tested = "not tested at this step" if accuracy is None else f"test accuracy {accuracy.text()} %"
     return (
         f"{run.name}: {run.network} on {run.dataset}, {run.rule}, {seeds}, {epochs} epochs: {tested}, "
-        f"remaining weights {_spread(run.remaining_weights, 100)} %"
+        f"remaining weights {run.remaining_weights.text(100)} %"
     )
 
 
@@ -154,7 +153,7 @@ def _some(moments: Sequence[Moment]) -> list[Moment]:
 
 def _transfer(found: Transfers) -> str:
     rows = [("kernel", "mask", "accuracy %")]
-    rows += [(*_TRANSFERS[name], _spread(numbers)) for name, numbers in found.accuracy.items()]
+    rows += [(*_TRANSFERS[name], numbers.text()) for name, numbers in found.accuracy.items()]
     seeds = found.kernel_seeds
     title = (
         f"Test accuracy on other kernels, drawn by seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
@@ -207,8 +206,8 @@ def _comparison(report: Report) -> str:
                 run.rule,
                 str(len(run.seeds)),
                 f"{max(run.epochs):.4g}",
-                _spread(run.test_accuracy),
-                _spread(run.remaining_weights, 100),
+                "-" if run.test_accuracy is None else run.test_accuracy.text(),
+                run.remaining_weights.text(100),
                 _percent(inverted),
             )
         )
@@ -248,10 +247,3 @@ def _fine(share: float | None) -> str:
 
 def _count(number: float) -> str:
     return f"{number:.0f}" if number == round(number) else f"{number:.1f}"
-
-
-def _spread(numbers: Statistics | None, factor: float = 1) -> str:
-    if numbers is None:
-        return "-"
-    deviation = f" ± {factor * numbers.std:.2f}" if len(numbers.values) > 1 else ""
-    return f"{factor * numbers.mean:.2f}{deviation}"

@@ -127,10 +127,7 @@ def _layer(node: graph.Conv | graph.Dense, value: np.ndarray) -> np.ndarray:
     if isinstance(node, graph.Dense):
         return value[some] @ kernel
     side, outputs = kernel.shape[0], np.zeros(node.shape(value.shape), np.float32)
-    paddings = [
-        max((out - 1) * node.stride + side - given, 0) for out, given in zip(outputs.shape[:2], value.shape)
-    ]
-    padded = np.pad(value[..., some], [*((p // 2, p - p // 2) for p in paddings), (0, 0)])
+    padded = np.pad(value[..., some], [*node.padding(value.shape), (0, 0)])
     for row in range(side):
         for column in range(side):
             outputs += _places(padded, row, column, node.stride, outputs.shape) @ kernel[row, column]

@@ -167,7 +167,7 @@ def decode(data: bytes, *, most_weights: int = MOST_WEIGHTS) -> Artifact:
         raise errors.InputError(f"its body has {len(body.left):,} bytes that are of no array")
     names = checked.items(header["class_names"], "class_names", network.classes, network.classes)
     if type(header["record"]) is not dict:
-        raise checked.misfit("record", header["record"], "an object")
+        raise errors.misfit("record", header["record"], "an object")
     return Artifact(network, tuple(names), header["record"])
 
 
@@ -229,7 +229,7 @@ class _Kind(NamedTuple):
 
 def _encode_array(array: np.ndarray, name: str, body: list[bytes]) -> dict[str, Any]:
     if array.dtype != np.float32 or not np.isfinite(array).all():
-        raise checked.misfit(name, array.ravel()[:4], "finite and of dtype float32")
+        raise errors.misfit(name, array.ravel()[:4], "finite and of dtype float32")
     body.append(array.astype("<f4").tobytes())
     return {"shape": list(array.shape)}
 
@@ -243,9 +243,9 @@ def _encode_kernel(kernel: graph.Kernel, name: str, body: list[bytes]) -> dict[s
     values = kernel.values
     whole = values.dtype == np.int8
     if not (whole or values.dtype == np.float32) or not np.isfinite(values).all() or (values == -128).any():
-        raise checked.misfit(name, values.ravel()[:4], "finite, and float32 or int8 from -127 to 127")
+        raise errors.misfit(name, values.ravel()[:4], "finite, and float32 or int8 from -127 to 127")
     if not whole and kernel.scale != 1:
-        raise checked.misfit(f"{name}.scale", float(kernel.scale), "1.0 of a float32 kernel")
+        raise errors.misfit(f"{name}.scale", float(kernel.scale), "1.0 of a float32 kernel")
     table, data = coder.encode(values if whole else (values != 0).astype(np.int8))
     body.append(data)
     if not whole:
@@ -280,16 +280,16 @@ def _decode_kernel(value: Any, name: str, body: _Body) -> graph.Kernel:
         array = np.zeros(len(there), np.float32)
         array[there] = body.floats(int(there.sum()), name)
         if given["scale"] != 1.0:
-            raise checked.misfit(f"{name}.scale", given["scale"], "1.0 of a float32 kernel")
+            raise errors.misfit(f"{name}.scale", given["scale"], "1.0 of a float32 kernel")
     elif given["dtype"] != "int8":
-        raise checked.misfit(f"{name}.dtype", given["dtype"], "int8 or float32")
+        raise errors.misfit(f"{name}.dtype", given["dtype"], "int8 or float32")
     return graph.Kernel(array.reshape(shape), np.float32(_float32(given["scale"], f"{name}.scale")))
 
 
 def _float32(value: Any, name: str) -> float:
     number = checked.real(value, name)
     if abs(number) > float(np.finfo(np.float32).max) or float(np.float32(number)) != number:
-        raise checked.misfit(name, value, "a number that float32 holds exactly")
+        raise errors.misfit(name, value, "a number that float32 holds exactly")
     return number
 
 
@@ -340,7 +340,7 @@ def _encode_node(node: graph.Node, name: str, body: list[bytes]) -> dict[str, An
 
 def _decode_node(value: Any, name: str, body: _Body) -> graph.Node:
     if type(value) is not dict:
-        raise checked.misfit(name, value, "an object")
+        raise errors.misfit(name, value, "an object")
     operation = checked.text(value.get("operation"), f"{name}.operation")
     made = errors.choose("operation", operation, graph.OPERATIONS)
     kinds = _kinds(operation)

@@ -106,11 +106,25 @@ class Standardize(Node):
     """Every image to zero mean and unit deviation with a floor of 1/sqrt(H*W*C); the result is float32."""
 
 
+def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
+    """Return SAME padding before and after an axis: of what is needed in all, the smaller half comes first.
+
+    Args:
+      size: Length of the axis.
+      window: Length of the kernel.
+      stride: Its stride; the result has the length `ceil(size / stride)`.
+
+    Examples:
+      >>> same_padding(32, 3, 1), same_padding(32, 3, 2)
+      ((1, 1), (0, 1))
+    """
+    needed = max((-(-size // stride) - 1) * stride + window - size, 0)
+    return needed // 2, needed - needed // 2
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Conv(Node):
     """A 2-D convolution with SAME padding and without bias.
-
-    Of the padding, `max((out - 1) * stride + k - in, 0)` a side pair, the smaller half comes first.
 
     Attributes:
       name: Path of the layer.
@@ -128,6 +142,10 @@ class Conv(Node):
         if not rank_and_channels or self.kernel.shape[0] != self.kernel.shape[1] or self.stride < 1:
             raise _misfit(self, inputs[0])
         return -(-height // self.stride), -(-width // self.stride), self.kernel.shape[3]
+
+    def padding(self, image: Shape) -> list[tuple[int, int]]:
+        """Return what is put before and after the rows, and the columns, of an image (H, W, C)."""
+        return [same_padding(size, self.kernel.shape[0], self.stride) for size in image[:2]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

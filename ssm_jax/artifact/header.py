@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import reprlib
 from typing import Any
 
 from ssm_jax import errors
@@ -97,17 +96,6 @@ def _finite(digits: str) -> float:
     return number
 
 
-def misfit(name: str, found: object, allowed: str) -> errors.InputError:
-    """Make the error for a value that is not what it must be.
-
-    Args:
-      name: What the value is called.
-      found: The value.
-      allowed: What it must be, in words.
-    """
-    return errors.InputError(f"{name} is {reprlib.repr(found)}; it must be {allowed}")
-
-
 def fields(value: Any, name: str, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
     """Check that a value is an object of some keys.
 
@@ -118,45 +106,45 @@ def fields(value: Any, name: str, needed: tuple[str, ...], optional: tuple[str, 
       optional: Keys that may be there.
     """
     if type(value) is not dict:
-        raise misfit(name, value, "an object")
+        raise errors.misfit(name, value, "an object")
     missing, more = set(needed) - set(value), set(value) - {*needed, *optional}
     if missing:
         raise errors.InputError(f"{name} lacks {', '.join(sorted(missing))}")
     if more:
-        raise misfit(f"a key of {name}", min(more), f"one of {', '.join((*needed, *optional))}")
+        raise errors.misfit(f"a key of {name}", min(more), f"one of {', '.join((*needed, *optional))}")
     return value
 
 
 def items(value: Any, name: str, most: int, least: int = 1) -> list[Any]:
     """Check that a value is a list of `least` to `most` values."""
     if type(value) is not list or not least <= len(value) <= most:
-        raise misfit(name, value, f"a list of {least} to {most}")
+        raise errors.misfit(name, value, f"a list of {least} to {most}")
     return value
 
 
 def integer(value: Any, name: str, least: int = 0, most: int = LARGEST) -> int:
     """Check that a value is an integer from `least` to `most`."""
     if type(value) is not int or not least <= value <= most:
-        raise misfit(name, value, f"an integer from {least} to {most}")
+        raise errors.misfit(name, value, f"an integer from {least} to {most}")
     return value
 
 
 def real(value: Any, name: str) -> float:
     """Check that a value is a finite floating point number."""
     if type(value) is not float or not math.isfinite(value):
-        raise misfit(name, value, "a finite number, written with a point or an exponent")
+        raise errors.misfit(name, value, "a finite number, written with a point or an exponent")
     return value
 
 
 def text(value: Any, name: str) -> str:
     """Check that a value is a short text that can be printed on one line."""
     if type(value) is not str or len(value) > LONGEST_NAME or not value.isprintable():
-        raise misfit(name, value, f"a printable text of up to {LONGEST_NAME} characters")
+        raise errors.misfit(name, value, f"a printable text of up to {LONGEST_NAME} characters")
     return value
 
 
 def path(value: Any, name: str) -> str:
     """Check that a value is the path of a layer, which may go into source code as it is."""
     if type(value) is not str or not _NAME.fullmatch(value):
-        raise misfit(name, value, f"1 to {LONGEST_NAME} letters, digits and ._/-")
+        raise errors.misfit(name, value, f"1 to {LONGEST_NAME} letters, digits and ._/-")
     return value

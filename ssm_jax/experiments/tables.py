@@ -60,9 +60,9 @@ def _cells(result: Result) -> dict[str, str]:
         "epochs": result.epochs,
         "n": str(len(accuracy.values)),
         "failed": str(result.failed or ""),
-        "accuracy %": _spread(accuracy),
+        "accuracy %": accuracy.text(),
         "accuracy, 95 %": _interval(accuracy),
-        "remaining %": _spread(remaining, 100),
+        "remaining %": remaining.text(100),
         "remaining, 95 %": _interval(remaining, 100),
     }
     if published is not None:
@@ -80,11 +80,6 @@ def _published(result: Result) -> tuple[paper.Published, paper.Published | None]
     if row is None:
         return None
     return row.accuracy_of(result.method), row.remaining_of(result.method)
-
-
-def _spread(numbers: Statistics, factor: float = 1) -> str:
-    deviation = f" ± {factor * numbers.std:.2f}" if len(numbers.values) > 1 else ""
-    return f"{factor * numbers.mean:.2f}{deviation}"
 
 
 def _interval(numbers: Statistics, factor: float = 1) -> str:

@@ -41,6 +41,19 @@ class Statistics:
         std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         return cls(mean=float(np.mean(values)), std=std, values=values)
 
+    def text(self, factor: float = 1.0) -> str:
+        """Write the mean, and behind it the deviation of several values.
+
+        Args:
+          factor: By which both are multiplied, for example 100 to make per cent of a share.
+
+        Examples:
+          >>> Statistics.of([0.01, 0.03]).text(100)
+          '2.00 ± 1.41'
+        """
+        deviation = f" ± {factor * self.std:.2f}" if len(self.values) > 1 else ""
+        return f"{factor * self.mean:.2f}{deviation}"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Failure:
@@ -166,18 +179,14 @@ def table(summary: Summary, classes: int) -> str:
     rows.append(("all", "", f"{summary.weights:,}", *(f"{100 * mean:.2f}" for mean in means)))
     lines = aligned(rows, left=2)
 
-    def spread(numbers: Statistics, factor: float) -> str:
-        deviation = f" ± {factor * numbers.std:.2f}" if len(numbers.values) > 1 else ""
-        return f"{factor * numbers.mean:.2f}{deviation} %"
-
     seeds, asked = summary.seeds, summary.config.training.epochs
     epochs = str(asked) if summary.epochs == asked else f"{summary.epochs} of {asked}"
     lines += [
         "",
         f"{summary.network} on {summary.dataset}, {summary.method}, "
         + (f"{len(seeds)} seeds, " if len(seeds) > 1 else f"seed {seeds[0]}, ")
-        + f"{epochs} epochs: test accuracy {spread(summary.test_accuracy, 1)}, "
-        f"remaining weights {spread(summary.remaining_weights, 100)}",
+        + f"{epochs} epochs: test accuracy {summary.test_accuracy.text()} %, "
+        f"remaining weights {summary.remaining_weights.text(100)} %",
         f"trained in {summary.train_seconds:.1f} s ({summary.images_per_second:,.0f} images/s) after "
         f"{summary.compile_seconds:.1f} s of compilation on {summary.device_count} x {summary.device}",
         *_warnings(summary, classes),

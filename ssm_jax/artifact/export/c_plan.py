@@ -134,9 +134,9 @@ class Plan:
     def conv(self, node: graph.Conv, number: int) -> Value:
         value, layout, stride = self._take(node), self._layout(number), node.stride
         side, _, channels, units = node.kernel.shape
-        sides = value.layout.height, value.layout.width
+        image = value.layout.height, value.layout.width, channels
         # Of every tap of the kernel: the pixel that it reads for the first pixel of the result.
-        tops, lefts = ([i - _before(side, stride, of) for i in range(side)] for of in sides)
+        tops, lefts = ([i - before for i in range(side)] for before, _ in node.padding(image))
         taps = [(top, left) for top in tops for left in lefts]
         phases = sorted({(top % stride, left % stride) for top, left in taps})
         source = value if stride == 1 else self._phases(value, layout, stride, phases)
@@ -315,13 +315,8 @@ def kernel_lists(values: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np
     return np.concatenate(pieces), sizes
 
 
-def _before(side: int, stride: int, of: int) -> int:
-    """The padding before the first pixel, of an axis of that length."""
-    return max((-(-of // stride) - 1) * stride + side - of, 0) // 2
-
-
 def _reach(node: graph.Conv, shape: graph.Shape) -> int:
     """How many pixels beyond an image a convolution reads, in pixels of its result."""
     side, stride = node.kernel.shape[0], node.stride
-    befores = [_before(side, stride, of) for of in shape[:2]]
+    befores = [before for before, _ in node.padding(shape)]
     return max(max(-(-before // stride), (side - 1 - before) // stride) for before in befores)

@@ -143,19 +143,14 @@ def _standardize(writer: _Writer, node: graph.Standardize) -> dict[str, str]:
 def _conv(writer: _Writer, node: graph.Conv) -> dict[str, str]:
     (number,) = node.inputs
     size = node.kernel.shape[0]
-    totals = [
-        max((-(-side // node.stride) - 1) * node.stride + size - side, 0)
-        for side in writer.shapes[number][:2]
-    ]
-    before = [total // 2 for total in totals]
-    after = [total - half for total, half in zip(totals, before)]
+    before, after = zip(*node.padding(writer.shapes[number]))
     name = writer.add(
         "Conv",
         writer.value(number, FIRST),
         writer.kernel(node.kernel, (3, 2, 0, 1)),
         kernel_shape=(size, size),
         strides=(node.stride, node.stride),
-        pads=before + after,
+        pads=[*before, *after],
     )
     return {FIRST: name}
 
