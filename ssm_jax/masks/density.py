@@ -78,18 +78,21 @@ def thresholds(
             threshold(layer, jnp.maximum(_share(density, layer.size), number))
             for layer, number in zip(values, least, strict=True)
         ]
-    ratios = [jnp.ravel(layer / scale) for layer, scale in zip(values, scales, strict=True)]
-    guarded = [threshold(r, number) if number else None for r, number in zip(ratios, least, strict=True)]
+    guards = [
+        threshold(layer, number) if number else None for layer, number in zip(values, least, strict=True)
+    ]
     # What the floors keep comes first, whatever the rest is like.
-    first = [
-        ratio if bound is None else jnp.where(ratio > bound, jnp.inf, ratio)
-        for ratio, bound in zip(ratios, guarded, strict=True)
+    ratios = [
+        jnp.ravel(layer / scale if guard is None else jnp.where(layer > guard, jnp.inf, layer / scale))
+        for layer, scale, guard in zip(values, scales, guards, strict=True)
     ]
     total = sum(ratio.size for ratio in ratios)
-    multiple = threshold(jnp.concatenate(first), jnp.maximum(_share(density, total), sum(least)))
+    multiple = threshold(jnp.concatenate(ratios), jnp.maximum(_share(density, total), sum(least)))
+    # Rounding must not lift a threshold to a value that it is to be below.
+    multiple -= jnp.abs(multiple) * 2.0**-22
     return [
-        scale * (multiple if bound is None else jnp.minimum(multiple, bound))
-        for scale, bound in zip(scales, guarded, strict=True)
+        scale * multiple if guard is None else jnp.minimum(scale * multiple, guard)
+        for scale, guard in zip(scales, guards, strict=True)
     ]
 
 

@@ -23,7 +23,8 @@ def ternary(scores: jax.Array, threshold: jax.Array) -> jax.Array:
 
     Args:
       scores: Floating point, any shape.
-      threshold: A non-negative scalar in the units of the scores.
+      threshold: A scalar in the units of the scores; below 0 where all weights remain, of which none is
+        inverted then whose score is 0.
 
     Returns:
       The mask, in the scores' shape and dtype.
@@ -34,7 +35,9 @@ def ternary(scores: jax.Array, threshold: jax.Array) -> jax.Array:
       [ 1.  0.  0. -1.]
     """
     # Two comparisons and a subtraction fuse into one pass over the scores, whatever their number.
-    return (scores > threshold).astype(scores.dtype) - (scores < -threshold).astype(scores.dtype)
+    kept = scores > threshold
+    inverted = (scores < -threshold) & ~kept
+    return kept.astype(scores.dtype) - inverted.astype(scores.dtype)
 
 
 @straight_through

@@ -43,7 +43,8 @@ def supermask(
     `nnx.Optimizer(model, tx, wrt=ssm_jax.Score)`, or everything that is trained with `wrt=nnx.Param`.
 
     Args:
-      model: The model; it is not changed. Stacks that `nnx.vmap` makes are masked layer by layer inside it.
+      model: The model; it is not changed. Stacks that `nnx.vmap` makes are masked layer by layer inside it;
+        outside of it, their masks can't be told, set or stored.
       masking: How kernels are drawn and masked. Its `dtype` does not apply: layers keep their own.
       rngs: The streams `params` (kernels) and `scores`, or a seed.
       only: Which of these layers to mask, a filter of NNX on path and layer: a type of layers,
@@ -56,8 +57,8 @@ def supermask(
       The copy, an instance of the same class.
 
     Raises:
-      InputError: There is nothing to mask, `only` selects nothing, or a kernel does not have the shape that
-        its layer says.
+      InputError: There is nothing to mask, `only` selects nothing, a kernel does not have the shape that its
+        layer says or is rewritten in every call, or another argument is not what it must be.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -80,7 +81,7 @@ def supermask(
     for name, treatment in treated.items():
         allowed = _TREATMENTS[:2] if name == "embeddings" else _TREATMENTS
         errors.choose(name, treatment, dict.fromkeys(allowed))
-    rngs = rngs if isinstance(rngs, nnx.Rngs) else nnx.Rngs(rngs)
+    rngs = _streams(rngs)
     model = nnx.clone(model)
     # Variables that are shared stay so: whatever is put in their place is made once.
     made: dict[int, Any] = {}
@@ -95,11 +96,30 @@ def supermask(
     return model
 
 
+def _streams(rngs: nnx.Rngs | int) -> nnx.Rngs:
+    try:
+        rngs = rngs if isinstance(rngs, nnx.Rngs) else nnx.Rngs(rngs)
+    except (TypeError, ValueError) as error:
+        raise errors.InputError(f"rngs is {reprlib.repr(rngs)}; it must be an nnx.Rngs or a seed") from error
+    for name in ("params", "scores"):
+        if name not in rngs and "default" not in rngs:
+            raise errors.InputError(
+                f"rngs has no stream {name!r}, which supermask draws from, and no default"
+            )
+    return rngs
+
+
 def _selected(model: nnx.Module, only: nnx.filterlib.Filter) -> list[tuple[str, Any]]:
     """The layers to mask, by their path."""
     modules: list[tuple[Any, Any]] = [
         (path, module) for path, module in nnx.iter_graph(model) if isinstance(module, tuple(LAYERS))
     ]
+    for path, module in nnx.iter_graph(model):
+        if isinstance(module, (nnx.WeightNorm, nnx.SpectralNorm)):
+            raise errors.InputError(
+                f"{_name(path)} is an nnx.{type(module).__name__}, which rewrites the kernels of its layer: they "
+                "can't be masked"
+            )
     known = [(path, layer) for path, layer in modules if isinstance(layer.kernel, nnx.Variable)]
     if not known:
         kinds = ", ".join(f"nnx.{kind.__name__}" for kind in LAYERS)
@@ -118,7 +138,7 @@ def _selected(model: nnx.Module, only: nnx.filterlib.Filter) -> list[tuple[str, 
 
 
 def _name(path: Iterable[object]) -> str:
-    return "/".join(map(str, path))
+    return "/".join(map(str, path)) or "the model itself"
 
 
 def _some(layers: list[tuple[Any, Any]], limit: int = 6) -> str:
@@ -156,7 +176,8 @@ def _lay_out(variable: nnx.Variable[jax.Array], like: nnx.Variable[jax.Array]) -
         if name in _SHARDING:
             variable.set_metadata(name, value)
     array = like.get_value()
-    if not isinstance(array, jax.core.Tracer) and len(array.devices()) > 1:
+    placed = isinstance(array, jax.Array) and not isinstance(array, jax.core.Tracer)
+    if placed and len(array.devices()) > 1:
         variable.set_value(jax.device_put(variable.get_value(), array.sharding))
 
 

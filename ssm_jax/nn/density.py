@@ -32,7 +32,10 @@ def set_density(
     Raises:
       InputError: No layer has a threshold, or a setting is out of range.
     """
-    known = 1.0 if isinstance(density, jax.core.Tracer) else float(density)
+    try:
+        known = 1.0 if isinstance(density, jax.core.Tracer) else float(density)
+    except (TypeError, ValueError) as error:
+        raise errors.out_of_range("density", density, "one number above 0 and at most 1") from error
     check(known)
     check_shares(known, floor, budget)
     layers = [layer for _, layer in masked_layers(model) if isinstance(layer.rule, Threshold)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import reprlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -62,7 +63,7 @@ class Masking:
         scores are always kept in float32.
 
     Raises:
-      InputError: There is no rule of that name, or a class was given in the place of a rule.
+      InputError: There is no rule of that name, or a rule or an initializer is none.
     """
 
     rule: masks.Rule | str | None = masks.Signed()
@@ -73,8 +74,15 @@ class Masking:
     def __post_init__(self) -> None:
         if isinstance(self.rule, str):
             object.__setattr__(self, "rule", masks.by_name(self.rule))
-        elif isinstance(self.rule, type):
-            raise errors.InputError(f"the rule is the class {self.rule.__name__}; give an object of it")
+        elif isinstance(self.rule, type) or not isinstance(self.rule, masks.Rule | None):
+            raise errors.InputError(f"rule is {reprlib.repr(self.rule)}; it must be a Rule, its name or None")
+        try:
+            hash(self.rule)
+        except TypeError as error:
+            raise errors.InputError(f"the rule can't be hashed: {error} (freeze its dataclass)") from error
+        for name in ("kernel_init", "score_init"):
+            if not callable(init := getattr(self, name)):
+                raise errors.InputError(f"{name} is {reprlib.repr(init)}; it must be an initializer")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
@@ -112,6 +120,7 @@ class Masked(nnx.Module):
         assert not isinstance(masking.rule, str)  # a name has become the rule
         self.rule = masking.rule
         self.dtype = masking.dtype
+        self.rank = len(shape)
         kernel, scores, state = _draw(masking, rngs.params(), rngs.scores(), tuple(shape))
         if masking.rule is None:
             self.kernel: nnx.Variable[jax.Array] = nnx.Param(kernel)
@@ -177,12 +186,16 @@ class Masked(nnx.Module):
     def stored_mask(self) -> jax.Array:
         """The mask of an evaluation as it is stored: int8, or float32 where the rule takes an expectation."""
         # What is expected is counted in floats.
-        whole = jnp.issubdtype(self.count().kept.dtype, jnp.integer)
-        return self.mask().astype(jnp.int8 if whole else jnp.float32)
+        mask = self.mask()
+        whole = jnp.issubdtype(jax.eval_shape(self._counted, mask).kept.dtype, jnp.integer)
+        return mask.astype(jnp.int8 if whole else jnp.float32)
 
     def count(self) -> masks.Counts:
         """How many weights the layer inverts, hides and keeps in evaluation."""
-        return masks.count(self.mask()) if self.rule is None else self.rule.count(self.mask())
+        return self._counted(self.mask())
+
+    def _counted(self, mask: jax.Array) -> masks.Counts:
+        return masks.count(mask) if self.rule is None else self.rule.count(mask)
 
     def apply_mask(self, key: jax.Array | None = None) -> None:
         """Become the dense layer that this one amounts to: its kernel is the effective one.
@@ -341,11 +354,21 @@ def masked_layers(model: nnx.Module) -> Iterator[tuple[str, Masked]]:
 
     Args:
       model: Any NNX module.
+
+    Raises:
+      InputError: A layer is a stack of several, as `nnx.vmap` makes them: what has a value per layer, such as
+        a threshold, belongs to one layer alone.
     """
     for path, module in nnx.iter_graph(model):
         if isinstance(module, Masked):
             path = path[:-1] if isinstance(module, MaskedKernel) else path
-            yield "/".join(str(part) for part in path), module
+            name = "/".join(str(part) for part in path)
+            if len(module.shape) != module.rank:
+                raise errors.InputError(
+                    f"{name or 'the model'} is a stack of layers, of kernels {list(module.shape)}: its masks "
+                    "can be used one layer at a time, inside nnx.vmap or nnx.scan"
+                )
+            yield name, module
 
 
 def apply_masks(model: nnx.Module, key: jax.Array | None = None) -> None:

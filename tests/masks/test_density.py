@@ -61,6 +61,24 @@ def test_values_of_either_sign_and_thresholds_below_zero():
         assert int(jnp.sum(values[0] > density.thresholds(values, [jnp.float32(1)], share)[0])) == expected
 
 
+@pytest.mark.parametrize(("share", "floor"), [(1.0, 0.0), (1.0, 1.0), (0.3, 0.2)])
+def test_rounding_takes_no_weight_from_a_layer_that_must_remain(share, floor):
+    # Layers of one weight, of which a floor keeps all, among larger ones; each draw has other roundings.
+    shapes = [(1,), (1,), (7, 8), (3,)]
+
+    def remaining(key):
+        keys = jax.random.split(key, 2 * len(shapes))
+        layers = [jnp.abs(jax.random.normal(key, shape)) for key, shape in zip(keys, shapes)]
+        scales = [jax.random.uniform(key, minval=0.1, maxval=3.0) for key in keys[len(shapes) :]]
+        found = density.thresholds(layers, scales, share, floor)
+        return jnp.array([jnp.sum(layer > bound) for layer, bound in zip(layers, found)])
+
+    counts = jax.jit(jax.vmap(remaining))(jax.random.split(jax.random.key(0), 500))
+    least = [max(1, round(floor * np.prod(shape))) if floor else 0 for shape in shapes]
+    assert (np.asarray(counts) >= least).all()
+    assert np.ptp(counts.sum(1)) == 0 and counts[0].sum() == max(round(share * 61), sum(least))
+
+
 def test_the_target_goes_geometrically_from_the_first_density_to_the_last():
     way = [float(density.target(jnp.float32(0.64), 0.04, jnp.float32(p))) for p in (0, 0.25, 0.5, 1, 3)]
     np.testing.assert_allclose(way, [0.64, 0.32, 0.16, 0.04, 0.04], rtol=1e-6)

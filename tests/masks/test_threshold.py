@@ -21,6 +21,11 @@ def test_the_threshold_itself_is_hidden_on_both_sides_and_the_next_float_is_not(
     np.testing.assert_array_equal(ternary(scores, jnp.float32(0.3)), [0, 0, 1, -1])
 
 
+def test_below_zero_everything_remains_once():
+    scores = jnp.array([0.0, -0.0, 1.0, -1.0])
+    np.testing.assert_array_equal(ternary(scores, jnp.float32(-1e-30)), [1, 1, 1, -1])
+
+
 def test_a_threshold_of_zero_hides_only_zeros():
     mask = ternary(jnp.array([1e-30, 0.0, -1e-30]), jnp.float32(0))
     np.testing.assert_array_equal(mask, [1, 0, -1])

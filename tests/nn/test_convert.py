@@ -221,6 +221,14 @@ def test_applied_masks_leave_a_dense_model_that_computes_the_same():
         (lambda: Net(rngs()), {"embeddings": "dropped"}, "unknown embeddings 'dropped'"),
         (lambda: "net", {}, "the model is of type str; it must be an nnx.Module"),
         (lambda: Net(rngs()), {"masking": "signed"}, "masking is 'signed'; it must be a Masking"),
+        (lambda: Net(rngs()), {"rngs": "seed"}, "rngs is 'seed'; it must be an nnx.Rngs or a seed"),
+        (lambda: Net(rngs()), {"rngs": nnx.Rngs(params=0)}, "rngs has no stream 'scores'"),
+        (lambda: nnx.Linear(2, 3, rngs=rngs()), {"only": nnx.Conv}, "that can be masked: the model itself"),
+        (
+            lambda: nnx.WeightNorm(nnx.Linear(2, 3, rngs=rngs()), rngs=rngs()),
+            {},
+            "the model itself is an nnx.WeightNorm, which rewrites the kernels",
+        ),
         (lambda: Net(rngs()), {"masking": ssm_jax.Signed()}, r"masking is Signed\(.*; it must be a Masking"),
     ],
 )
@@ -228,6 +236,41 @@ def test_what_cannot_be_masked_is_one_line(make, arguments, message):
     with pytest.raises(errors.InputError, match=message) as refused:
         ssm_jax.supermask(make(), **arguments)
     assert "\n" not in str(refused.value)
+
+
+def test_shapes_alone_are_masked_too():
+    shapes = ssm_jax.supermask(nnx.eval_shape(lambda: nnx.Linear(2, 3, rngs=rngs())))
+    assert shapes.kernel.scores.shape == (2, 3)
+
+
+def test_a_stack_is_used_inside_its_transformation_alone():
+    @nnx.split_rngs(splits=3)
+    @nnx.vmap(in_axes=0, out_axes=0)
+    def stacked(rngs):
+        return ssm_jax.supermask(nnx.Linear(3, 3, rngs=rngs), rngs=rngs)
+
+    @nnx.scan(in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+    def apply(hidden, layer):
+        return layer(hidden)
+
+    stack = stacked(rngs())
+    expected = jnp.ones((2, 3))
+    for index in range(3):
+        graph, state = nnx.split(stack)
+        layer = nnx.merge(graph, jax.tree.map(lambda leaf, index=index: leaf[index], state))
+        expected = expected @ layer.kernel.effective_kernel()
+    np.testing.assert_allclose(apply(jnp.ones((2, 3)), stack), expected, rtol=1e-5)
+    counts = nnx.vmap(lambda layer: layer.kernel.count())(stack)
+    assert all(count.shape == (3,) for count in counts)
+    for outside in (
+        ssm_jax.remaining_weights,
+        ssm_jax.apply_masks,
+        lambda model: ssm_jax.set_density(model, 0.5),
+    ):
+        with pytest.raises(
+            errors.InputError, match=r"is a stack of layers, of kernels \[3, 3, 3\]: its masks"
+        ):
+            outside(stack)
 
 
 def test_a_kernel_of_another_shape_is_refused():

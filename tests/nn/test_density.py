@@ -73,6 +73,7 @@ def test_other_layers_are_left_alone():
     ("arguments", "message"),
     [
         ({"density": 0.0}, "density is 0.0; allowed is above 0 and at most 1"),
+        ({"density": "half"}, "density is 'half'; allowed is one number above 0 and at most 1"),
         ({"density": 0.1, "floor": 0.2}, "floor is 0.2; allowed is 0 to the density, 0.1"),
         ({"density": 0.1, "budget": "layers"}, "unknown budget 'layers'; did you mean 'layer'"),
     ],

@@ -207,8 +207,13 @@ def test_a_layer_of_no_or_too_many_weights_is_refused(sides, weights):
 def test_masking_refuses_what_is_not_allowed():
     with pytest.raises(errors.InputError, match=r"mask rule 'sign'.*'signed'\?"):
         Masking(rule="sign")
-    with pytest.raises(errors.InputError, match="the rule is the class Signed; give an object of it"):
-        Masking(rule=masks.Signed)
+    for rule in (masks.Signed, 3, lambda scores: scores):
+        with pytest.raises(errors.InputError, match=r"rule is .*; it must be a Rule, its name or None"):
+            Masking(rule=rule)
+    with pytest.raises(errors.InputError, match=r"the rule can't be hashed: .* \(freeze its dataclass\)"):
+        Masking(rule=dataclasses.make_dataclass("Loose", [], bases=(masks.Rule,))())
+    with pytest.raises(errors.InputError, match="kernel_init is 'elus'; it must be an initializer"):
+        Masking(kernel_init="elus")
     with pytest.raises(dataclasses.FrozenInstanceError):
         Masking().rule = None
 
