@@ -103,9 +103,7 @@ def _streams(rngs: nnx.Rngs | int) -> nnx.Rngs:
         raise errors.InputError(f"rngs is {reprlib.repr(rngs)}; it must be an nnx.Rngs or a seed") from error
     for name in ("params", "scores"):
         if name not in rngs and "default" not in rngs:
-            raise errors.InputError(
-                f"rngs has no stream {name!r}, which supermask draws from, and no default"
-            )
+            raise errors.InputError(f"rngs has no stream {name!r}, which is drawn from, and no default")
     return rngs
 
 
@@ -117,8 +115,8 @@ def _selected(model: nnx.Module, only: nnx.filterlib.Filter) -> list[tuple[str, 
     for path, module in nnx.iter_graph(model):
         if isinstance(module, (nnx.WeightNorm, nnx.SpectralNorm)):
             raise errors.InputError(
-                f"{_name(path)} is an nnx.{type(module).__name__}, which rewrites the kernels of its layer: they "
-                "can't be masked"
+                f"{_name(path)} is an nnx.{type(module).__name__}, which rewrites the kernels of its layer: "
+                "they can't be masked"
             )
     known = [(path, layer) for path, layer in modules if isinstance(layer.kernel, nnx.Variable)]
     if not known:
