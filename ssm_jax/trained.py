@@ -13,7 +13,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from ssm_jax import errors
-from ssm_jax.nn.layers import masked_layers
+from ssm_jax.nn.layers import evaluated, masked_layers
 from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.runs.folder import Record, RunFolder, model_name
 from ssm_jax.training import setup
@@ -137,7 +137,7 @@ def _restore_group(
         state, frozen = (jax.tree.map(operator.itemgetter(index), tree[name]) for name in ("state", "frozen"))
         parts = *jax.device_put((state.params, frozen, state.rest)), task.random(state)
         network = nnx.merge(task.graph(training=False), *parts)
-        masks = {path: np.asarray(layer.stored_mask()) for path, layer in masked_layers(network)}
+        masks = {path: np.asarray(evaluated(layer).mask) for path, layer in masked_layers(network)}
         yield Trained(network, masks, record.config, seed, step)
 
 

@@ -276,7 +276,9 @@ def _decode_kernel(value: Any, name: str, body: _Body) -> graph.Kernel:
     except errors.InputError as error:
         raise errors.InputError(f"{name}: {error}") from error
     if given["dtype"] == "float32":
-        there = array != 0
+        there = array == 1
+        if (array[~there] != 0).any():
+            raise errors.misfit(f"{name}.values", given["values"], "0 and 1 of a float32 kernel")
         array = np.zeros(len(there), np.float32)
         array[there] = body.floats(int(there.sum()), name)
         if given["scale"] != 1.0:

@@ -52,10 +52,11 @@ class Model:
     """A trained network as a function of images.
 
     Backends:
-      dense: The network as it was trained, jitted: the logits are the trained network's bit for bit.
+      dense: The network as it was trained, jitted: the logits are the trained network's bit for bit (in
+        bfloat16 but for rounding where there is one image).
       compact: The compacted network, jitted.
       native: The compacted network, compiled by the system's C compiler, on a CPU; its kernels are lists of
-        what to add and what to subtract. A batch is shared by threads.
+        what to add and what to subtract. It computes in float32. A batch is shared by threads.
       auto: The best for the batch, see `best`. Equal to `dense` but for rounding.
 
     Args:
@@ -124,7 +125,7 @@ class Model:
 
 
 class Module(nnx.Module):
-    """A network as an NNX module that computes what the `dense` backend does, bit for bit.
+    """A network as an NNX module that computes, under `nnx.jit`, what the `dense` backend does, bit for bit.
 
     Effective kernels and a normalization's scale and offset are `nnx.Param`, its statistics `nnx.BatchStat`,
     which stay as they are; a hidden weight is a 0 that training would change like any other.

@@ -137,7 +137,7 @@ class _Writer:
         return len(self.nodes)
 
     def layer(self, layer: layers.Masked, value: int) -> int:
-        effective = np.asarray(layer.effective_kernel().astype(jnp.float32))
+        effective = np.asarray(layers.evaluated(layer).kernel.astype(jnp.float32))
         fields: dict[str, Any] = {"name": self.paths[id(layer)], "kernel": graph.Kernel.of(effective)}
         if isinstance(layer, layers.Conv):
             return self.add(graph.Conv, value, stride=layer.stride, **fields)

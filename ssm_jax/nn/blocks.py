@@ -131,11 +131,15 @@ def _einsum(layer: nnx.Einsum) -> tuple[tuple[int, ...], Blocks | None]:
     shape = tuple(layer.kernel_shape)
     if layer.einsum_str is None:  # it comes with the call; the convention of all initializers is all there is
         return shape, None
-    operands, _, result = layer.einsum_str.replace(" ", "").replace("...", "").partition("->")
+    operands, _, result = layer.einsum_str.replace(" ", "").partition("->")
     inputs, kernel = operands.split(",")
-    axes = {letter: axis for axis, letter in enumerate(kernel)}
+    before, dots, behind = kernel.partition("...")
+    axes = {letter: axis for axis, letter in enumerate(before)}
+    axes |= {letter: len(shape) - len(behind) + axis for axis, letter in enumerate(behind)}
     made = [axis for letter, axis in axes.items() if letter in result]
     groups = [axis for letter, axis in axes.items() if letter in result and letter in inputs]
+    if dots:  # any axes; those that the inputs have too are taken one by one
+        (groups if "..." in inputs else made).extend(range(len(before), len(shape) - len(behind)))
     return shape, Blocks.of(shape, groups, [axis for axis in made if axis not in groups])
 
 

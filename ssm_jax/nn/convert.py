@@ -112,12 +112,6 @@ def _selected(model: nnx.Module, only: nnx.filterlib.Filter) -> list[tuple[str, 
     modules: list[tuple[Any, Any]] = [
         (path, module) for path, module in nnx.iter_graph(model) if isinstance(module, tuple(LAYERS))
     ]
-    for path, module in nnx.iter_graph(model):
-        if isinstance(module, (nnx.WeightNorm, nnx.SpectralNorm)):
-            raise errors.InputError(
-                f"{_name(path)} is an nnx.{type(module).__name__}, which rewrites the kernels of its layer: "
-                "they can't be masked"
-            )
     known = [(path, layer) for path, layer in modules if isinstance(layer.kernel, nnx.Variable)]
     if not known:
         kinds = ", ".join(f"nnx.{kind.__name__}" for kind in LAYERS)
@@ -125,14 +119,21 @@ def _selected(model: nnx.Module, only: nnx.filterlib.Filter) -> list[tuple[str, 
         raise errors.InputError(f"the model has nothing to mask: {why}")
     try:
         predicate = nnx.filterlib.to_predicate(only)
-        chosen = [(_name(path), layer) for path, layer in known if predicate(path, layer)]
+        chosen = [(path, layer) for path, layer in known if predicate(path, layer)]
     except (TypeError, ValueError) as error:
         raise errors.InputError(f"`only` is no filter of NNX: {errors.one_line(error)}") from error
     if not chosen:
         raise errors.InputError(
             f"`only` selects none of the {len(known)} layers that can be masked: {_some(known)}"
         )
-    return chosen
+    for path, module in nnx.iter_graph(model):
+        rewrites = isinstance(module, (nnx.WeightNorm, nnx.SpectralNorm))
+        if rewrites and any(inner[: len(path)] == path for inner, _ in chosen):
+            raise errors.InputError(
+                f"{_name(path)} is an nnx.{type(module).__name__}, which rewrites the kernels of its layer: "
+                "they can't be masked"
+            )
+    return [(_name(path), layer) for path, layer in chosen]
 
 
 def _name(path: Iterable[object]) -> str:

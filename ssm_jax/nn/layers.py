@@ -347,6 +347,35 @@ def split(model: nnx.Module) -> Parts:
     return Parts(graph, params, frozen, rest, random)
 
 
+class Evaluated(NamedTuple):
+    """What a layer is in evaluation.
+
+    Attributes:
+      mask: See `Masked.stored_mask`.
+      counts: See `Masked.count`.
+      kernel: See `Masked.effective_kernel`.
+    """
+
+    mask: jax.Array
+    counts: masks.Counts
+    kernel: jax.Array
+
+
+def evaluated(layer: Masked) -> Evaluated:
+    """Compute what a layer is in evaluation, in one compiled program, as a trained network's is.
+
+    Args:
+      layer: A layer of one network.
+    """
+    return _evaluated(*nnx.split(layer))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _evaluated(graph: nnx.GraphDef[Masked], state: nnx.State) -> Evaluated:
+    layer = nnx.merge(graph, state)
+    return Evaluated(layer.stored_mask(), layer.count(), layer.effective_kernel())
+
+
 def masked_layers(model: nnx.Module) -> Iterator[tuple[str, Masked]]:
     """Go through the masked (or dense) layers of ours in a model, with their paths such as `convs/0`.
 

@@ -8,7 +8,7 @@ from flax import nnx
 
 from ssm_jax import errors
 from ssm_jax.columns import aligned
-from ssm_jax.nn.layers import Masked, masked_layers
+from ssm_jax.nn.layers import Masked, evaluated, masked_layers
 
 
 def _counts(model: nnx.Module) -> list[tuple[str, Masked, np.ndarray]]:
@@ -16,7 +16,7 @@ def _counts(model: nnx.Module) -> list[tuple[str, Masked, np.ndarray]]:
     layers = list(masked_layers(model))
     if not layers:
         raise errors.InputError("the model has no masked layer")
-    counts = jax.device_get([layer.count() for _, layer in layers])
+    counts = jax.device_get([evaluated(layer).counts for _, layer in layers])
     return [(path, layer, np.asarray(count)) for (path, layer), count in zip(layers, counts, strict=True)]
 
 

@@ -270,6 +270,8 @@ def test_a_constant_of_a_float32_kernel_is_neither_read_nor_written():
     written = format.encode(format.Artifact(network, ("a", "b"), {}))
     header, body = fuzz.parts(written)
     assert said in refusal(fuzz.frame(header.replace(b'"scale":1.0', b'"scale":2.0'), body))
+    said = "node 1.kernel.values is [5]; it must be 0 and 1 of a float32 kernel"
+    assert said in refusal(fuzz.frame(header.replace(b'"values":[1]', b'"values":[5]'), body))
 
 
 def test_bytes_that_belong_to_nothing_are_refused():

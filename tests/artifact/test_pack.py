@@ -14,7 +14,7 @@ from flax import nnx
 
 import ssm_jax
 from ssm_jax import config as configuration
-from ssm_jax import errors
+from ssm_jax import errors, masks
 from ssm_jax.artifact import format, graph, pack, run
 from ssm_jax.data import datasets
 from ssm_jax.nn.initializers import he_uniform
@@ -35,6 +35,14 @@ def test_logits_are_those_of_the_trained_network_bit_for_bit(family):
     ours, theirs = logits_of_network(network_of(*family), images), logits_of_model(model_of(*family), images)
     assert np.isfinite(theirs).all() and np.ptp(theirs) > 0, name
     np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "rule", [ssm_jax.Signed(rescale=0.5), masks.Biprop(density=0.3), masks.EdgePopup(density=0.3)]
+)
+def test_so_are_those_of_kernels_with_a_constant_of_their_mask(rule):
+    network, model, images = network_of("conv2", rule=rule), model_of("conv2", rule=rule), images_of("conv2")
+    np.testing.assert_array_equal(logits_of_network(network, images), logits_of_model(model, images))
 
 
 @pytest.mark.parametrize("name", ["conv2", "resnet20"])

@@ -39,6 +39,9 @@ def test_groups_are_drawn_one_by_one():
         ("bhi,hio->bho", (2, 4, 6), 4, 6),  # h is in both: a matrix for each
         ("bhi,hio->bo", (2, 4, 6), 8, 6),  # h is summed over
         ("...i,iho->...ho", (4, 2, 6), 4, 12),
+        ("n...i,...io->n...o", (3, 5, 2), 5, 2),
+        ("bi,...io->b...o", (3, 5, 2), 5, 6),
+        ("...i,i...o->...o", (5, 3, 2), 5, 2),
     ],
 )
 def test_an_einsum_tells_inputs_from_outputs(formula, kernel, fan_in, fan_out):

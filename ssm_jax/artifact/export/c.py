@@ -11,6 +11,7 @@ import importlib.resources
 import math
 import pathlib
 import re
+import shlex
 from typing import Any
 
 import numpy as np
@@ -151,8 +152,10 @@ def _about(artifact: Artifact, stem: str, name: str, flash: int, ram: int) -> st
         f"    float logits[{name.upper()}_CLASSES];",
         f"    {name}_predict(image, logits, scratch);",
         "",
-        f"cc -std=c99 -O2 main.c {stem}.c -lm",
+        f"cc -std=c99 -O2 main.c {shlex.quote(f'{stem}.c')} -lm",
     ]
+    if network.dtype != "float32":
+        lines.insert(1, f"Trained in {network.dtype}; computed in float32 here.")
     return "/*" + "\n *".join(f" {_comment(line)}".rstrip() for line in lines) + "\n */"
 
 
