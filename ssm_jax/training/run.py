@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Callable, Iterator
 
 import jax
+from flax import nnx
 from ml_collections import ConfigDict
 
 from ssm_jax import config as configuration
@@ -67,6 +68,8 @@ def train_and_evaluate(
     # 1. Check the config: every value, and every name.
     configuration.validate(config)
     setup.check(config, own_model=model is not None)
+    if isinstance(model, nnx.Module):
+        raise errors.InputError(f"model is a {type(model).__name__}; give the function that builds it")
     config = configuration.from_dict(config.to_dict())  # the caller may change his own
 
     # 2. Look into the folder: a new run, one to go on with, or a finished one.

@@ -208,6 +208,7 @@ def test_a_network_of_the_users_own_trains_and_comes_back(tmp_path, capsys):
         (lambda rngs: Flat(64, 5, rngs), r"gives \[B, 5\]; the dataset needs logits \[B, 10\]"),
         (lambda rngs: Flat(60, 10, rngs), r"can't take images \[B, 8, 8, 1\]"),
         (lambda: None, "can't be built"),
+        (nnx.Linear(64, 10, rngs=nnx.Rngs(0)), "model is a Linear; give the function that builds it"),
     ],
 )
 def test_a_network_that_does_not_fit_the_data_is_refused(tmp_path, model, message):
