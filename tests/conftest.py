@@ -63,6 +63,17 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs() -> Iterator[None]:
+    """Those of one file go before the next: Linux lets a process map 65,530 pieces of memory, and each
+    compiled program takes several. Beyond that, XLA ends the process.
+    """
+    yield
+    import jax
+
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="module")
 def strict_arithmetic() -> Iterator[None]:
     """No dtype is promoted and no rank is added unasked. Not for optax, whose schedules do both."""
