@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from ssm_jax import errors, files
+from ssm_jax import errors
 from ssm_jax.config import NEUTRAL
 from ssm_jax.experiments.plans import Setting
 from ssm_jax.runs import schema
+from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.schema import Count, Natural
 
 FILE = "experiment.json"
@@ -83,17 +82,10 @@ def begin(folder: str | os.PathLike[str], experiment: Experiment, run: Run) -> N
       run: The run.
 
     Raises:
-      InputError: The record is damaged or of another format.
+      InputError: The record is damaged or of another format, or the lock cannot be opened.
       RunError: The record cannot be written.
     """
-    path = pathlib.Path(folder) / ".lock"
-    try:
-        lock = path.open("w")
-    except OSError as error:
-        raise errors.RunError(f"cannot write {path}: {files.reason(error)}") from error
-    with lock:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with RunFolder(folder).locked(wait=True):
         write(folder, add(read(folder) or experiment, run))
 
 

@@ -194,8 +194,11 @@ class RunFolder:
             raise errors.InputError(f"cannot make the workdir {self.path}: {files.reason(error)}") from error
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, wait: bool = False) -> Iterator[None]:
         """Keep other runs out of the folder while the context lasts.
+
+        Args:
+          wait: Whether to wait for another process instead of raising.
 
         Raises:
           InputError: Another process is using the folder, or its lock cannot be opened.
@@ -208,7 +211,7 @@ class RunFolder:
             raise errors.InputError(f"cannot lock the workdir with {path}: {files.reason(error)}") from error
         with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError as error:
                 raise errors.InputError(f"another run is using the workdir {self.path}") from error
             except OSError:
