@@ -9,7 +9,6 @@ import re
 import pytest
 
 from benchmarks import inference
-from benchmarks.compiled import report
 from examples import record
 from ssm_jax.artifact import format
 from ssm_jax.cli.experiments import PAGES
@@ -21,10 +20,9 @@ from ssm_jax.runs.summary import Statistics
 ROOT = pathlib.Path(__file__).parents[1]
 PATHS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README, DOCS = PATHS[0].read_text(), {path.stem: path.read_text() for path in PATHS[1:]}
-COMPILED = set((ROOT / "benchmarks" / "results").glob("compiled-*.json"))
 INFERENCE = set((ROOT / "benchmarks" / "results").glob("inference-*.json"))
 MODELS = sorted((ROOT / "examples" / "models").glob("*.ssm"))
-MEASURED = set((ROOT / "benchmarks" / "results").glob("*.json")) - COMPILED - INFERENCE
+MEASURED = set((ROOT / "benchmarks" / "results").glob("*.json")) - INFERENCE
 
 
 def speed_row(name, path):
@@ -61,11 +59,6 @@ def speed_table():
 def test_the_speed_table_is_what_the_files_say():
     found = re.search(r"<!-- speed -->\n(.*?)\n<!-- end of speed -->", README, re.S)
     assert found and found[1] == speed_table()
-
-
-def test_the_compiled_table_is_what_the_files_say():
-    found = re.search(r"<!-- compiled -->\n(.*?)\n<!-- end of compiled -->", DOCS["accelerators"], re.S)
-    assert found and found[1] == report.markdown([json.loads(path.read_text()) for path in sorted(COMPILED)])
 
 
 def test_the_inference_table_is_what_the_files_say():

@@ -13,7 +13,7 @@ from ssm_jax.training.step import Task
 # Of a device's memory, the share that the seeds beside each other may fill; the data needs some too.
 _MEMORY_SHARE = 0.5
 # At most so many networks beside each other, by backend, from estimates of compiled programs
-# (docs/accelerators.md); nothing of it has been timed by itself. On a TPU eight networks of dense layers
+# (docs/speed.md); nothing of it has been timed by itself. On a TPU eight networks of dense layers
 # fit on the chip, and convolutional ones are slower beside each other than one after another. On a GPU
 # every convolutional one adds its convolutions to the program that has to be compiled, while less and less
 # is left to be shared.
