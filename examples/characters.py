@@ -22,7 +22,7 @@ from flax import nnx
 import ssm_jax
 from examples import record, text
 from ssm_jax.cli import status
-from ssm_jax.nn.initializers import elus
+from ssm_jax.core.initializers import elus
 
 CONTEXT, WIDTH, HEADS, BLOCKS, BATCH = 64, 128, 4, 2, 32
 

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 import ssm_jax
 from examples import record
 from ssm_jax.cli import status
-from ssm_jax.nn.initializers import he_uniform
+from ssm_jax.core.initializers import he_uniform
 
 
 class ConvNet(nnx.Module):

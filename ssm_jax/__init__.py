@@ -11,8 +11,8 @@ from ssm_jax.version import __version__
 if TYPE_CHECKING:
     from ssm_jax.artifact.load import load
     from ssm_jax.config import default as default_config
+    from ssm_jax.core import Binary, Rule, Signed
     from ssm_jax.data.batches import standardize
-    from ssm_jax.masks import Binary, Rule, Signed
     from ssm_jax.nn.convert import supermask
     from ssm_jax.nn.density import set_density
     from ssm_jax.nn.layers import Conv, Dense, Frozen, Masking, Score, apply_masks, masked_layers
@@ -57,14 +57,14 @@ __all__ = [
 # Imported when they are first used, so that an artifact is read where JAX is not installed.
 _ON_FIRST_USE = {
     "BATCH_AXIS": "nn.networks",
-    "Binary": "masks",
+    "Binary": "core",
     "Conv": "nn.layers",
     "Dense": "nn.layers",
     "Frozen": "nn.layers",
     "Masking": "nn.layers",
-    "Rule": "masks",
+    "Rule": "core",
     "Score": "nn.layers",
-    "Signed": "masks",
+    "Signed": "core",
     "Summary": "runs.summary",
     "Trained": "trained",
     "apply_masks": "nn.layers",

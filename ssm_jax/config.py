@@ -59,7 +59,7 @@ def default() -> ConfigDict:
     config.model.normalization = "none"  # of ResNets: 'none', 'paper', 'batch', 'batch_affine'
 
     config.mask = ConfigDict()
-    config.mask.rule = "signed"  # see ssm_jax.masks.RULES, or 'dense': no mask, the kernel is trained
+    config.mask.rule = "signed"  # see ssm_jax.core.RULES, or 'dense': no mask, the kernel is trained
     config.mask.threshold = 0.4  # share of the largest initial score of the layer, p in the paper
     config.mask.relative = True  # or the threshold is in the units of the scores
     # Share of weights that remain; top-k rules need one. Thresholds move to reach it; 0: they stay.
@@ -71,10 +71,10 @@ def default() -> ConfigDict:
     config.mask.rescale = 0.0  # a: kernels are multiplied by density^-a of the layer's mask
 
     config.init = ConfigDict()
-    config.init.kernel = "elus"  # see ssm_jax.nn.initializers.kernel_initializer
+    config.init.kernel = "elus"  # see ssm_jax.core.initializers.kernel_initializer
     config.init.elus_factor = 1.5  # on He's variance
     config.init.elu_factor = 0.75  # likewise, of 'elu'
-    config.init.score = "xavier_uniform"  # see ssm_jax.nn.initializers.score_initializer
+    config.init.score = "xavier_uniform"  # see ssm_jax.core.initializers.score_initializer
 
     config.data = ConfigDict()
     config.data.name = "mnist"  # 'digits', a TFDS name, or the path of an .npz file

@@ -12,7 +12,7 @@ import pytest
 LAYERS = [
     {"version", "columns", "errors", "files", "types"},
     {"config"},
-    {"data", "masks"},
+    {"data", "core"},
     {"nn", "runs"},
     {"training"},
     {"trained"},
@@ -80,7 +80,7 @@ def test_no_module_reaches_itself():
 
 @pytest.mark.parametrize(
     ("name", "forbidden"),
-    [("masks", {"nn", "runs"}), ("runs", {"masks", "nn"}), ("data", {"masks"}), ("nn", {"data", "runs"})],
+    [("core", {"nn", "runs"}), ("runs", {"core", "nn"}), ("data", {"core"}), ("nn", {"data", "runs"})],
 )
 def test_neighbors_do_not_know_each_other(name, forbidden):
     for module in INNER:

@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 
 from ssm_jax import errors
 from ssm_jax.config import DENSE
+from ssm_jax.core.density import check
 from ssm_jax.experiments import paper
-from ssm_jax.masks.density import check
 
 # Variants that exchange the mask rule; `signed` is the rule of every config without one of them.
 SIGNED = "signed"

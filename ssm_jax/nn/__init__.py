@@ -1,1 +1,1 @@
-"""Initializers, layers and networks: what maps images to logits."""
+"""Layers and networks: what maps images to logits."""

@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from ssm_jax.nn.initializers import Initializer, SignedConstant
+from ssm_jax.core.initializers import Initializer, SignedConstant
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ssm_jax import errors
-from ssm_jax.masks.density import check, check_shares, target, thresholds
-from ssm_jax.masks.threshold import Threshold
+from ssm_jax.core.density import check, check_shares, target, thresholds
+from ssm_jax.core.threshold import Threshold
 from ssm_jax.nn.layers import Masked, masked_layers
 
 

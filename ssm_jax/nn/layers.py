@@ -21,8 +21,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from ssm_jax import errors, masks
-from ssm_jax.nn import initializers
+from ssm_jax import core, errors
+from ssm_jax.core import initializers
 from ssm_jax.nn.convolution import convolve
 
 
@@ -55,7 +55,7 @@ class Masking:
     """How a layer's kernel is drawn and masked; one object serves a whole network.
 
     Attributes:
-      rule: A mask rule, the name of one in `ssm_jax.masks.RULES`, or None for a dense layer whose kernel is
+      rule: A mask rule, the name of one in `ssm_jax.core.RULES`, or None for a dense layer whose kernel is
         trained.
       kernel_init: Initializer of the kernel; the paper's ELUS by default.
       score_init: Initializer of the scores.
@@ -66,15 +66,15 @@ class Masking:
       InputError: There is no rule of that name, or a rule or an initializer is none.
     """
 
-    rule: masks.Rule | str | None = masks.Signed()
+    rule: core.Rule | str | None = core.Signed()
     kernel_init: initializers.Initializer = initializers.elus()
     score_init: initializers.Initializer = initializers.xavier_uniform()
     dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
         if isinstance(self.rule, str):
-            object.__setattr__(self, "rule", masks.by_name(self.rule))
-        elif isinstance(self.rule, type) or not isinstance(self.rule, masks.Rule | None):
+            object.__setattr__(self, "rule", core.by_name(self.rule))
+        elif isinstance(self.rule, type) or not isinstance(self.rule, core.Rule | None):
             raise errors.InputError(f"rule is {reprlib.repr(self.rule)}; it must be a Rule, its name or None")
         try:
             hash(self.rule)
@@ -88,7 +88,7 @@ class Masking:
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def _draw(
     masking: Masking, kernel_key: jax.Array, score_key: jax.Array, shape: tuple[int, ...]
-) -> tuple[jax.Array, jax.Array, masks.State]:
+) -> tuple[jax.Array, jax.Array, core.State]:
     """Draw kernel (or signs), scores and the rule's state; compiled once for all layers of a shape."""
     scores = masking.score_init(score_key, shape, jnp.float32)
     if masking.rule is None:
@@ -190,12 +190,12 @@ class Masked(nnx.Module):
         whole = jnp.issubdtype(jax.eval_shape(self._counted, mask).kept.dtype, jnp.integer)
         return mask.astype(jnp.int8 if whole else jnp.float32)
 
-    def count(self) -> masks.Counts:
+    def count(self) -> core.Counts:
         """How many weights the layer inverts, hides and keeps in evaluation."""
         return self._counted(self.mask())
 
-    def _counted(self, mask: jax.Array) -> masks.Counts:
-        return masks.count(mask) if self.rule is None else self.rule.count(mask)
+    def _counted(self, mask: jax.Array) -> core.Counts:
+        return core.count(mask) if self.rule is None else self.rule.count(mask)
 
     def apply_mask(self, key: jax.Array | None = None) -> None:
         """Become the dense layer that this one amounts to: its kernel is the effective one.
@@ -217,7 +217,7 @@ class Masked(nnx.Module):
         self.rule = None
         self.kernel = nnx.Param(kernel)
 
-    def _state(self) -> masks.State:
+    def _state(self) -> core.State:
         return {name: value[...] for name, value in self.rule_state.items()}
 
 
@@ -357,7 +357,7 @@ class Evaluated(NamedTuple):
     """
 
     mask: jax.Array
-    counts: masks.Counts
+    counts: core.Counts
     kernel: jax.Array
 
 

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
-from ssm_jax import errors, masks
+from ssm_jax import core, errors
+from ssm_jax.core import initializers
 from ssm_jax.data.batches import steps_per_epoch
-from ssm_jax.nn import initializers, networks
+from ssm_jax.nn import networks
 from ssm_jax.nn.layers import Masking
 from ssm_jax.training import optimizer
 from ssm_jax.training.step import Build, Task
@@ -46,7 +47,7 @@ def masking(config: ConfigDict) -> Masking:
     """
     init = config.init
     return Masking(
-        rule=masks.by_name(config.mask.rule, config.mask),
+        rule=core.by_name(config.mask.rule, config.mask),
         kernel_init=initializers.kernel_initializer(
             init.kernel, elus_factor=init.elus_factor, elu_factor=init.elu_factor
         ),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
-from ssm_jax import errors, masks
+from ssm_jax import core, errors
 from ssm_jax.nn.layers import Conv, masked_layers, split
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.training.step import Task, merged
@@ -44,7 +44,7 @@ def mask_rules(task: Task) -> str:
     Args:
       task: The task that holds the network.
     """
-    return ", ".join(sorted({masks.name_of(layer.rule) for _, layer in masked_layers(task.abstract())}))
+    return ", ".join(sorted({core.name_of(layer.rule) for _, layer in masked_layers(task.abstract())}))
 
 
 def convolves(task: Task) -> bool:

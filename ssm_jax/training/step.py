@@ -19,7 +19,7 @@ from flax import nnx
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from ssm_jax import masks
+from ssm_jax import core
 from ssm_jax.data import batches
 from ssm_jax.data.batches import Data
 from ssm_jax.nn.density import follow_density, has_density
@@ -357,7 +357,7 @@ class Task:
 
     def mask_counts(
         self, graph: nnx.GraphDef[Any], state: State, frozen: nnx.State
-    ) -> dict[str, masks.Counts]:
+    ) -> dict[str, core.Counts]:
         """How many weights each masked layer inverts, hides and keeps, by the layer's path."""
         model = merged(graph, state.params, frozen, state.rest, self.random(state))
         return {path: layer.count() for path, layer in masked_layers(model)}

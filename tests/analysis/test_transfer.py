@@ -9,14 +9,14 @@ import pytest
 from flax import nnx
 
 import ssm_jax
-from ssm_jax import masks
+from ssm_jax import core
 from ssm_jax.analysis.transfer import BATCH, TestSet, dense, effective_signs, transfer
+from ssm_jax.core import initializers
 from ssm_jax.data.datasets import Dataset
-from ssm_jax.nn import initializers
 from ssm_jax.nn.layers import Masking, masked_layers
 
 
-def network(seed, kernel_init=initializers.elus(), rule=masks.Signed(threshold=0.5)):
+def network(seed, kernel_init=initializers.elus(), rule=core.Signed(threshold=0.5)):
     masking = Masking(rule=rule, kernel_init=kernel_init)
     model = ssm_jax.build("fcn", (4, 4, 1), 3, width=0.05, masking=masking, rngs=nnx.Rngs(seed))
     model.eval()
@@ -82,7 +82,7 @@ def test_effective_signs_on_another_kernel_of_constants_are_the_same_network():
 
 
 def test_the_scale_of_the_rule_stays():
-    rule = masks.Signed(threshold=0.5, rescale=0.5)
+    rule = core.Signed(threshold=0.5, rescale=0.5)
     trained = network(0, rule=rule)
     seen = recorded(trained, [network(1, rule=rule)])
     for path, layer in masked_layers(trained):

@@ -21,7 +21,7 @@ from artifact.small import images_of, network_of
 
 from ssm_jax import errors
 from ssm_jax.artifact import coder, format, graph, run
-from ssm_jax.nn.initializers import he_uniform
+from ssm_jax.core.initializers import he_uniform
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = tuple("abcde")

@@ -14,10 +14,10 @@ from flax import nnx
 
 import ssm_jax
 from ssm_jax import config as configuration
-from ssm_jax import errors, masks
+from ssm_jax import core, errors
 from ssm_jax.artifact import format, graph, pack, run
+from ssm_jax.core.initializers import he_uniform
 from ssm_jax.data import datasets
-from ssm_jax.nn.initializers import he_uniform
 
 
 def logits_of_model(model: nnx.Module, images: np.ndarray) -> np.ndarray:
@@ -38,7 +38,7 @@ def test_logits_are_those_of_the_trained_network_bit_for_bit(family):
 
 
 @pytest.mark.parametrize(
-    "rule", [ssm_jax.Signed(rescale=0.5), masks.Biprop(density=0.3), masks.EdgePopup(density=0.3)]
+    "rule", [ssm_jax.Signed(rescale=0.5), core.Biprop(density=0.3), core.EdgePopup(density=0.3)]
 )
 def test_so_are_those_of_kernels_with_a_constant_of_their_mask(rule):
     network, model, images = network_of("conv2", rule=rule), model_of("conv2", rule=rule), images_of("conv2")

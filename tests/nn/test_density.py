@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 import ssm_jax
-from ssm_jax import errors, masks
+from ssm_jax import core, errors
 from ssm_jax.nn.layers import Dense, Masking, masked_layers
 from ssm_jax.nn.networks import build
 
@@ -60,7 +60,7 @@ def test_other_layers_are_left_alone():
     class Mixed(nnx.Module):
         def __init__(self, rngs):
             self.threshold = Dense(20, 10, rngs=rngs)
-            self.popup = Dense(20, 10, masking=Masking(rule=masks.EdgePopup(0.5)), rngs=rngs)
+            self.popup = Dense(20, 10, masking=Masking(rule=core.EdgePopup(0.5)), rngs=rngs)
 
     model = Mixed(nnx.Rngs(0))
     ssm_jax.set_density(model, 0.1)

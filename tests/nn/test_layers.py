@@ -11,8 +11,8 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from ssm_jax import errors, masks
-from ssm_jax.nn import initializers
+from ssm_jax import core, errors
+from ssm_jax.core import initializers
 from ssm_jax.nn.layers import (
     Constant,
     Conv,
@@ -98,7 +98,7 @@ def test_dense_takes_any_leading_dimensions():
 
 @each_layer
 def test_threshold_is_the_share_of_the_largest_initial_score(name):
-    layer = layers(Masking(rule=masks.Signed(0.6)))[name]
+    layer = layers(Masking(rule=core.Signed(0.6)))[name]
     threshold = layer.rule_state["threshold"][...]
     np.testing.assert_allclose(threshold, 0.6 * np.abs(layer.scores[...]).max(), rtol=1e-6)
 
@@ -207,11 +207,11 @@ def test_a_layer_of_no_or_too_many_weights_is_refused(sides, weights):
 def test_masking_refuses_what_is_not_allowed():
     with pytest.raises(errors.InputError, match=r"mask rule 'sign'.*'signed'\?"):
         Masking(rule="sign")
-    for rule in (masks.Signed, 3, lambda scores: scores):
+    for rule in (core.Signed, 3, lambda scores: scores):
         with pytest.raises(errors.InputError, match=r"rule is .*; it must be a Rule, its name or None"):
             Masking(rule=rule)
     with pytest.raises(errors.InputError, match=r"the rule can't be hashed: .* \(freeze its dataclass\)"):
-        Masking(rule=dataclasses.make_dataclass("Loose", [], bases=(masks.Rule,))())
+        Masking(rule=dataclasses.make_dataclass("Loose", [], bases=(core.Rule,))())
     with pytest.raises(errors.InputError, match="kernel_init is 'elus'; it must be an initializer"):
         Masking(kernel_init="elus")
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -219,17 +219,17 @@ def test_masking_refuses_what_is_not_allowed():
 
 
 def test_a_rules_name_stands_for_the_rule():
-    assert Masking(rule="binary").rule == masks.Binary()
+    assert Masking(rule="binary").rule == core.Binary()
     assert Masking(rule="dense") == Masking(rule=None)
 
 
 @dataclasses.dataclass(frozen=True)
-class Coin(masks.Rule):
+class Coin(core.Rule):
     """Keeps every weight with even chances in training and all of them in evaluation."""
 
     def mask(self, scores, state, key=None):
         kept = jnp.ones(scores.shape, bool) if key is None else jax.random.bernoulli(key, 0.5, scores.shape)
-        return masks.straight_through(lambda scores: kept.astype(scores.dtype))(scores)
+        return core.straight_through(lambda scores: kept.astype(scores.dtype))(scores)
 
 
 def test_rules_that_draw_at_random_do_so_in_training_by_the_layers_own_key():
@@ -273,7 +273,7 @@ class Own(nnx.Module):
 
 @each_layer
 def test_another_kernel_and_mask_are_applied_by_the_layers_rule(name):
-    layer = layers(Masking(rule=masks.Signed(rescale=1.0), dtype=jnp.bfloat16))[name]
+    layer = layers(Masking(rule=core.Signed(rescale=1.0), dtype=jnp.bfloat16))[name]
     mask = jnp.zeros(layer.shape).at[..., 0].set(-1.0)
     found = layer.masked(jnp.full(layer.shape, 3.0), mask)
     assert found.dtype == jnp.bfloat16
@@ -292,7 +292,7 @@ def test_a_layer_becomes_the_dense_one_of_a_kernel(name):
 
 
 @pytest.mark.parametrize(
-    ("rule", "dtype"), [(masks.Signed(), "int8"), (None, "int8"), (masks.Stochastic(), "float32")]
+    ("rule", "dtype"), [(core.Signed(), "int8"), (None, "int8"), (core.Stochastic(), "float32")]
 )
 def test_a_mask_is_stored_as_whole_numbers_unless_it_is_an_expectation(rule, dtype):
     layer = layers(Masking(rule=rule))["dense"]

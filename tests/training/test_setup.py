@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from ssm_jax import config as configuration
-from ssm_jax import errors, masks
+from ssm_jax import core, errors
 from ssm_jax.nn import networks
 from ssm_jax.training import setup
 
@@ -78,7 +78,7 @@ def test_masking_takes_every_setting():
             training__precision="bfloat16",
         )
     )
-    assert (masking.rule, masking.dtype) == (masks.Signed(0.7), jnp.bfloat16)
+    assert (masking.rule, masking.dtype) == (core.Signed(0.7), jnp.bfloat16)
     np.testing.assert_allclose(np.abs(drawn(masking.kernel_init)), (6 / 50) ** 0.5, rtol=1e-6)
     largest = np.abs(drawn(masking.score_init)).max()
     assert 0.99 * (18 / 50) ** 0.5 < largest <= (18 / 50) ** 0.5 * (1 + 1e-6)

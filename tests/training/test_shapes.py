@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from ssm_jax import config as configuration
-from ssm_jax import errors, masks
+from ssm_jax import core, errors
 from ssm_jax.nn import networks
 from ssm_jax.nn.convert import supermask
 from ssm_jax.nn.layers import Dense, Masking
@@ -38,7 +38,7 @@ def test_kernel_shapes_of_ones_own_network():
     assert kernel_shapes(setup.task(changed(), build, 20)) == {"layers/0": (16, 5)}
 
 
-class Doubled(masks.Signed):
+class Doubled(core.Signed):
     """A rule of one's own."""
 
 
@@ -47,7 +47,7 @@ class Doubled(masks.Signed):
     [
         (["signed", "signed"], "signed"),
         ([None], "dense"),
-        ([masks.EdgePopup(0.1), None], "dense, edge_popup"),
+        ([core.EdgePopup(0.1), None], "dense, edge_popup"),
         ([Doubled()], "Doubled"),
     ],
 )

@@ -12,7 +12,7 @@ import optax
 import pytest
 from flax import nnx
 
-from ssm_jax import masks
+from ssm_jax import core
 from ssm_jax.data import batches
 from ssm_jax.nn import networks
 from ssm_jax.nn.layers import Conv, Dense, Frozen, Masking, masked_layers
@@ -437,7 +437,7 @@ class Twins(nnx.Module):
     """Two layers of the same shape under random masks."""
 
     def __init__(self, rngs):
-        masking = Masking(rule=masks.Stochastic())
+        masking = Masking(rule=core.Stochastic())
         self.first = Dense(16, 16, masking=masking, rngs=rngs)
         self.second = Dense(16, 16, masking=masking, rngs=rngs)
 

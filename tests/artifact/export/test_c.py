@@ -22,8 +22,8 @@ from ssm_jax import errors
 from ssm_jax.artifact import graph, pack, run
 from ssm_jax.artifact.export import c
 from ssm_jax.artifact.format import Artifact
-from ssm_jax.masks.topk import Multicoated
-from ssm_jax.nn.initializers import he_uniform
+from ssm_jax.core.initializers import he_uniform
+from ssm_jax.core.topk import Multicoated
 
 
 def by_jax(network: graph.Network, images: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
 
-from ssm_jax import config, errors, masks
+from ssm_jax import config, core, errors
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
 
@@ -27,33 +27,33 @@ SIZES = [[1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1], [0, 1, 0, 1]]  # those of the
 # A share of a quarter of the largest score makes a threshold of 0.25, which binary floating point holds.
 EXPECTED = {
     "signed": (
-        masks.Signed(0.25),
+        core.Signed(0.25),
         [[1, -1, 0, 0], [0, 0, 1, -1], [0, 0, 1, -1], [0, 1, 0, -1]],
     ),
     "binary": (
-        masks.Binary(0.25),
+        core.Binary(0.25),
         [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 1, 0, 0]],
     ),
-    "stochastic": (masks.Stochastic(), 1 / (1 + np.exp(-SCORES))),
-    "edge_popup": (masks.EdgePopup(0.5), SIZES),
+    "stochastic": (core.Stochastic(), 1 / (1 + np.exp(-SCORES))),
+    "edge_popup": (core.EdgePopup(0.5), SIZES),
     "signed_topk": (
-        masks.SignedTopK(0.25),
+        core.SignedTopK(0.25),
         [[1, -1, 0, 0], [0, 0, 0, 0], [0, 0, 1, -1], [0, 0, 0, 0]],
     ),
-    "biprop": (masks.Biprop(0.5), SIZES),
+    "biprop": (core.Biprop(0.5), SIZES),
     "multicoated": (
-        masks.Multicoated(0.5, coats=2),
+        core.Multicoated(0.5, coats=2),
         [[2, 2, 0, 0], [0, 0, 1, 1], [0, 0, 2, 2], [0, 1, 0, 1]],
     ),
     "sign_only": (
-        masks.SignOnly(),
+        core.SignOnly(),
         [[1, -1, 1, -1], [1, -1, 1, -1], [1, 1, 1, -1], [1, 1, -1, -1]],
     ),
 }
 # dm/ds, the part of the gradient that goes from the mask to the scores: 1 unless the rule says otherwise.
 PULLED = dict.fromkeys(("edge_popup", "biprop", "multicoated"), np.where(SCORES < 0, -1, 1))
 PULLED["stochastic"] = np.exp(-SCORES) / (1 + np.exp(-SCORES)) ** 2
-each_rule = pytest.mark.parametrize("name", masks.RULES)
+each_rule = pytest.mark.parametrize("name", core.RULES)
 
 
 def made(name, dtype=jnp.float32):
@@ -190,26 +190,26 @@ def test_a_step_sorts_nothing(name):
 @each_rule
 def test_a_rule_is_a_value(name):
     rule = EXPECTED[name][0]
-    assert isinstance(rule, masks.Rule)
+    assert isinstance(rule, core.Rule)
     assert rule == type(rule)(**dataclasses.asdict(rule)) and hash(rule) == hash(dataclasses.replace(rule))
 
 
 def test_rules_by_name_take_their_settings_from_the_config():
     settings = config.default().mask
     settings.threshold = 0.7
-    assert masks.by_name("signed", settings) == masks.Signed(0.7)
-    assert masks.by_name("binary") == masks.Binary(0.4)
+    assert core.by_name("signed", settings) == core.Signed(0.7)
+    assert core.by_name("binary") == core.Binary(0.4)
     settings.density, settings.coats, settings.rescale = 0.3, 5, 0.5
-    assert masks.by_name("multicoated", settings) == masks.Multicoated(0.3, coats=5, rescale=0.5)
+    assert core.by_name("multicoated", settings) == core.Multicoated(0.3, coats=5, rescale=0.5)
     settings.relative = False
-    assert masks.by_name("binary", settings) == masks.Binary(0.7, False, 0.3, rescale=0.5)
+    assert core.by_name("binary", settings) == core.Binary(0.7, False, 0.3, rescale=0.5)
     settings.relative, settings.density = True, 0.0
-    assert masks.by_name("dense", settings) is None
+    assert core.by_name("dense", settings) is None
     with pytest.raises(errors.InputError, match=r"mask rule 'singed'; did you mean 'signed'\?"):
-        masks.by_name("singed")
+        core.by_name("singed")
     settings.threshold = 2.0
     with pytest.raises(errors.InputError, match=r"^config\.mask\.threshold is 2.0; allowed is 0 to 1$"):
-        masks.by_name("signed", settings)
+        core.by_name("signed", settings)
 
 
 @pytest.mark.parametrize(
@@ -230,16 +230,16 @@ def test_a_setting_out_of_range_is_one_line(rule, field, value, allowed):
     settings.density = 0.5 if field == "coats" else 0.0
     settings[field] = value
     with pytest.raises(errors.InputError, match=rf"^config\.mask\.{field} is {value}; allowed is {allowed}$"):
-        masks.by_name(rule, settings)
+        core.by_name(rule, settings)
 
 
 def test_a_rule_of_ones_own_joins_by_an_entry(monkeypatch):
     @dataclasses.dataclass(frozen=True)
-    class Positive(masks.Rule):
+    class Positive(core.Rule):
         def mask(self, scores, state, key=None):
-            return masks.straight_through(lambda scores: (scores > 0).astype(scores.dtype))(scores)
+            return core.straight_through(lambda scores: (scores > 0).astype(scores.dtype))(scores)
 
-    monkeypatch.setitem(masks.RULES, "positive", Positive)
-    rule = masks.by_name("positive", config.default().mask)
+    monkeypatch.setitem(core.RULES, "positive", Positive)
+    rule = core.by_name("positive", config.default().mask)
     assert rule == Positive() and rule.init(jnp.asarray(SCORES)) == {}
     np.testing.assert_array_equal(rule.mask(jnp.asarray(SCORES), {}), SCORES > 0)

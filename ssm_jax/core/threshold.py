@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from ssm_jax import errors
-from ssm_jax.masks.density import check, check_shares
-from ssm_jax.masks.rule import Rescaled, State, straight_through
+from ssm_jax.core.density import check, check_shares
+from ssm_jax.core.rule import Rescaled, State, straight_through
 
 
 @straight_through
@@ -69,9 +69,9 @@ class Threshold(Rescaled):
         tried 0.01 with the binary mask.
       relative: Whether the threshold is a share.
       density: The share of weights that remain, at most 1, by thresholds that move in training: see
-        `ssm_jax.masks.density`. 0 leaves the threshold fixed.
+        `ssm_jax.core.density`. 0 leaves the threshold fixed.
       floor: The least share of every layer under a density, at most the density.
-      budget: What the density is a share of, a key of `ssm_jax.masks.density.BUDGETS`.
+      budget: What the density is a share of, a key of `ssm_jax.core.density.BUDGETS`.
       rescale: See `Rescaled`.
 
     Raises:

@@ -2,7 +2,7 @@
 
 A rule is a frozen dataclass; its settings are its fields and are compiled into the program. Any object with
 the methods of `Rule` is one: a subclass need only define `mask`. Koster et al., "Signing the Supermask: Keep,
-Hide, Invert" (ICLR 2022), define the signed mask, the first of the family in `ssm_jax.masks.threshold`.
+Hide, Invert" (ICLR 2022), define the signed mask, the first of the family in `ssm_jax.core.threshold`.
 """
 
 from __future__ import annotations

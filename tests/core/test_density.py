@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssm_jax import config, errors, masks
-from ssm_jax.masks import density
+from ssm_jax import config, core, errors
+from ssm_jax.core import density
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
 
@@ -99,16 +99,16 @@ def test_a_setting_out_of_range_is_one_line(rule, changes, message):
     settings = config.default().mask
     settings.update(changes)
     with pytest.raises(errors.InputError, match=f"^config.mask.{message}$"):
-        masks.by_name(rule, settings)
+        core.by_name(rule, settings)
 
 
 def test_an_unknown_budget_and_a_rule_without_density_are_refused():
     with pytest.raises(errors.InputError, match=r"unknown budget 'gobal'; did you mean 'global'\?"):
-        masks.Signed(density=0.1, budget="gobal")
+        core.Signed(density=0.1, budget="gobal")
     settings = config.default().mask
     settings.density = 0.1
     for rule in ("dense", "sign_only", "stochastic"):
         with pytest.raises(
             errors.InputError, match=f"mask.density is 0.1; the mask rule '{rule}' takes none"
         ):
-            masks.by_name(rule, settings)
+            core.by_name(rule, settings)

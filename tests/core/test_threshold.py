@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ssm_jax import errors
-from ssm_jax.masks.threshold import Binary, Signed, ternary
+from ssm_jax.core.threshold import Binary, Signed, ternary
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
 each_family = pytest.mark.parametrize("rule", [Signed, Binary])

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssm_jax.masks.selection import largest
+from ssm_jax.core.selection import largest
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
 

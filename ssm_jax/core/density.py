@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm_jax import errors
-from ssm_jax.masks.selection import threshold
+from ssm_jax.core.selection import threshold
 
 # What a density is a share of: all weights together, or those of each layer.
 BUDGETS = ("global", "layer")

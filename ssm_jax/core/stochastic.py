@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from ssm_jax.masks.rule import Counts, Rescaled, State, straight_through
+from ssm_jax.core.rule import Counts, Rescaled, State, straight_through
 
 
 @straight_through

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ssm_jax import errors
-from ssm_jax.nn import initializers
+from ssm_jax.core import initializers
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
 

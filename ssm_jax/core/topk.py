@@ -1,6 +1,6 @@
 """Rules that keep a fixed share of every layer, its largest scores.
 
-Nothing is sorted: see `ssm_jax.masks.selection`. A share of a layer is rounded to whole weights and never
+Nothing is sorted: see `ssm_jax.core.selection`. A share of a layer is rounded to whole weights and never
 below one; weights that tie with the last one kept are kept too.
 """
 
@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from ssm_jax import errors
-from ssm_jax.masks.density import check
-from ssm_jax.masks.rule import Rescaled, State, straight_through
-from ssm_jax.masks.selection import largest
+from ssm_jax.core.density import check
+from ssm_jax.core.rule import Rescaled, State, straight_through
+from ssm_jax.core.selection import largest
 
 
 @straight_through

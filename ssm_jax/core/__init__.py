@@ -14,11 +14,11 @@ from ml_collections import ConfigDict
 
 from ssm_jax import errors
 from ssm_jax.config import DENSE
-from ssm_jax.masks.rule import Counts, Rescaled, Rule, State, count, straight_through
-from ssm_jax.masks.sign import SignOnly
-from ssm_jax.masks.stochastic import Stochastic
-from ssm_jax.masks.threshold import Binary, Signed
-from ssm_jax.masks.topk import Biprop, EdgePopup, Multicoated, SignedTopK
+from ssm_jax.core.rule import Counts, Rescaled, Rule, State, count, straight_through
+from ssm_jax.core.sign import SignOnly
+from ssm_jax.core.stochastic import Stochastic
+from ssm_jax.core.threshold import Binary, Signed
+from ssm_jax.core.topk import Biprop, EdgePopup, Multicoated, SignedTopK
 
 __all__ = [
     "RULES",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssm_jax.masks.topk import Biprop, EdgePopup, Multicoated, SignedTopK
+from ssm_jax.core.topk import Biprop, EdgePopup, Multicoated, SignedTopK
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
 SCORES = jax.random.normal(jax.random.key(0), (30, 20))

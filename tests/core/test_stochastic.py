@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssm_jax.masks.stochastic import Stochastic
+from ssm_jax.core.stochastic import Stochastic
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
 

@@ -7,26 +7,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssm_jax import masks
+from ssm_jax import core
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
 
 
 def test_count():
-    shares = masks.count(jnp.array([[1, -1, 0, 0], [0, 0, 1, -1]], jnp.float32))
+    shares = core.count(jnp.array([[1, -1, 0, 0], [0, 0, 1, -1]], jnp.float32))
     assert tuple(map(int, shares)) == (2, 4, 2) == (shares.inverted, shares.hidden, shares.kept)
     assert {part.dtype for part in shares} == {jnp.dtype("int32")}
-    assert tuple(map(int, masks.count(jnp.array([[1, 0], [1, 1]])))) == (0, 1, 3)
-    assert tuple(map(int, masks.count(jnp.zeros((3, 5), jnp.bfloat16)))) == (0, 15, 0)
+    assert tuple(map(int, core.count(jnp.array([[1, 0], [1, 1]])))) == (0, 1, 3)
+    assert tuple(map(int, core.count(jnp.zeros((3, 5), jnp.bfloat16)))) == (0, 15, 0)
 
 
 def test_count_is_exact_where_float32_is_not():
     side = 4100  # 4100^2 is above 2^24
-    assert int(jax.jit(masks.count)(jnp.ones((side, side), jnp.int8)).kept) == side**2
+    assert int(jax.jit(core.count)(jnp.ones((side, side), jnp.int8)).kept) == side**2
 
 
 def test_straight_through_hands_the_gradient_to_the_scores_and_to_nothing_else():
-    @masks.straight_through
+    @core.straight_through
     def rounded(scores, offset, key):
         return jnp.round(scores + offset + jax.random.uniform(key, scores.shape))
 
