@@ -35,8 +35,9 @@ from jax.experimental.sparse import BCOO
 
 from benchmarks import contenders
 from benchmarks.timing import BEGUN, Budget, log, measure, ratio
-from ssm_jax.artifact import format, graph, load, pack, run
-from ssm_jax.artifact.compact import compact
+from ssm_jax import graph
+from ssm_jax.artifact import format, load, pack, run
+from ssm_jax.graph.compact import compact
 from ssm_jax.nn.networks import build
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"

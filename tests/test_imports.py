@@ -16,6 +16,7 @@ LAYERS = [
     {"nn", "runs"},
     {"training"},
     {"trained"},
+    {"graph"},
     {"artifact"},
     {"analysis"},
     {"experiments"},

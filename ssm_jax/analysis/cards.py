@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ssm_jax import graph
 from ssm_jax.analysis import figures, masks
 from ssm_jax.analysis.finished import Finished, Network
-from ssm_jax.artifact import graph
 from ssm_jax.artifact.sizes import Sizes, entropy
 
 if TYPE_CHECKING:

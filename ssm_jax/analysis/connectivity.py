@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from ssm_jax.analysis.masks import Masks
-from ssm_jax.artifact.graph import same_padding
+from ssm_jax.graph import same_padding
 
 
 class _Operation(Protocol):

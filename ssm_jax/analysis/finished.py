@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssm_jax import errors
-from ssm_jax.artifact import format, graph, pack, run
+from ssm_jax import errors, graph
+from ssm_jax.artifact import format, pack, run
 from ssm_jax.config import DENSE
 from ssm_jax.data import datasets
 from ssm_jax.runs.folder import Record, RunFolder

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
-from ssm_jax import errors, files
-from ssm_jax.artifact import coder, graph
+from ssm_jax import errors, files, graph
+from ssm_jax.artifact import coder
 from ssm_jax.artifact import header as checked
 
 # The first byte is no text, and the line ends show whether the file was copied as text.

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ssm_jax import errors
-from ssm_jax.artifact import format, graph, native, run
-from ssm_jax.artifact.compact import compact
+from ssm_jax import errors, graph
+from ssm_jax.artifact import format, native, run
+from ssm_jax.graph.compact import compact
 
 Array = jax.Array | np.ndarray
 Predict = Callable[[Any], Array]

@@ -14,8 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ssm_jax import errors
-from ssm_jax.artifact import graph
+from ssm_jax import errors, graph
 from ssm_jax.artifact.export import c
 from ssm_jax.artifact.format import Artifact
 

@@ -14,8 +14,8 @@ import numpy as np
 from flax import nnx
 
 from ssm_jax import config as configuration
-from ssm_jax import errors
-from ssm_jax.artifact import format, graph
+from ssm_jax import errors, graph
+from ssm_jax.artifact import format
 from ssm_jax.data import datasets
 from ssm_jax.data.batches import steps_per_epoch
 from ssm_jax.nn import layers

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from ssm_jax.artifact import graph
+from ssm_jax import graph
 from ssm_jax.data.batches import standardize
 from ssm_jax.nn.convolution import convolve
 from ssm_jax.nn.pooling import max_pool

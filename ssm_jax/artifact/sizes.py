@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ssm_jax.artifact import coder, graph
+from ssm_jax import graph
+from ssm_jax.artifact import coder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,14 +10,14 @@ import pathlib
 import shlex
 from collections.abc import Sequence
 
-from ssm_jax import errors, files
-from ssm_jax.artifact import export, format, graph
-from ssm_jax.artifact.compact import compact
+from ssm_jax import errors, files, graph
+from ssm_jax.artifact import export, format
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.artifact.sizes import Sizes
 from ssm_jax.cli import output, status
 from ssm_jax.cli.describe import beside_file, headline
 from ssm_jax.cli.parser import Parser
+from ssm_jax.graph.compact import compact
 
 _ABOUT = """Write a trained network to a file, by itself: without scores, optimizer and checkpoint.
 

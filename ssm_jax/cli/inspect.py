@@ -11,7 +11,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssm_jax.artifact import format, graph
+from ssm_jax import graph
+from ssm_jax.artifact import format
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.artifact.sizes import Sizes
 from ssm_jax.cli import status

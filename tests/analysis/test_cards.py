@@ -7,8 +7,9 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the extra `report` is not installed")
 
+from ssm_jax import graph
 from ssm_jax.analysis import cards, masks
-from ssm_jax.artifact import coder, graph
+from ssm_jax.artifact import coder
 
 
 def cells(card, caption):

@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from ssm_jax import errors
+from ssm_jax import errors, graph
 from ssm_jax.analysis import finished
-from ssm_jax.artifact import format, graph, pack
+from ssm_jax.artifact import format, pack
 from ssm_jax.data import datasets
 from ssm_jax.runs.folder import RunFolder
 

@@ -9,8 +9,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from ssm_jax import errors
-from ssm_jax.artifact import graph, native
+from ssm_jax import errors, graph
+from ssm_jax.artifact import native
 from ssm_jax.artifact.export import c
 from ssm_jax.artifact.format import Artifact
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ssm_jax.artifact import graph
+from ssm_jax import graph
 
 CLASSES = 4
 

@@ -12,7 +12,8 @@ import pytest
 from flax import nnx
 
 import ssm_jax
-from ssm_jax.artifact import graph, pack, run
+from ssm_jax import graph
+from ssm_jax.artifact import pack, run
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.data import datasets
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ssm_jax import errors
-from ssm_jax.artifact import format, graph
+from ssm_jax import errors, graph
+from ssm_jax.artifact import format
 
 MEMORY = 128 * 2**20  # beside what Python and numpy take
 MOST_WEIGHTS = 2**20

@@ -9,7 +9,8 @@ import numpy as np
 from flax import nnx
 
 import ssm_jax
-from ssm_jax.artifact import graph, pack
+from ssm_jax import graph
+from ssm_jax.artifact import pack
 
 IMAGES = {"fcn": (6, 6, 1), "conv2": (8, 8, 3), "conv4": (8, 8, 3), "resnet20": (8, 8, 3)}
 CLASSES = 5

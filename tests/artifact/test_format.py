@@ -19,8 +19,8 @@ import pytest
 from artifact import fuzz
 from artifact.small import images_of, network_of
 
-from ssm_jax import errors
-from ssm_jax.artifact import coder, format, graph, run
+from ssm_jax import errors, graph
+from ssm_jax.artifact import coder, format, run
 from ssm_jax.core.initializers import he_uniform
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -13,8 +13,8 @@ from artifact.small import CLASSES, images_of, model_of, network_of
 from flax import nnx
 
 import ssm_jax
-from ssm_jax import errors
-from ssm_jax.artifact import format, graph, load, native, pack
+from ssm_jax import errors, graph
+from ssm_jax.artifact import format, load, native, pack
 
 NAMES = tuple("abcde")
 

@@ -14,8 +14,8 @@ from flax import nnx
 
 import ssm_jax
 from ssm_jax import config as configuration
-from ssm_jax import core, errors
-from ssm_jax.artifact import format, graph, pack, run
+from ssm_jax import core, errors, graph
+from ssm_jax.artifact import format, pack, run
 from ssm_jax.core.initializers import he_uniform
 from ssm_jax.data import datasets
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ssm_jax.artifact import graph
+from ssm_jax import graph
 from ssm_jax.artifact.sizes import Sizes
 
 

@@ -10,7 +10,8 @@ from artifact.small import CLASSES, network_of
 
 import ssm_jax
 from benchmarks import inference
-from ssm_jax.artifact import format, graph
+from ssm_jax import graph
+from ssm_jax.artifact import format
 
 
 def test_a_power_law_goes_on_with_other_layers():

@@ -7,7 +7,7 @@ import pytest
 
 import ssm_jax
 from ssm_jax.artifact import export, format
-from ssm_jax.artifact.compact import compact
+from ssm_jax.graph.compact import compact
 
 
 def files_of(folder):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import ssm_jax
-from ssm_jax.artifact import format, graph
+from ssm_jax import graph
+from ssm_jax.artifact import format
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.cli import inspect
 

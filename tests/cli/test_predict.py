@@ -9,7 +9,8 @@ from flax import nnx
 from PIL import Image
 
 import ssm_jax
-from ssm_jax.artifact import format, graph
+from ssm_jax import graph
+from ssm_jax.artifact import format
 from ssm_jax.cli import predict
 from ssm_jax.data import datasets
 

@@ -8,7 +8,7 @@ kernel; or `convs/0.kernel`, float32, where a kernel is no whole numbers times a
 Beside them stand three texts, each JSON:
 
 - `graph`: an object of `image_shape`, `classes`, `dtype` and the list `operations`, each an object of
-  `operation` (a key of `ssm_jax.artifact.graph.OPERATIONS`, whose docstrings define it), `inputs` (value 0 is
+  `operation` (a key of `ssm_jax.graph.OPERATIONS`, whose docstrings define it), `inputs` (value 0 is
   the images, operation i makes value i + 1, the last value is the logits), `name` where it has arrays, and
   its settings: `stride`, `epsilon`, `window`, `padding`.
 - `class_names`: the names of the classes in the logits' order.
@@ -45,8 +45,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from ssm_jax import errors
-from ssm_jax.artifact import graph, header
+from ssm_jax import errors, graph
+from ssm_jax.artifact import header
 from ssm_jax.artifact.format import Artifact
 
 

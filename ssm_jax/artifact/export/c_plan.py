@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ssm_jax import errors
-from ssm_jax.artifact import graph
+from ssm_jax import errors, graph
 from ssm_jax.artifact.export.c_memory import TILE, Buffer, Layout, Place, allocate
 
 # Places within a buffer are `int32_t` in C.

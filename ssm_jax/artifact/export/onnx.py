@@ -19,8 +19,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ssm_jax import files
-from ssm_jax.artifact import graph
+from ssm_jax import files, graph
 from ssm_jax.artifact.export import arrays
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.version import __version__

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from ssm_jax import files
-from ssm_jax.artifact import graph, run
+from ssm_jax import files, graph
+from ssm_jax.artifact import run
 from ssm_jax.artifact.format import Artifact
 
 PLATFORMS = ("cpu", "cuda", "tpu")

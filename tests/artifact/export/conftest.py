@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from artifact.exported import Case, case_of, digits
 
-from ssm_jax.artifact import graph
+from ssm_jax import graph
 
 
 @pytest.fixture(scope="session", params=["fcn", "conv2", "resnet20"])

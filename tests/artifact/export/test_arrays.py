@@ -10,7 +10,8 @@ import numpy as np
 from artifact.exported import artifact_of
 from artifact.small import network_of
 
-from ssm_jax.artifact import graph, run
+from ssm_jax import graph
+from ssm_jax.artifact import run
 from ssm_jax.artifact.export import arrays
 from ssm_jax.artifact.format import Artifact
 

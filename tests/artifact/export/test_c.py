@@ -18,8 +18,8 @@ from artifact.small import images_of, network_of
 from flax import nnx
 
 import ssm_jax
-from ssm_jax import errors
-from ssm_jax.artifact import graph, pack, run
+from ssm_jax import errors, graph
+from ssm_jax.artifact import pack, run
 from ssm_jax.artifact.export import c
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.core.initializers import he_uniform

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from artifact.small import network_of
 
-from ssm_jax import errors
-from ssm_jax.artifact import graph
+from ssm_jax import errors, graph
 from ssm_jax.artifact.export.c_plan import Plan, kernel_lists
 
 

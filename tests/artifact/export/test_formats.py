@@ -10,8 +10,8 @@ import tomllib
 
 import pytest
 
-from ssm_jax import errors
-from ssm_jax.artifact import export, graph
+from ssm_jax import errors, graph
+from ssm_jax.artifact import export
 
 NEEDY = [name for name, chosen in export.FORMATS.items() if chosen.needs]
 

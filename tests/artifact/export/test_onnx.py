@@ -14,7 +14,7 @@ from artifact.small import images_of, network_of
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from ssm_jax.artifact import graph
+from ssm_jax import graph
 from ssm_jax.artifact.export import onnx as exported
 
 

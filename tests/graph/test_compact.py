@@ -11,8 +11,9 @@ import pytest
 from artifact.small import CLASSES, IMAGES, images_of, network_of
 
 import ssm_jax
-from ssm_jax.artifact import graph, run
-from ssm_jax.artifact.compact import compact
+from ssm_jax import graph
+from ssm_jax.artifact import run
+from ssm_jax.graph.compact import compact
 
 
 def logits_of(network: graph.Network, images: np.ndarray) -> np.ndarray:

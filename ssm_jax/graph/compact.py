@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ssm_jax.artifact import graph
+from ssm_jax import graph
 
 
 def compact(network: graph.Network) -> graph.Network:

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from artifact.small import network_of
 
-from ssm_jax import errors
-from ssm_jax.artifact import graph
+from ssm_jax import errors, graph
 
 
 def pooled(height: int, window: int, padding: int) -> graph.Network:

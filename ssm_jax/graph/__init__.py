@@ -1,0 +1,53 @@
+"""A network as a graph of operations on plain data; numpy alone."""
+
+from __future__ import annotations
+
+from ssm_jax.graph.operations import (
+    DTYPES,
+    MOST_ELEMENTS,
+    MOST_NODES,
+    MOST_WINDOW,
+    OPERATIONS,
+    Add,
+    Conv,
+    Dense,
+    Elu,
+    Flatten,
+    Kernel,
+    MaxPool,
+    Mean,
+    Network,
+    Node,
+    Normalize,
+    Offset,
+    Shape,
+    Standardize,
+    multiply_adds,
+    operation,
+    same_padding,
+)
+
+__all__ = [
+    "DTYPES",
+    "MOST_ELEMENTS",
+    "MOST_NODES",
+    "MOST_WINDOW",
+    "OPERATIONS",
+    "Add",
+    "Conv",
+    "Dense",
+    "Elu",
+    "Flatten",
+    "Kernel",
+    "MaxPool",
+    "Mean",
+    "Network",
+    "Node",
+    "Normalize",
+    "Offset",
+    "Shape",
+    "Standardize",
+    "multiply_adds",
+    "operation",
+    "same_padding",
+]
