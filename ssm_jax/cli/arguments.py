@@ -53,12 +53,24 @@ def value_of(name: str, argv: Sequence[str]) -> str | None:
       name: The flag, without dashes.
       argv: The expanded arguments.
     """
-    value = None
-    for argument, following in zip(argv, [*argv[1:], ""]):
+    return take(name, argv)[0]
+
+
+def take(name: str, argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Return the last value that the arguments give a flag, or None, and the arguments without it.
+
+    Args:
+      name: The flag, without dashes.
+      argv: The expanded arguments.
+    """
+    value, others, rest = None, [], iter(argv)
+    for argument in rest:
         flag, given, text = argument.partition("=")
         if flag in (f"--{name}", f"-{name}"):
-            value = text if given else following
-    return value
+            value = text if given else next(rest, "")
+        else:
+            others.append(argument)
+    return value, others
 
 
 def explain(error: BaseException, argv: Sequence[str]) -> errors.InputError:

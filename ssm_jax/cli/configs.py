@@ -1,41 +1,54 @@
-"""Config files: Python files with a function `get_config`."""
+"""Config files, Python files with a function `get_config`, and `ssm-jax configs`, which lists ours."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
-import os
+import functools
 import pathlib
 import runpy
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from ssm_jax import errors, files
+from ssm_jax.cli import status
+from ssm_jax.cli.parser import Parser
+
+# The configs of the package: in a clone, a link to those at its top.
+FOLDER = pathlib.Path(__file__).parents[1] / "recipes" / "configs"
 
 
-def check_file(value: str, folder: pathlib.Path) -> None:
-    """Check that there is a config file, before anything opens it.
+def find(value: str) -> str:
+    """Find a config file, before anything opens it.
 
     Args:
-      value: The value of `--config`: a path, perhaps with `:variant`.
-      folder: The config files among which a bare name is looked for.
+      value: What the user calls it: the name of one of ours, or a path that ends in `.py`; either perhaps
+        with `:variant`.
+
+    Returns:
+      Its path, with the variant.
 
     Raises:
       InputError: There is none; names the nearest.
     """
-    path = pathlib.Path(value.partition(":")[0])
+    given, colon, variant = value.partition(":")
+    path = pathlib.Path(given)
+    if path.name == given and not path.suffix:
+        if given not in names(FOLDER):
+            raise errors.unknown("config", given, names(FOLDER))
+        return f"{FOLDER / given}.py{colon}{variant}"
     try:
         files.check_regular(path)
     except OSError as error:
         raise errors.InputError(f"cannot read the config file {path}: {files.reason(error)}") from error
     if not path.exists():
-        # A bare name such as `digits` means one of ours.
-        named = path.parent != pathlib.Path() and any(path.parent.glob("*.py"))
-        known = _config_files(path.parent if named else folder)
-        raise errors.unknown("config file", str(path), map(os.path.relpath, known))
+        known = _config_files(path.parent) if path.parent.is_dir() else []
+        raise errors.unknown("config file", str(path), map(str, known) if known else names(FOLDER))
+    return value
 
 
 def _config_files(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -138,3 +151,32 @@ def default_workdir(value: str) -> str:
     """
     path, _, variant = value.partition(":")
     return str(pathlib.Path("runs") / "-".join(filter(None, (pathlib.Path(path).stem, variant))))
+
+
+def main(argv: Sequence[str]) -> int:
+    """List the configs and their variants; returns the exit status.
+
+    Args:
+      argv: The arguments, without the program's name.
+    """
+    return status.run(functools.partial(_list, list(argv)))
+
+
+def _list(argv: list[str]) -> None:
+    parser = Parser(
+        prog="ssm-jax configs",
+        description="List the configs that `ssm-jax train` knows by name, or the variants of one.",
+        examples=["", "conv8   # its variants and what they reach"],
+    )
+    parser.add_argument("config", nargs="?", help="the name of one")
+    chosen = parser.parse_args(argv).config
+    if chosen is None:
+        width = max(map(len, names(FOLDER)))
+        for file in _config_files(FOLDER):
+            print(f"{file.stem:{width}}  {_documentation(file).partition(chr(10))[0]}")
+    else:
+        print(_documentation(pathlib.Path(find(chosen).partition(":")[0])))
+
+
+def _documentation(file: pathlib.Path) -> str:
+    return ast.get_docstring(ast.parse(file.read_bytes())) or ""

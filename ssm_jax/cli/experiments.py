@@ -128,7 +128,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help=f"variant of the config; {MAIN} is none (default: {BEST} where the config has it, else {MAIN})",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its time, run nothing")
-    parser.add_argument("--configs", default="configs", help="folder of config files (default: configs)")
+    parser.add_argument("--configs", default=configs.FOLDER, help="folder of config files (default: ours)")
     parser.add_argument_group(
         "settings of all runs", "--config.<field>=<value>, for example --config.training.epochs=3"
     )

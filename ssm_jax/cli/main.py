@@ -13,6 +13,8 @@ from ssm_jax.version import __version__
 
 # What each verb does; `ssm_jax.cli.<verb>.main` takes its arguments and returns the exit status.
 VERBS = {
+    "train": "train the networks of a config, from the first step or a checkpoint to the last",
+    "configs": "list the configs that come with the package, and their variants",
     "export": "write a trained network to a file: our own, C, StableHLO, ONNX, ...",
     "predict": "label images by an exported network",
     "inspect": "show what an exported network holds: layers, shares, bytes, training record",
@@ -23,7 +25,7 @@ VERBS = {
 
 _ABOUT = """usage: ssm-jax <verb> ...
 
-What to do with a network that train.py has trained.
+Train signed supermasks, and use what they leave.
 
 verbs:
 {verbs}
@@ -32,7 +34,7 @@ verbs:
   ssm-jax --version     shows the version
 
 From one to the next:
-  python train.py --config=configs/digits.py
+  ssm-jax train digits
   ssm-jax export runs/digits
   ssm-jax inspect runs/digits/model.ssm
   ssm-jax predict runs/digits/model.ssm images.npy photo.png
@@ -64,6 +66,4 @@ def _about(arguments: list[str]) -> None:
     elif arguments[0] == "--version":
         print(f"ssm_jax {__version__}")
     else:
-        if arguments[0] == "train":
-            raise errors.InputError("train.py trains: python train.py --config=configs/digits.py")
         raise errors.unknown("verb", arguments[0], VERBS)

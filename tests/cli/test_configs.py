@@ -21,21 +21,36 @@ def test_the_default_workdir(config, workdir):
     assert configs.default_workdir(config) == workdir
 
 
+def test_a_name_is_a_config_of_ours_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path, _, variant = configs.find("conv8:best").partition(":")
+    assert variant == "best" and configs.load(configs.find("conv8:best")).model.name == "conv8"
+    assert pathlib.Path(path).resolve().name == "conv8.py"
+    with pytest.raises(errors.InputError, match="unknown config 'conv9'; did you mean 'conv"):
+        configs.find("conv9")
+
+
 def test_a_file_that_is_not_there_names_those_there_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for folder, name in (("configs", "conv8.py"), ("own", "mine.py")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / name).write_text("def get_config(): ...")
-    (tmp_path / "configs" / "conv9.py").write_text("")  # no config
-    folder = pathlib.Path("configs")
-    configs.check_file("configs/conv8.py:dense", folder)
-    for given, nearest in (
-        ("conv8", "configs/conv8.py"),
-        ("configs/conv9x.py", r"\(allowed: configs/conv8.py\)"),
-        ("own/mime.py", "own/mine.py"),
-    ):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.py").write_text("def get_config(): ...")
+    (tmp_path / "own" / "mole.py").write_text("")  # no config
+    assert configs.find("own/mine.py:dense") == "own/mine.py:dense"
+    for given, nearest in (("own/mime.py", "own/mine.py"), ("none/conv8.py", "allowed: conv2")):
         with pytest.raises(errors.InputError, match=nearest):
-            configs.check_file(given, folder)
+            configs.find(given)
+
+
+def test_the_list_has_a_line_for_every_config(ssm):
+    status, out, err = ssm("configs")
+    assert status == 0 and err == ""
+    assert [line.split()[0] for line in out.splitlines()] == configs.names(configs.FOLDER)
+    assert "Conv8 on CIFAR-10" in out
+
+
+def test_a_config_tells_its_variants(ssm):
+    _, out, _ = ssm("configs", "conv8")
+    assert "conv8.py:best" in out and out == ssm("configs", "conv8:best")[1]
 
 
 def test_a_good_file_has_no_fault(tmp_path):

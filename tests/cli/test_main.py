@@ -28,15 +28,13 @@ def test_an_unknown_verb_names_the_nearest(refused):
     assert "unknown verb 'exprt'; did you mean 'export'?" in refused("exprt", "runs/digits")
 
 
-def test_who_looks_for_the_training_is_sent_there(refused):
-    assert "python train.py --config=" in refused("train")
-
-
 @pytest.mark.parametrize("verb", main.VERBS)
 def test_every_verb_has_help_with_examples(verb, capsys):
-    with pytest.raises(SystemExit) as left:
-        main.main([verb, "--help"])
-    assert left.value.code == 0
+    try:
+        status = main.main([verb, "--help"])
+    except SystemExit as left:
+        status = left.code
+    assert status == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: ") and verb in text[text.index("\nexample") :]
 

@@ -1,6 +1,5 @@
 """The command line, in processes of its own where the exit status matters."""
 
-import importlib.util
 import os
 import pathlib
 import subprocess
@@ -9,6 +8,7 @@ import sys
 import pytest
 
 from ssm_jax import errors
+from ssm_jax.cli import train as program
 
 # ml_collections loads config files by it.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
@@ -22,20 +22,12 @@ def train(*arguments, cwd=ROOT):
     )
 
 
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("train", ROOT / "train.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(autouse=True)
 def at_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-def fault(program, *arguments):
+def fault(*arguments):
     with pytest.raises(errors.InputError) as caught:
         program.train(list(arguments))
     text = str(caught.value)
@@ -43,23 +35,23 @@ def fault(program, *arguments):
     return text
 
 
-def test_arguments_are_parsed_into_flags_and_config(program):
+def test_arguments_are_parsed_into_flags_and_config():
     values = program.parse(["--config=configs/conv8.py:dense", "--config.seed=3", "--workdir", "x"])
     assert (values.config.seed, values.config.mask.rule, values.workdir) == (3, "dense", "x")
     assert values.heartbeat == 100 and values.coordinator is None
-    assert program.parse(["--config", "configs/conv8.py"]).config.seed == 0
+    assert program.parse(program.expand(["--config", "configs/conv8.py"])).config.seed == 0
+    assert program.parse(program.expand(["conv8:dense", "--config.seed=3"])).config.seed == 3
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--config is missing"),
-        (["configs/digits.py"], "a config is given by its flag: --config=configs/digits.py"),
-        (["--config="], "--config is missing"),
-        (["--config"], "--config is missing"),
+        ([], "a config is missing"),
+        (["--config="], "a config is missing"),
+        (["--config"], "a config is missing"),
         (["--config=configs/conv9.py"], "did you mean 'configs/conv"),
-        (["--config=digits"], "did you mean 'configs/digits.py'?"),
-        (["--config=configs"], "cannot read the config file configs: not a regular file"),
+        (["digit"], "did you mean 'digits'?"),
+        (["--config=configs/"], "cannot read the config file configs: not a regular file"),
         (["--config=configs/conv8.py:dens"], "did you mean 'dense'?"),
         (["--config=configs/digits.py", "--config.seeed=1"], "did you mean 'seed'?"),
         (["--config=configs/digits.py", "--config.training.epochs=ten"], "invalid literal"),
@@ -74,8 +66,8 @@ def test_arguments_are_parsed_into_flags_and_config(program):
         (["--config=configs/digits.py", "--flagfile"], "cannot read --flagfile=."),
     ],
 )
-def test_arguments_that_are_refused(program, arguments, message):
-    assert message in fault(program, *arguments)
+def test_arguments_that_are_refused(arguments, message):
+    assert message in fault(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -88,15 +80,15 @@ def test_arguments_that_are_refused(program, arguments, message):
         ("--flagfile=none", "cannot read --flagfile=none"),
     ],
 )
-def test_arguments_in_a_file_that_are_refused(program, tmp_path, lines, message):
+def test_arguments_in_a_file_that_are_refused(tmp_path, lines, message):
     (tmp_path / "flags").write_text(f"# a comment\n\n{lines}\n")
-    assert message in fault(program, "--config=configs/digits.py", f"--flagfile={tmp_path / 'flags'}")
+    assert message in fault("--config=configs/digits.py", f"--flagfile={tmp_path / 'flags'}")
 
 
-def test_arguments_in_a_file_are_taken(program, tmp_path):
+def test_arguments_in_a_file_are_taken(tmp_path):
     (tmp_path / "flags").write_text("--config.seed=3\n--workdir=x\n")
     argv = ["--config=configs/digits.py", f"--flagfile={tmp_path / 'flags'}", "--config.seeds=2"]
-    values = program.parse(program.arguments.expand(argv))
+    values = program.parse(program.expand(argv))
     assert (values.config.seed, values.config.seeds, values.workdir) == (3, 2, "x")
 
 
@@ -110,17 +102,17 @@ def test_arguments_in_a_file_are_taken(program, tmp_path):
         ("import sys\ndef get_config():\n    sys.exit('no')", "line 3: SystemExit: no"),
     ],
 )
-def test_a_fault_in_a_config_file_names_file_and_line(program, code, message, tmp_path):
+def test_a_fault_in_a_config_file_names_file_and_line(code, message, tmp_path):
     path = tmp_path / "own.py"
     path.write_text(code)
-    text = fault(program, f"--config={path}")
+    text = fault(f"--config={path}")
     assert text.startswith(str(path)) and message in text
 
 
 @pytest.mark.parametrize("flag", ["--config={}", "--config {}", "-config={}", "--flagfile={}"])
-def test_a_named_pipe_is_not_waited_for(program, tmp_path, flag):
+def test_a_named_pipe_is_not_waited_for(tmp_path, flag):
     os.mkfifo(tmp_path / "pipe")
-    assert "not a regular file" in fault(program, *flag.format(tmp_path / "pipe").split())
+    assert "not a regular file" in fault(*flag.format(tmp_path / "pipe").split())
 
 
 @pytest.mark.parametrize(
@@ -181,7 +173,7 @@ def test_importing_the_package_starts_no_backend_and_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_help_lists_flags_and_settings(program, capsys):
+def test_help_lists_flags_and_settings(capsys):
     program.train(["--help"])
     said = capsys.readouterr().out
     assert "--workdir" in said and "optimizer.learning_rate  (default: 0.05)" in said

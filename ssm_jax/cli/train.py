@@ -1,0 +1,108 @@
+"""Train the networks of a config: `ssm-jax train conv8:best`.
+
+A config is a name, which `ssm-jax configs` lists, or a file of your own; a variant follows a colon. Every
+setting is a flag, `--config.training.epochs=3`. Exit status: 0 done, 1 the run failed, 2 the input can't be
+run, 143 or 130 stopped by SIGTERM or Ctrl-C with the state saved.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+import ssm_jax
+from ssm_jax import config, errors
+from ssm_jax.cli import arguments, configs, status
+from ssm_jax.training import hosts
+
+_USAGE = """usage: ssm-jax train <config>[:<variant>] [--workdir=...] [--config.<setting>=<value> ...]
+
+examples:
+  ssm-jax train digits                                    # seconds, without a download
+  ssm-jax train conv8:best --workdir=runs/conv8 --config.seeds=3
+  ssm-jax train own.py:small --config.training.epochs=5   # a file of your own"""
+
+
+def define(argv: list[str]) -> flags.FlagValues:
+    """Define the flags, those for the config fields among the arguments too."""
+    values = flags.FlagValues()
+
+    def integer(name: str, default: int | None, text: str, low: int, high: int) -> None:
+        flags.DEFINE_integer(name, default, text, low, high, flag_values=values)
+
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "A name of `ssm-jax configs` or a file, with :variant if it has any.",
+        flag_values=values,
+        sys_argv=argv,
+    )
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "Where the run is kept; default: runs/<config>[-<variant>].",
+        flag_values=values,
+    )
+    # For several hosts outside a cluster whose environment tells them; see the README.
+    flags.DEFINE_string("coordinator", None, "host:port of process 0.", flag_values=values)
+    integer("processes", None, "How many processes take part.", 1, 2**16)
+    integer("process", None, "Which of them this is, from 0.", 0, 2**16 - 1)
+    integer("heartbeat", 100, "Seconds after which a lost process ends the run.", 1, 86_400)
+    return values
+
+
+def parse(argv: list[str]) -> flags.FlagValues:
+    """Parse the expanded arguments; every fault is an `InputError` of one line."""
+    if not arguments.value_of("config", argv):
+        raise errors.InputError(
+            "a config is missing; for example: ssm-jax train digits (see ssm-jax train --help)"
+        )
+    try:
+        values = define(argv)
+        rest = values(["ssm-jax train", *argv])[1:]
+        if rest:
+            raise errors.InputError(f"what is {rest[0]!r}? Every setting is a flag such as --config.seed=1")
+        list(config.fields(values.config))  # a config file that failed says so at the first access
+    except errors.InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise arguments.explain(error, argv) from error
+    return values
+
+
+def expand(argv: Sequence[str]) -> list[str]:
+    """Replace flag files by what they hold, and the name of a config by `--config=` and its file."""
+    argv = arguments.expand(argv)
+    if argv and not argv[0].startswith("-"):
+        argv[0] = f"--config={argv[0]}"
+    chosen, others = arguments.take("config", argv)
+    return [f"--config={configs.find(chosen)}", *others] if chosen else argv
+
+
+def train(argv: list[str]) -> None:
+    """Do what the arguments say."""
+    argv = expand(argv)
+    if {"--help", "-h", "-help"} & set(argv):
+        chosen = arguments.value_of("config", argv)
+        shown = configs.load(chosen) if chosen else config.default()
+        print(f"{_USAGE}\n\n{__doc__}\n{define([]).get_help()}\n\nSettings, as --config.<name>=<value>:")
+        for name, value in config.fields(shown):
+            print(f"  {name}  (default: {value!r})")
+        return
+    values = parse(argv)
+    status.set_up_logging()
+    hosts.join(values.coordinator, values.processes, values.process, values.heartbeat)
+    workdir = values.workdir or configs.default_workdir(arguments.value_of("config", argv) or "")
+    ssm_jax.train_and_evaluate(values.config, workdir)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train; returns the exit status.
+
+    Args:
+      argv: The arguments, without the program's name.
+    """
+    return status.run(functools.partial(train, list(argv)))
