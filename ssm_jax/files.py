@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import pathlib
 import secrets
@@ -70,6 +71,36 @@ def write_whole(path: pathlib.Path, write: Callable[[BinaryIO], object]) -> None
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: pathlib.Path) -> None:
+    """Remove what a killed `write_whole` of a file has left; nobody else is writing that file.
+
+    Args:
+      path: The file, which need not exist.
+    """
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}"):
+        leftover.unlink(missing_ok=True)
+
+
+def open_to_append(path: pathlib.Path) -> BinaryIO:
+    """Open a file to add to its end; makes it where there is none.
+
+    Args:
+      path: The file, in a folder to which others may have access: what a link points to isn't theirs to have
+        written to.
+
+    Raises:
+      OSError: It is a symbolic link or no regular file, or cannot be opened.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
+    check_regular(path)
+    return open(path, "ab", opener=opener)
 
 
 def reason(error: OSError) -> str:

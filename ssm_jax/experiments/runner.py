@@ -19,7 +19,8 @@ from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.metrics import read_metrics
 from ssm_jax.runs.summary import Summary
 from ssm_jax.training import setup
-from ssm_jax.training.run import check_same_run, finished, train_and_evaluate
+from ssm_jax.training.run import train_and_evaluate
+from ssm_jax.training.stored import check_same_run, finished
 
 # Makes the config of a setting from its file and variants.
 Load = Callable[[str], ConfigDict]

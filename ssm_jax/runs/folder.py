@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
+import itertools
 import os
 import pathlib
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -83,6 +86,19 @@ class Record:
         return self.seeds[first : first + self.seeds_per_group]
 
 
+# What a run writes below its folder, and would write elsewhere through a link.
+_WRITTEN = (
+    *(".lock", "metrics.jsonl", "profile"),
+    *("tensorboard", "tensorboard/*", "masks", "masks/*"),
+    *("checkpoints", "checkpoints/*", "checkpoints/*/*"),
+)
+
+
+def _is_plain(letter: str) -> bool:
+    """Whether a letter stands for itself in a path: TensorStore takes a backslash for a slash."""
+    return letter != "\\" and unicodedata.category(letter) not in ("Cc", "Cs")
+
+
 class RunFolder:
     """The folder of one run. Nothing is made or changed before a method says so.
 
@@ -93,13 +109,26 @@ class RunFolder:
       path: The folder, with `~` expanded.
 
     Raises:
-      InputError: The path is an address such as gs://.
+      InputError: The path is an address such as gs://, or holds a character with which checkpoints would
+        land elsewhere or nowhere.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if "://" in os.fspath(path):
             raise errors.InputError(f"the workdir {os.fspath(path)!r} is no path of a mounted file system")
         self.path = pathlib.Path(os.path.expanduser(path))
+        self._held: tuple[tuple[int, pathlib.Path], ...] = ()
+        # With the current folder: TensorStore, which writes the checkpoints, is given the whole path.
+        whole = os.path.abspath(self.path)
+        odd = sorted({letter for letter in whole if not _is_plain(letter)})
+        if odd:
+            raise errors.InputError(
+                f"the workdir {whole!r} holds {', '.join(map(repr, odd))}, with which no checkpoint can be "
+                "stored: choose another --workdir"
+            )
+
+    # Written whole by whoever holds the lock.
+    _FILES: ClassVar = ("run.json", "summary.json", "metrics.jsonl", "experiment.json")
 
     @property
     def record_path(self) -> pathlib.Path:
@@ -160,12 +189,29 @@ class RunFolder:
         """
         return schema.read(Summary, self.summary_path)
 
+    def contents(self) -> str:
+        """Write down in one line what a run would find here, to be compared with it later or elsewhere.
+
+        Raises:
+          InputError: A file cannot be read.
+        """
+        digests = []
+        for path in (self.record_path, self.summary_path):
+            try:
+                digests.append(hashlib.sha256(files.read_whole(path)).hexdigest())
+            except FileNotFoundError:
+                digests.append("nothing")
+            except OSError as error:
+                raise errors.InputError(f"cannot read {path}: {files.reason(error)}") from error
+        steps = (path for path in self.path.glob("checkpoints/*/*/*") if path.name.isdecimal())
+        return " ".join([*digests, *sorted(str(path.relative_to(self.path)) for path in steps)])
+
     def check(self) -> None:
         """Check, without making anything, that a run can begin or go on here.
 
         Raises:
-          InputError: The folder cannot be made or written to, or holds something else's files; names what
-            stands in the way.
+          InputError: The folder cannot be made or written to, holds something else's files, or a link through
+            which something else would be written to; names what stands in the way.
         """
         if not self.record_path.exists():
             for name in ("summary.json", "metrics.jsonl", "tensorboard", "checkpoints", "masks"):
@@ -174,6 +220,12 @@ class RunFolder:
                         f"{self.path} holds {name} of something else, and no run.json: choose another "
                         "--workdir"
                     )
+        for path in itertools.chain.from_iterable(map(self.path.glob, _WRITTEN)):
+            if path.is_symlink():
+                raise errors.InputError(
+                    f"{path} is a symbolic link, and a run writes into its own folder alone: put what it "
+                    "points to in its place"
+                )
         folder = self.path.absolute()
         while not os.path.exists(folder):
             folder = folder.parent
@@ -204,19 +256,53 @@ class RunFolder:
           InputError: Another process is using the folder, or its lock cannot be opened.
         """
         path = self.path / ".lock"
-        try:
-            files.check_regular(path)
-            file = path.open("w")
-        except OSError as error:
-            raise errors.InputError(f"cannot lock the workdir with {path}: {files.reason(error)}") from error
-        with file:
+        with contextlib.ExitStack() as opened:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                lock = opened.enter_context(files.open_to_append(path)).fileno()
+                folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            except OSError as error:
+                raise errors.InputError(
+                    f"cannot lock the workdir with {path}: {files.reason(error)}"
+                ) from error
+            opened.callback(os.close, folder)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError as error:
                 raise errors.InputError(f"another run is using the workdir {self.path}") from error
             except OSError:
                 pass  # A file system without locks.
-            yield
+            self._held = ((folder, self.path), (lock, path))
+            try:
+                self.check_held()  # a lock that was deleted before we had it keeps nobody out
+                for name in self._FILES:
+                    files.remove_leftovers(self.path / name)
+                yield
+            finally:
+                self._held = ()
+
+    def is_held(self) -> bool:
+        """Tell whether the folder and the lock are those that `locked` opened; true where it was not called.
+
+        Whoever deletes or moves either leaves the path to another run, or to nothing.
+        """
+        # Both are kept open: some file systems give a closed file another number.
+        return all(_is_same(descriptor, path) for descriptor, path in self._held)
+
+    def lost(self) -> errors.RunError:
+        """Make the error for a folder that is no longer held."""
+        return errors.RunError(
+            f"the workdir {self.path} or its .lock was deleted, moved or replaced: the run stops, what it "
+            "has saved is where the folder is"
+        )
+
+    def check_held(self) -> None:
+        """Check that the folder and the lock are those that `locked` opened.
+
+        Raises:
+          RunError: Either was deleted, moved or replaced.
+        """
+        if not self.is_held():
+            raise self.lost()
 
     def write_record(self, record: Record) -> None:
         """Write what the run is.
@@ -233,3 +319,12 @@ class RunFolder:
           RunError: The file cannot be written.
         """
         schema.write(self.summary_path, summary)
+
+
+def _is_same(descriptor: int, path: pathlib.Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # It cannot be told, as on a network that is away for a moment.
+        return True

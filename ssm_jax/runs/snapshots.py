@@ -87,6 +87,8 @@ class Snapshots:
         for seed in seeds:
             if not step:
                 shutil.rmtree(self._folder / str(seed), ignore_errors=True)
+            for path in (self._folder / str(seed)).glob(".*.npz.*"):
+                path.unlink(missing_ok=True)  # a killed write has left it
             for path in self._paths(seed):
                 if int(path.stem) > step:
                     path.unlink(missing_ok=True)

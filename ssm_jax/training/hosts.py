@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import pathlib
 import re
+import secrets
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -83,31 +86,93 @@ def _check_slurm(environment: Mapping[str, str]) -> None:
         raise errors.out_of_range(nodes, environment[nodes], "a list of nodes, as srun sets it")
 
 
+def _are_several() -> bool:
+    # Asked in this order: to count the processes, JAX would start the devices, for an error perhaps.
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def say(text: str) -> None:
+    """Print on standard output, on the first host alone.
+
+    Args:
+      text: Any text.
+    """
+    if jax.process_index() == 0:
+        print(text, flush=True)
+
+
 def barrier(where: str) -> None:
     """Wait until every host has come here.
 
     Args:
       where: The name of the place, the same on all hosts.
     """
-    if jax.process_count() > 1:
+    if _are_several():
         multihost_utils.sync_global_devices(where)
 
 
-def check_same(what: str, text: str) -> None:
-    """Check that all hosts were given the same.
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Let an error of one host in the context be an error of every host: the others would wait for it.
+
+    Every host enters it, and none waits for another inside.
+
+    Raises:
+      InputError: Another host failed; this one did not.
+    """
+    failure = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    (failed,) = any_host(failure is not None)
+    if failure is not None:
+        raise failure
+    if failed:
+        raise errors.InputError("another host could not start the run; it says why")
+
+
+def check_same(text: str, message: str) -> None:
+    """Check that a text is the same on all hosts.
 
     Args:
-      what: The kind of thing that was given, for the message.
-      text: The text that this host was given.
+      text: This host's text.
+      message: What is said where it is not.
 
     Raises:
       InputError: It differs somewhere; raised on every host.
     """
-    if jax.process_count() == 1:
+    if not _are_several():
         return
     digests = multihost_utils.process_allgather(np.uint32(zlib.crc32(text.encode())))
     if len(set(digests.tolist())) > 1:
-        raise errors.InputError(f"the hosts were not given the same {what}: start the same command on each")
+        raise errors.InputError(message)
+
+
+def check_shared(folder: pathlib.Path) -> None:
+    """Check that all hosts see what the first of them writes into a folder.
+
+    Args:
+      folder: The folder, which exists on the first host.
+
+    Raises:
+      InputError: One doesn't; raised on every host.
+    """
+    if not _are_several():
+        return
+    # A name that no host has looked for before: some file systems remember what was not there.
+    (number, *_) = multihost_utils.process_allgather(np.uint32(secrets.randbits(32))).tolist()
+    path = folder / f".hosts.{number:016x}"
+    try:
+        with together():
+            if jax.process_index() == 0:
+                path.touch(exist_ok=False)
+        (missing,) = any_host(not path.exists())
+    finally:
+        if jax.process_index() == 0:
+            path.unlink(missing_ok=True)
+    if missing:
+        raise errors.InputError(f"the workdir {folder} is not shared by all hosts: choose one that is")
 
 
 def any_host(*flags: bool) -> tuple[bool, ...]:
@@ -116,6 +181,6 @@ def any_host(*flags: bool) -> tuple[bool, ...]:
     Args:
       flags: This host's flags; every host calls with as many.
     """
-    if jax.process_count() == 1:
+    if not _are_several():
         return flags
     return tuple(bool(flag) for flag in multihost_utils.process_allgather(np.array(flags)).any(0))

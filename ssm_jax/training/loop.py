@@ -150,7 +150,8 @@ def train_group(group: Group) -> Result:
                 break
             with _profiled(group, call), clock.training():
                 state = programs.train(state, frozen, group.data["train"], count)
-                reports.write_pending()  # while the devices are at work
+                if group.folder.is_held():
+                    reports.write_pending()  # while the devices are at work
                 failed = group.failures(state)
             step += count
             epoch, rest = divmod(step, programs.task.steps_per_epoch)
@@ -161,13 +162,19 @@ def train_group(group: Group) -> Result:
                 _save(group, latest, state, frozen, step, clock, best_accuracy)  # not to be trained again
                 break
             over = group.is_over(state, failed) or step == total
+            stop, due, lost = hosts.any_host(
+                group.stop.is_set(),
+                clock.save_is_due(config.checkpoint.seconds),
+                not group.folder.is_held(),
+            )
+            if lost:
+                raise group.folder.lost()
             if not rest and (epoch % config.logging.epochs == 0 or over):
                 evaluation = group.evaluate(state, frozen, step)
                 means = _report(group, reports, clock, state, frozen, evaluation, epoch, failed)
                 if config.checkpoint.best and means["validation_accuracy"] > best_accuracy:
                     best_accuracy = means["validation_accuracy"]
                     _save(group, best, state, frozen, step, clock, best_accuracy)
-            stop, due = hosts.any_host(group.stop.is_set(), clock.save_is_due(config.checkpoint.seconds))
             if stop or due or over:
                 reports.write_pending()
                 _save(group, latest, state, frozen, step, clock, best_accuracy)
@@ -217,6 +224,7 @@ def _resume(
 ) -> tuple[State, nnx.State, int, float]:
     """The initial state or that of the latest checkpoint, the frozen kernels, the step, the best accuracy."""
     layout, primary = group.programs.layout, jax.process_index() == 0
+    group.folder.check_held()
     # Networks first: their shapes are the checkpoint's template.
     state, frozen = group.programs.initialize(group.seeds)
     step = latest.latest() or 0
@@ -296,6 +304,7 @@ def _save(
     clock: Clock,
     best_accuracy: float,
 ) -> None:
+    group.folder.check_held()
     meta = {"seeds": list(group.seeds), "validation_accuracy": best_accuracy} | clock.meta()
     checkpoints.save(step, group.programs.layout.gather({"state": state, "frozen": frozen}), meta)
 

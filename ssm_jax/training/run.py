@@ -21,7 +21,6 @@ from ssm_jax import config as configuration
 from ssm_jax import errors
 from ssm_jax.data import datasets
 from ssm_jax.data.batches import steps_per_epoch
-from ssm_jax.runs import schema
 from ssm_jax.runs.folder import Record, RunFolder, model_name
 from ssm_jax.runs.metrics import Metrics
 from ssm_jax.runs.summary import Summary, table
@@ -34,6 +33,7 @@ from ssm_jax.training.programs import Programs
 from ssm_jax.training.results import summarize
 from ssm_jax.training.shapes import check_logits, kernel_shapes, mask_rules
 from ssm_jax.training.step import Build, Data, Task
+from ssm_jax.training.stored import check_same_data, look
 
 # Steps are counted in int32.
 _MOST_STEPS = 2**31 - 1
@@ -74,121 +74,59 @@ def train_and_evaluate(
 
     # 2. Look into the folder: a new run, one to go on with, or a finished one.
     folder = RunFolder(workdir)
-    stored = folder.read_record()
-    if stored is not None:
-        check_same_run(stored, config, folder, model)
-    folder.check()
-    summary = None if stored is None else finished(folder, stored)
+    with hosts.together():
+        contents = folder.contents()
+        stored, summary = look(folder, config, model)
+    hosts.check_same(
+        contents,
+        f"the hosts found different things in the workdir {folder.path}: choose one that all of them share",
+    )
     if stored is not None and summary is not None:
-        _say(f"{table(summary, stored.classes)}\n\n{_next_steps(folder, model)}")
+        hosts.say(f"{table(summary, stored.classes)}\n\n{_next_steps(folder, model)}")
         return summary
 
-    # 3. Load the data.
-    data = datasets.load(config.data.name, config.data.dir, validation=config.data.validation)
-    _check_size(config, data)
+    with hosts.together():
+        # 3. Load the data.
+        data = datasets.load(config.data.name, config.data.dir, validation=config.data.validation)
+        _check_size(config, data)
 
-    # 4. Set up the task: the network, its optimizer, its batches.
-    use_compilation_cache(config.compilation_cache)
-    task = setup.task(
-        config, model or setup.network(config, data.image_shape, data.classes), len(data.train_labels)
-    )
-    shapes, method = kernel_shapes(task), mask_rules(task)
-    if model is not None:
-        check_logits(task, data.image_shape, data.classes)
+        # 4. Set up the task: the network, its optimizer, its batches.
+        use_compilation_cache(config.compilation_cache)
+        task = setup.task(
+            config, model or setup.network(config, data.image_shape, data.classes), len(data.train_labels)
+        )
+        shapes, method = kernel_shapes(task), mask_rules(task)
+        if model is not None:
+            check_logits(task, data.image_shape, data.classes)
 
-    # 5. Lay the networks out on the devices, in groups that are trained at the same time.
-    mode = parallel_mode(config)
-    size = stored.seeds_per_group if stored else seeds_per_group(config, task, data.image_shape, mode)
-    programs = functools.cache(lambda count: Programs(task, Layout(mode, count)))
-    programs(size)  # tells whether the batch divides by the devices
-    record = _record(config, model, task, data, size)
-    if stored is not None:
-        _check_same_data(stored, record, folder)
+        # 5. Lay the networks out on the devices, in groups that are trained at the same time.
+        mode = parallel_mode(config)
+        size = stored.seeds_per_group if stored else seeds_per_group(config, task, data.image_shape, mode)
+        programs = functools.cache(lambda count: Programs(task, Layout(mode, count)))
+        programs(size)  # tells whether the batch divides by the devices
+        record = _record(config, model, task, data, size)
+        if stored is not None:
+            check_same_data(stored, record, folder)
 
     # 6. Train one group after another.
     given = {name: value for name, value in configuration.fields(config) if name != "data.dir"}
-    hosts.check_same("config and data", repr((given, data.version, size)))
-    with _alone(folder), _memory_errors():
+    hosts.check_same(
+        repr((given, data.version, size)),
+        "the hosts were not given the same config and data: start the same command on each",
+    )
+    with _alone(folder, contents), _memory_errors():
         if stored is None and jax.process_index() == 0:
             folder.write_record(record)
-        _say(_headline(record, shapes, method, folder))
+        hosts.say(_headline(record, shapes, method, folder))
         results = _train_groups(record, folder, task, programs, data)
 
         # 7. Summarize.
         summary = summarize(record, results, shapes, method)
         if jax.process_index() == 0:
+            folder.check_held()
             folder.write_summary(summary)
-    _say(f"\n{table(summary, record.classes)}\n\n{_next_steps(folder, model)}")
+    hosts.say(f"\n{table(summary, record.classes)}\n\n{_next_steps(folder, model)}")
     return summary
-
-
-def _say(text: str) -> None:
-    if jax.process_index() == 0:
-        print(text, flush=True)
-
-
-def check_same_run(stored: Record, config: ConfigDict, folder: RunFolder, model: Build | None = None) -> None:
-    """Check that the folder's run is the requested one.
-
-    Args:
-      stored: The folder's record.
-      config: The requested config.
-      folder: The folder.
-      model: The requested network, if it is the caller's own.
-
-    Raises:
-      InputError: It is another one; names what differs.
-    """
-    requested = dict(configuration.fields(config))
-    differences = configuration.differences(requested, dict(configuration.fields(stored.config)))
-    if model_name(model) != stored.model:
-        differences.insert(0, f"model: {model_name(model)} requested, {stored.model} stored")
-    if differences:
-        raise errors.InputError(
-            f"{folder.path} holds a run of another config ({'; '.join(differences)}): choose another "
-            "--workdir"
-        )
-
-
-def finished(folder: RunFolder, record: Record) -> Summary | None:
-    """Read the summary of a finished run; one that is damaged is as good as none, it is made again.
-
-    Args:
-      folder: The run's folder.
-      record: Its record.
-
-    Raises:
-      InputError: The summary is of a newer format, or of another run than the record.
-    """
-    try:
-        summary = folder.read_summary()
-    except schema.NewerFormatError:
-        raise
-    except errors.InputError as error:
-        _say(f"{error}; it is made again from the checkpoints")
-        return None
-    if summary is not None:
-        _check_same_summary(summary, record, folder)
-    return summary
-
-
-def _check_same_summary(summary: Summary, record: Record, folder: RunFolder) -> None:
-    """Check that the folder's summary is of the folder's run."""
-    found, stored = (dict(configuration.fields(content.config)) for content in (summary, record))
-    differences = [line.partition(":")[0] for line in configuration.differences(found, stored)]
-    seeds = sorted([*summary.seeds, *(failure.seed for failure in summary.failed_seeds)])
-    for name, ours, theirs in (
-        ("network", summary.network, record.network),
-        ("dataset", summary.dataset, record.dataset),
-        ("seeds", seeds, list(record.seeds)),
-    ):
-        if ours != theirs:
-            differences.append(name)
-    if differences:
-        raise errors.InputError(
-            f"{folder.summary_path} is of another run than run.json ({', '.join(differences)}): delete it to "
-            "have it made again from the checkpoints"
-        )
 
 
 def _check_size(config: ConfigDict, data: datasets.Dataset) -> None:
@@ -222,25 +160,19 @@ def _record(config: ConfigDict, model: Build | None, task: Task, data: datasets.
     )
 
 
-def _check_same_data(stored: Record, record: Record, folder: RunFolder) -> None:
-    """Check that the data, and the caller's own network, are those with which the run began."""
-    for name in ("dataset_version", "image_shape", "classes", "examples", "network"):
-        before, now = getattr(stored, name), getattr(record, name)
-        if before != now:
-            raise errors.InputError(
-                f"{record.dataset} does not fit {folder.record_path}: {name} is {now!r}, and {before!r} "
-                "stored; choose another --workdir"
-            )
-
-
 @contextlib.contextmanager
-def _alone(folder: RunFolder) -> Iterator[None]:
-    """Make the folder and keep other runs out; one host does so for all."""
-    if jax.process_index() != 0:
-        yield
-        return
-    folder.make()
-    with folder.locked():
+def _alone(folder: RunFolder, contents: str) -> Iterator[None]:
+    """Make the folder and keep other runs out, one host for all; it must still hold what was found there."""
+    with contextlib.ExitStack() as lock:
+        with hosts.together():
+            if jax.process_index() == 0:
+                folder.make()
+                lock.enter_context(folder.locked())
+                if folder.contents() != contents:
+                    raise errors.InputError(
+                        f"another run has used the workdir {folder.path} meanwhile: give the command again"
+                    )
+        hosts.check_shared(folder.path)
         yield
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 
 import pytest
 
@@ -95,6 +96,17 @@ def test_a_bucket_is_no_folder():
         RunFolder("gs://bucket/run")
 
 
+@pytest.mark.parametrize("name", ["a\\b", "a\nb", "a\x1b[2Jb", os.fsdecode(b"a\xffb")])
+def test_a_path_with_which_checkpoints_would_land_elsewhere_is_refused(tmp_path, monkeypatch, name):
+    with pytest.raises(errors.InputError, match="choose another --workdir") as caught:
+        RunFolder(tmp_path / name)
+    assert str(caught.value).isprintable()
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    with pytest.raises(errors.InputError, match="choose another --workdir"):
+        RunFolder("run")
+
+
 def test_home_is_expanded_where_there_is_one(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert RunFolder("~/run").path == tmp_path / "run"
@@ -141,6 +153,77 @@ def test_a_lock_that_is_no_file_is_not_waited_for(tmp_path):
         RunFolder(tmp_path).locked(),
     ):
         pass
+
+
+def test_a_link_for_a_lock_leaves_what_it_points_to(tmp_path):
+    (tmp_path / "precious").write_text("text")
+    (tmp_path / ".lock").symlink_to("precious")
+    with (
+        pytest.raises(errors.InputError, match=r"cannot lock .*: it is a symbolic link"),
+        RunFolder(tmp_path).locked(),
+    ):
+        pass
+    assert (tmp_path / "precious").read_text() == "text"
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints", "checkpoints/0/best", "masks/0"])
+def test_a_link_through_which_a_run_would_write_is_refused(tmp_path, name):
+    folder = RunFolder(tmp_path / "run")
+    folder.make()
+    folder.write_record(record())
+    folder.check()
+    link = folder.path / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(tmp_path)
+    with pytest.raises(errors.InputError, match=f"{link} is a symbolic link"):
+        folder.check()
+
+
+def test_a_folder_that_is_moved_or_replaced_is_not_held_any_more(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    assert folder.is_held()
+    folder.make()
+    with folder.locked():
+        folder.write_record(record())
+        folder.check_held()
+        folder.path.rename(tmp_path / "moved")
+        assert not folder.is_held()
+        shutil.copytree(tmp_path / "moved", folder.path)
+        with pytest.raises(errors.RunError, match="was deleted, moved or replaced"):
+            folder.check_held()
+        shutil.rmtree(folder.path)
+        (tmp_path / "moved").rename(folder.path)
+        folder.check_held()
+
+
+def test_a_lock_that_is_deleted_is_noticed_by_whoever_holds_it(tmp_path):
+    first, second = RunFolder(tmp_path), RunFolder(tmp_path)
+    with first.locked():
+        (tmp_path / ".lock").unlink()
+        with second.locked():
+            assert second.is_held() and not first.is_held()
+
+
+def test_the_contents_tell_what_a_run_would_find(tmp_path):
+    folder = RunFolder(tmp_path)
+    seen = [folder.contents()]
+    folder.write_record(record())
+    seen.append(folder.contents())
+    folder.checkpoints([0], "latest").joinpath("5").mkdir(parents=True)
+    seen.append(folder.contents())
+    folder.summary_path.write_text("{}")
+    seen.append(folder.contents())
+    assert len(set(seen)) == 4
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    assert RunFolder(tmp_path / "copy").contents() == seen[-1]
+
+
+def test_what_a_killed_write_has_left_goes_and_nothing_else(tmp_path):
+    kept = {".run.json.swp", f".model.ssm.{16 * 'a'}"}
+    for name in (f".run.json.{16 * '0'}", f".metrics.jsonl.{16 * 'f'}", *kept):
+        (tmp_path / name).write_text("")
+    with RunFolder(tmp_path).locked():
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", *kept}
 
 
 def test_a_finished_run_is_read_or_refused_in_one_line(tmp_path):

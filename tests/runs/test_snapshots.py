@@ -47,7 +47,9 @@ def test_what_was_written_after_a_step_is_discarded_of_these_seeds_alone(tmp_pat
     for seed in (3, 4):
         for step in (0, 20, 40):
             snapshots.write(seed, step, MASKS)
+    (tmp_path / "masks" / "3" / ".20.npz.torn").touch()
     snapshots.discard_after([3], 20)
+    assert {path.name for path in (tmp_path / "masks" / "3").iterdir()} == {"0.npz", "20.npz"}
     assert snapshots.steps(3) == [0, 20] and snapshots.steps(4) == [0, 20, 40]
     snapshots.discard_after([4, 5], 0)
     assert snapshots.steps(4) == []

@@ -72,6 +72,31 @@ def test_hosts_with_different_settings_say_so_and_leave_nothing(tmp_path, cache)
     assert not workdir.exists()
 
 
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [("another", "is not shared by all hosts"), ("file/run", "another host could not start the run")],
+)
+def test_a_workdir_that_one_host_cannot_share_is_one_line_on_each(tmp_path, cache, second, message):
+    (tmp_path / "file").write_text("")
+    port = processes.free_port()
+    pair = [
+        processes.start(
+            tmp_path / name, cache, f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process={i}"
+        )
+        for i, name in enumerate(("one", second))
+    ]
+    ends = processes.finish(*pair)
+    for status, _, error in ends:
+        assert status == 2 and "Traceback" not in error and "error: " in error.splitlines()[-1]
+    assert message in ends[0][2].splitlines()[-1]
+    assert not list(tmp_path.glob("*/*.json*"))
+
+
+def test_alone_an_error_is_what_it_was():
+    with pytest.raises(KeyError), hosts.together():
+        raise KeyError("a")
+
+
 def test_a_lost_host_ends_the_run_and_both_go_on_from_the_last_checkpoint(tmp_path, cache):
     flags = ("--config.training.epochs=20", "--config.checkpoint.seconds=0.3")
     workdir = tmp_path / "run"

@@ -1,4 +1,5 @@
 import json
+import os
 import pathlib
 import shutil
 
@@ -83,6 +84,47 @@ def test_a_finished_run_prints_its_table_again_and_trains_nothing(finished, caps
     assert "denses/0" in said and f"ssm_jax.restore({str(workdir)!r})" in said and "tensorboard" in said
     assert f"ssm-jax export {workdir}\n" in said and f"ssm-jax report {workdir}\n" in said
     assert (workdir / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_finished_run_needs_no_folder_that_can_be_written_to(finished, monkeypatch, capsys):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert ssm_jax.train_and_evaluate(small(), finished[0]) == finished[1]
+    assert "test accuracy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("overrides", [{}, {"optimizer.learning_rate": 1e-4}], ids=["same", "other"])
+def test_a_run_that_ended_while_another_loaded_its_data_stays(finished, tmp_path, monkeypatch, overrides):
+    workdir, load = tmp_path / "run", training.datasets.load
+
+    def slow(*arguments, **options):
+        shutil.copytree(finished[0], workdir)
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(training.datasets, "load", slow)
+    with pytest.raises(ssm_jax.InputError, match="another run has used the workdir"):
+        ssm_jax.train_and_evaluate(small(**overrides), workdir)
+    for name in ("run.json", "summary.json", "metrics.jsonl"):
+        assert (workdir / name).read_bytes() == (finished[0] / name).read_bytes()
+
+
+@pytest.mark.parametrize("lock", [False, True], ids=["folder", "lock"])
+def test_a_workdir_that_is_moved_while_it_runs_ends_the_run(tmp_path, monkeypatch, lock):
+    workdir, train = tmp_path / "run", Programs.train
+
+    def moving(self, *arguments):
+        if lock:
+            (workdir / ".lock").unlink(missing_ok=True)
+        elif workdir.exists():
+            workdir.rename(tmp_path / "moved")
+        return train(self, *arguments)
+
+    monkeypatch.setattr(Programs, "train", moving)
+    with pytest.raises(ssm_jax.RunError, match="was deleted, moved or replaced"):
+        ssm_jax.train_and_evaluate(small(), workdir)
+    if lock:
+        assert not (workdir / "metrics.jsonl").exists() and not (workdir / "summary.json").exists()
+    else:
+        assert not workdir.exists() and (tmp_path / "moved" / "run.json").exists()
 
 
 def test_a_workdir_of_another_config_is_refused_by_the_fields_that_differ(finished):
