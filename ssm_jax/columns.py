@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ssm_jax import terminal
+
 
 def aligned(rows: Sequence[Sequence[str]], left: int, *, total: bool = True) -> list[str]:
     """Align the columns of a table.
@@ -21,6 +23,7 @@ def aligned(rows: Sequence[Sequence[str]], left: int, *, total: bool = True) -> 
       --------------
       all          8
     """
+    rows = [list(map(terminal.printable, row)) for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(

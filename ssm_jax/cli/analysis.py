@@ -14,6 +14,7 @@ import functools
 import json
 from collections.abc import Sequence
 
+from ssm_jax import terminal
 from ssm_jax.cli import status
 from ssm_jax.cli.parser import Parser
 
@@ -38,9 +39,9 @@ def _main(argv: list[str]) -> None:
     status.set_up_logging()
     report = gather.analyze(arguments.folders, seeds=arguments.seeds, draws=arguments.draws)
     if arguments.json:
-        print(json.dumps(dataclasses.asdict(report), indent=1))
+        terminal.say(json.dumps(dataclasses.asdict(report), indent=1))
     else:
-        print(tables.text(report))
+        terminal.say(tables.text(report))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from ssm_jax import errors, files
+from ssm_jax import errors, files, terminal
 from ssm_jax.cli import status
 from ssm_jax.cli.parser import Parser
 
@@ -173,9 +173,9 @@ def _list(argv: list[str]) -> None:
     if chosen is None:
         width = max(map(len, names(FOLDER)))
         for file in _config_files(FOLDER):
-            print(f"{file.stem:{width}}  {_documentation(file).partition(chr(10))[0]}")
+            terminal.say(f"{file.stem:{width}}  {_documentation(file).partition(chr(10))[0]}")
     else:
-        print(_documentation(pathlib.Path(find(chosen).partition(":")[0])))
+        terminal.say(_documentation(pathlib.Path(find(chosen).partition(":")[0])))
 
 
 def _documentation(file: pathlib.Path) -> str:

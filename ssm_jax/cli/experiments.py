@@ -11,10 +11,9 @@ from __future__ import annotations
 import argparse
 import functools
 import pathlib
-import sys
 from collections.abc import Callable, Sequence
 
-from ssm_jax import errors
+from ssm_jax import errors, terminal
 from ssm_jax.cli import configs, status
 from ssm_jax.cli.parser import Parser
 from ssm_jax.experiments import collect, paper, plans, readme, record, results, runner, tables
@@ -166,14 +165,14 @@ def _ablation(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 def _collect(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     _check_none(overrides)
     experiment = collect.collect(arguments.runs, arguments.into)
-    print(f"{len(experiment.runs)} runs, their table and figures are in {arguments.into}")
+    terminal.say(f"{len(experiment.runs)} runs, their table and figures are in {arguments.into}")
 
 
 def _readme(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     _check_none(overrides)
     for page in arguments.pages:
         changed = readme.update(page, arguments.results)
-        print(f"the results in {page} are {'written anew' if changed else 'as before'}")
+        terminal.say(f"the results in {page} are {'written anew' if changed else 'as before'}")
 
 
 def _check_none(overrides: dict[str, str]) -> None:
@@ -227,7 +226,7 @@ def _run(
         load=_load(arguments.configs),
     )
     if arguments.dry_run:
-        print(runner.describe(jobs))
+        terminal.say(runner.describe(jobs))
         return
     try:
         runner.run(experiment, jobs, workdir)
@@ -239,7 +238,7 @@ def _print_table(workdir: pathlib.Path) -> None:
     try:
         found = record.read(workdir) and results.finished(workdir)[1]
     except errors.InputError as error:  # which is not why the experiment ended
-        print(f"no table: {error}", file=sys.stderr, flush=True)
+        terminal.complain(f"no table: {error}")
         return
     if found:
-        print(f"\n{tables.markdown(results.results(found))}", flush=True)
+        terminal.say(f"\n{tables.markdown(results.results(found))}")

@@ -10,7 +10,7 @@ import pathlib
 import shlex
 from collections.abc import Sequence
 
-from ssm_jax import errors, files, graph
+from ssm_jax import errors, files, graph, terminal
 from ssm_jax.artifact import export, format
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.artifact.sizes import Sizes
@@ -82,7 +82,7 @@ def _main(argv: Sequence[str]) -> None:
         output.check_free(path, arguments.force)
 
     artifact = _of_run(source, arguments) if source.is_dir() else format.read(source)
-    print(headline(artifact.record) or f"{source} has no record of a training")
+    terminal.say(headline(artifact.record) or f"{source} has no record of a training")
     if arguments.compact:
         artifact = _compacted(artifact)
     try:
@@ -90,11 +90,11 @@ def _main(argv: Sequence[str]) -> None:
     except OSError as error:
         raise errors.RunError(f"cannot write {target}: {files.reason(error)}") from error
     for path in written:
-        print(f"wrote {path}, {path.stat().st_size:,} bytes")
+        terminal.say(f"wrote {path}, {path.stat().st_size:,} bytes")
     sizes = Sizes.of(layer.kernel for layer in artifact.network.layers())
-    print("\n".join(beside_file(sizes, target.stat().st_size)))
+    terminal.say("\n".join(beside_file(sizes, target.stat().st_size)))
     if arguments.format == "ssm":
-        print(f"\n{_next_steps(target)}")
+        terminal.say(f"\n{_next_steps(target)}")
 
 
 def _check_ending(name: str, target: pathlib.Path) -> None:
@@ -117,7 +117,7 @@ def _compacted(artifact: Artifact) -> Artifact:
     after = compact(before)
     counts = [sum(layer.kernel.values.size for layer in each.layers()) for each in (before, after)]
     operations = [graph.multiply_adds(each)[0] for each in (before, after)]
-    print(
+    terminal.say(
         f"compacted: {counts[0]:,} weights to {counts[1]:,}, {operations[0]:,} multiply-adds to "
         f"{operations[1]:,} (those of zeros counted)"
     )

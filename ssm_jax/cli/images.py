@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from ssm_jax import errors, files
 
 _NPY = b"\x93NUMPY"
 
-# By number of channels: gray and color. What has 16 bits or floats a channel would be clipped.
+# What pillow may take a file for: of others it starts programs, such as Ghostscript for PostScript.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+
+# By number of channels: gray and color.
 _MODES = {1: "L", 3: "RGB"}
-_WIDE = ("I", "F")
+
+# What a photo may have, and what of it is decoded: at most 1.2 GB. A larger JPEG is decoded at a half, a
+# quarter or an eighth of its size.
+_MOST_PIXELS = 2**28
+_DECODED_PIXELS = 2**27
 
 
 def read(path: pathlib.Path, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, bool]:
@@ -23,8 +33,8 @@ def read(path: pathlib.Path, image_shape: tuple[int, int, int]) -> tuple[np.ndar
     becomes gray for one channel, and what is transparent black.
 
     Args:
-      path: A `.npy` of uint8 `[H, W, C]` or `[B, H, W, C]`, the C left out or not where it is 1, or whatever
-        pillow reads.
+      path: A `.npy` of uint8 `[H, W, C]` or `[B, H, W, C]`, the C left out or not where it is 1, or a photo
+        in one of `FORMATS`.
       image_shape: `(H, W, C)` of the network.
 
     Returns:
@@ -68,20 +78,71 @@ def _photo(path: pathlib.Path, image_shape: tuple[int, int, int]) -> np.ndarray:
             f"{path} is no .npy file, and the network takes images of {channels} channels"
         )
     try:
-        with Image.open(path) as image:
-            if image.mode.startswith(_WIDE):
-                raise errors.InputError(f"{path} has more than 8 bits a channel ({image.mode}): convert it")
-            turned = ImageOps.exif_transpose(image)
-            if turned.has_transparency_data:
-                turned = turned.convert("RGBA")
-                turned = Image.alpha_composite(Image.new("RGBA", turned.size, "black"), turned)
-            turned = turned.convert(_MODES[channels])
+        with _any_size(), Image.open(path, formats=FORMATS) as image:
+            _check(image, path)
+            _shrink(image, path)
+            ImageOps.exif_transpose(image, in_place=True)
+            if image.has_transparency_data:
+                # Colors multiplied by their opacity, which is what they are in front of black.
+                turned = (image if image.mode == "RGBA" else image.convert("RGBA")).convert("RGBa")
+            else:
+                turned = image if image.mode == _MODES[channels] else image.convert(_MODES[channels])
             # An image of the network's size stays as it is.
             fitted = ImageOps.fit(turned, (width, height), Image.Resampling.BILINEAR)
+            if fitted.mode == "RGBa":
+                fitted = Image.merge("RGB", fitted.split()[:3]).convert(_MODES[channels])
     except errors.InputError:
         raise
-    # Pillow raises whatever its decoders raise, on files that are damaged or no images.
+    except Image.UnidentifiedImageError as error:
+        raise errors.InputError(f"cannot read {path}: {_kind(path)}") from error
+    # Pillow raises whatever its decoders raise, on files that are damaged.
     except Exception as error:
-        text = "neither a .npy file nor an image" if isinstance(error, Image.UnidentifiedImageError) else ""
-        raise errors.InputError(f"cannot read {path}: {text or errors.one_line(error)}") from error
+        raise errors.InputError(f"cannot read {path}: {errors.one_line(error)}") from error
     return np.asarray(fitted).reshape(image_shape)
+
+
+@contextlib.contextmanager
+def _any_size() -> Iterator[None]:
+    """Let pillow open large images; how large they may be is checked before anything is decoded."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _check(image: ImageFile.ImageFile, path: pathlib.Path) -> None:
+    """Refuse what would be read in part."""
+    # Of color that has 16 bits a channel, pillow drops the lower ones; gray it would clip, as floats.
+    wide = image.mode.startswith(("I", "F"))
+    for tile in image.tile:
+        deepest = tile.args[1] if tile.codec_name == "ppm" and isinstance(tile.args, tuple) else 0
+        wide = wide or ";16" in str(tile.args) or int(deepest or 0) > 255
+    if wide:
+        raise errors.InputError(f"{path} has more than 8 bits a channel: convert it to 8")
+    # A JPEG with several pictures holds the photo first, then previews of it.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise errors.InputError(f"{path} holds several pictures ({image.format}): save the one you mean")
+
+
+def _shrink(image: ImageFile.ImageFile, path: pathlib.Path) -> None:
+    """Have a large JPEG decoded at a part of its size; refuse what remains too large."""
+    size, pixels = image.size, math.prod(image.size)
+    if _DECODED_PIXELS < pixels <= _MOST_PIXELS:
+        factor = 2 ** math.ceil(math.log(pixels / _DECODED_PIXELS, 4))
+        image.draft(image.mode, (size[0] // factor, size[1] // factor))
+    if pixels > _MOST_PIXELS or math.prod(image.size) > _DECODED_PIXELS:
+        most = _MOST_PIXELS if image.format in ("JPEG", "MPO") else _DECODED_PIXELS
+        raise errors.InputError(
+            f"{path} has {size[0]} x {size[1]} pixels; allowed are {most / 1e6:.0f} million: make it smaller"
+        )
+
+
+def _kind(path: pathlib.Path) -> str:
+    """Say what a file is that pillow may not read."""
+    allowed = f"allowed are {', '.join(FORMATS)} and .npy"
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start[4:] == b"ftyp":
+        return f"it is HEIC, or a relative of it: convert it to JPEG ({allowed})"
+    return f"neither a .npy file nor an image ({allowed})"

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssm_jax import graph
+from ssm_jax import graph, terminal
 from ssm_jax.artifact import format
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.artifact.sizes import Sizes
@@ -52,7 +52,7 @@ def _main(argv: Sequence[str]) -> None:
     path = pathlib.Path(os.path.expanduser(arguments.network))
     artifact = format.read(path)
     size = path.stat().st_size
-    print(json.dumps(_facts(artifact, size), indent=2) if arguments.json else _text(artifact, size))
+    terminal.say(json.dumps(_facts(artifact, size), indent=2) if arguments.json else _text(artifact, size))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from ssm_jax import errors
+from ssm_jax import errors, terminal
 from ssm_jax.cli import status
 from ssm_jax.version import __version__
 
@@ -62,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _about(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("--help", "-h", "help"):
-        print(_ABOUT.format(verbs="\n".join(f"  {verb:11}  {text}" for verb, text in VERBS.items())))
+        terminal.say(_ABOUT.format(verbs="\n".join(f"  {verb:11}  {text}" for verb, text in VERBS.items())))
     elif arguments[0] == "--version":
-        print(f"ssm_jax {__version__}")
+        terminal.say(f"ssm_jax {__version__}")
     else:
         raise errors.unknown("verb", arguments[0], VERBS)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ssm_jax import errors
+from ssm_jax import errors, terminal
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,6 +23,10 @@ class Parser(argparse.ArgumentParser):
         if examples:
             lines = "\n".join(f"  {self.prog} {example}".rstrip() for example in examples)
             self.epilog = f"example{'s' * (len(examples) > 1)}:\n{lines}"
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help on standard output; `file` is argparse's and stays unused."""
+        terminal.say(self.format_help().rstrip("\n"))
 
     def error(self, message: str) -> NoReturn:
         raise errors.InputError(f"{message} (see {self.prog} --help)")

@@ -7,14 +7,13 @@ import dataclasses
 import functools
 import json
 import pathlib
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from ssm_jax import errors
+from ssm_jax import errors, terminal
 from ssm_jax.artifact import format
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.cli import images, status
@@ -24,9 +23,11 @@ from ssm_jax.cli.progress import Counter
 _ABOUT = """Label images by an exported network.
 
 Images are .npy files of uint8 [H, W, C] or [B, H, W, C] (the C may be left out where it is 1), taken as they
-are, or photos: PNG, JPEG and whatever pillow reads. A photo is cut in the middle to the aspect of the
-network's images, resized bilinearly, and made gray for one channel; what is transparent becomes black.
-It should look like those of the training: handwritten digits, for one, are bright on dark there."""
+are, or photos in PNG, JPEG, WebP, GIF, BMP, TIFF or PPM, of 8 bits a channel. A photo is cut in the middle
+to the aspect of the network's images, resized bilinearly, and made gray for one channel; what is
+transparent becomes black. It should look like those of the training: handwritten digits, for one, are
+bright on dark there. A file that can't be read is named, and the others are labeled; the exit status is then
+2."""
 
 # So many images at a time, and labels of each.
 _BATCH = 256
@@ -68,9 +69,16 @@ def _main(argv: Sequence[str]) -> None:
         raise errors.out_of_range("--top", top, f"1 to {classes}, the number of classes")
     with warnings.catch_warnings():
         # Of a compiler that doesn't work, for example: one line, without the place in this program.
-        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
-        found = _read(arguments.images, artifact.network.image_shape)
-        _predict(artifact, found, top, as_json=arguments.json)
+        warnings.showwarning = lambda message, *_: terminal.complain(f"warning: {message}")
+        found, faults = _read(arguments.images, artifact.network.image_shape)
+        if len(arguments.images) == 1 and faults:
+            raise faults[0]
+        for fault in faults:
+            terminal.complain(f"error: {fault}")
+        if found:
+            _predict(artifact, found, top, as_json=arguments.json)
+    if faults:
+        raise errors.InputError(f"{len(faults)} of {len(arguments.images)} files can't be read")
 
 
 def _predict(artifact: Artifact, found: Sequence[_Image], top: int, *, as_json: bool) -> None:
@@ -81,13 +89,12 @@ def _predict(artifact: Artifact, found: Sequence[_Image], top: int, *, as_json: 
     widths = max(map(len, ("image", *map(str, found)))), max(map(len, ("label", *names)))
     lines = _json if as_json else functools.partial(_text, widths)
     if not as_json:
-        print(_columns(widths, "image", "label", "probability", "next" * (top > 1)))
+        terminal.say(_columns(widths, "image", "label", "probability", "next" * (top > 1)))
     counter = Counter(len(found), "images")
     for chunk, probabilities in _probabilities(model, found):
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         for image, order, row in zip(chunk, best.tolist(), probabilities.tolist()):
-            print(lines(image, [(names[label], row[label]) for label in order]))
-        sys.stdout.flush()
+            terminal.say(lines(image, [(names[label], row[label]) for label in order]))
         counter.add(len(chunk))
 
 
@@ -103,13 +110,20 @@ class _Image:
         return self.file if self.index is None else f"{self.file}[{self.index}]"
 
 
-def _read(paths: Sequence[str], image_shape: tuple[int, int, int]) -> list[_Image]:
-    counter, found = Counter(len(paths), "files read"), []
+def _read(
+    paths: Sequence[str], image_shape: tuple[int, int, int]
+) -> tuple[list[_Image], list[errors.InputError]]:
+    """Read what can be read, and say what is wrong with the rest."""
+    counter, found, faults = Counter(len(paths), "files read"), list[_Image](), list[errors.InputError]()
     for path in paths:
-        array, batch = images.read(pathlib.Path(path), image_shape)
-        found += [_Image(path, i if batch else None, image) for i, image in enumerate(array)]
+        try:
+            array, batch = images.read(pathlib.Path(path), image_shape)
+        except errors.InputError as error:
+            faults.append(error)
+        else:
+            found += [_Image(path, i if batch else None, image) for i, image in enumerate(array)]
         counter.add(1)
-    return found
+    return found, faults
 
 
 def _probabilities(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
+
+from ssm_jax import terminal
 
 _SECONDS = 3
 
@@ -28,5 +29,5 @@ class Counter:
         """
         self._count += count
         if time.monotonic() >= self._next and self._count < self._total:
-            print(f"{self._count:,} of {self._total:,} {self._what}", file=sys.stderr, flush=True)
+            terminal.complain(f"{self._count:,} of {self._total:,} {self._what}")
             self._next = time.monotonic() + _SECONDS

@@ -8,7 +8,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from ssm_jax import errors
+from ssm_jax import errors, terminal
 from ssm_jax.cli import output, status
 from ssm_jax.cli.parser import Parser
 
@@ -63,7 +63,7 @@ def _main(argv: Sequence[str]) -> None:
 
     status.set_up_logging()
     report.write(runs, target, seed=arguments.seed)
-    print(f"wrote {target}, {target.stat().st_size:,} bytes: open it in a browser")
+    terminal.say(f"wrote {target}, {target.stat().st_size:,} bytes: open it in a browser")
 
 
 def _default(runs: Sequence[pathlib.Path]) -> pathlib.Path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 from collections.abc import Callable
 
-from ssm_jax import errors
+from ssm_jax import errors, terminal
 
 
 def run(
@@ -23,26 +24,26 @@ def run(
     Returns:
       The exit status: 0 done, 1 failed, 2 cannot be run, 143 or 130 stopped with the state saved.
     """
+    _keep_standard_files()
     # When one array of a damaged checkpoint can't be read, the reads of the others are left behind: they
     # fail as well, or find their event loop closed. The error of the first says it all.
     sys.unraisablehook = _report_unraisable
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
         program()
-        sys.stdout.flush()
+        terminal.write(sys.stdout, "")
     except errors.Preempted as stopped:
-        print(stopped, file=sys.stderr)
+        terminal.complain(str(stopped))
         return stopped.exit_status
     except (errors.InputError, errors.RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        # Whoever read the output may have left, as `head` does.
+        if not isinstance(error.__cause__, BrokenPipeError):
+            terminal.complain(f"error: {error}")
+        if isinstance(error, terminal.OutputError):
+            _discard_output()
         return error.exit_status
-    except BrokenPipeError:
-        # Whoever read the output has left, as `head` does; Python would complain once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
-        sys.stdout.flush()
-        print(interrupted, file=sys.stderr, flush=True)
+        terminal.complain(interrupted)
         os._exit(130)  # The threads of a save that was interrupted may never end.
     return 0
 
@@ -50,10 +51,35 @@ def run(
 def set_up_logging() -> None:
     """Let the library say what it is at, and other libraries not repeat what arrives as an error."""
     # What takes long before training starts, such as waiting for hosts or decoding a dataset, says so.
-    logging.basicConfig(format="%(message)s", force=True)
+    logging.basicConfig(handlers=[_Complaining()], force=True)
     logging.getLogger("ssm_jax").setLevel(logging.INFO)
     # Orbax logs the traceback of a failed save, which arrives here as an error of one line.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+
+class _Complaining(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        terminal.complain(record.getMessage())
+
+
+def _keep_standard_files() -> None:
+    """Keep the places of closed standard files: the next file that is opened would take one, and what is
+    printed would end in it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _discard_output() -> None:
+    """Forget what could not be printed: Python would try again, and complain, at its end."""
+    try:
+        place = sys.stdout.fileno()
+    except (AttributeError, ValueError, OSError, io.UnsupportedOperation):
+        return
+    os.dup2(os.open(os.devnull, os.O_WRONLY), place)
 
 
 def _report_unraisable(what: sys.UnraisableHookArgs) -> None:

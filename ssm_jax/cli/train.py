@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 import ssm_jax
-from ssm_jax import config, errors
+from ssm_jax import config, errors, terminal
 from ssm_jax.cli import arguments, configs, status
 from ssm_jax.training import hosts
 
@@ -88,9 +88,11 @@ def train(argv: list[str]) -> None:
     if {"--help", "-h", "-help"} & set(argv):
         chosen = arguments.value_of("config", argv)
         shown = configs.load(chosen) if chosen else config.default()
-        print(f"{_USAGE}\n\n{__doc__}\n{define([]).get_help()}\n\nSettings, as --config.<name>=<value>:")
+        terminal.say(
+            f"{_USAGE}\n\n{__doc__}\n{define([]).get_help()}\n\nSettings, as --config.<name>=<value>:"
+        )
         for name, value in config.fields(shown):
-            print(f"  {name}  (default: {value!r})")
+            terminal.say(f"  {name}  (default: {value!r})")
         return
     values = parse(argv)
     status.set_up_logging()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from ml_collections import ConfigDict
 
 from ssm_jax import config as configuration
-from ssm_jax import errors
+from ssm_jax import errors, terminal
 from ssm_jax.data import datasets
 from ssm_jax.experiments import estimate, record
 from ssm_jax.experiments.plans import Setting
@@ -179,15 +178,13 @@ def run(experiment: Experiment, jobs: Sequence[Job], workdir: pathlib.Path) -> N
         record.begin(workdir, experiment, job.run)
         if job.summary is not None:
             continue
-        print(
-            f"\nrun {number} of {len(jobs)}: {_title(job.run)}{_left(jobs[number - 1 :], speeds)}", flush=True
-        )
+        terminal.say(f"\nrun {number} of {len(jobs)}: {_title(job.run)}{_left(jobs[number - 1 :], speeds)}")
         try:
             job.summary = train_and_evaluate(job.config, job.folder.path)
+        except terminal.OutputError:
+            raise
         except (errors.RunError, errors.InputError) as error:
-            print(
-                f"run {number} of {len(jobs)}, {job.run.name}, failed: {error}", file=sys.stderr, flush=True
-            )
+            terminal.complain(f"run {number} of {len(jobs)}, {job.run.name}, failed: {error}")
             failed.append(job.run.name)
         else:
             speeds.add(job.summary)

@@ -6,6 +6,8 @@ import shutil
 import sys
 from typing import Any
 
+from ssm_jax import terminal
+
 
 def duration(seconds: float) -> str:
     """Format seconds as `m:ss` or `h:mm:ss`.
@@ -32,7 +34,8 @@ class Progress:
         self._epochs = epochs
         self._label = f"{label}  " if label else ""
         self._stream = stream or sys.stdout
-        self._terminal = self._stream.isatty()
+        # None is standard output that was closed before the program began.
+        self._terminal = self._stream is not None and not self._stream.closed and self._stream.isatty()
         self._open = False
 
     def show(self, epoch: int, values: dict[str, float], left: float) -> None:
@@ -43,6 +46,9 @@ class Progress:
           values: Means over seeds: `train_loss`, accuracies in %, `remaining_weights` as a share,
             `images_per_second`.
           left: Seconds to go.
+
+        Raises:
+          OutputError: The line cannot be printed.
         """
         parts = [
             f"epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}",
@@ -58,13 +64,11 @@ class Progress:
         if self._terminal:
             # A line that wraps could not be overwritten.
             line = line[: shutil.get_terminal_size().columns - 1]
-        self._stream.write(f"\r{line}\x1b[K" if self._terminal else f"{line}\n")
-        self._stream.flush()
+        terminal.write(self._stream, f"\r{line}\x1b[K" if self._terminal else f"{line}\n")
         self._open = self._terminal
 
     def done(self) -> None:
         """End the line, so that what comes next begins on a new one."""
         if self._open:
-            self._stream.write("\n")
-            self._stream.flush()
             self._open = False
+            terminal.write(self._stream, "\n")

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from ssm_jax import errors
+from ssm_jax import errors, terminal
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def say(text: str) -> None:
       text: Any text.
     """
     if jax.process_index() == 0:
-        print(text, flush=True)
+        terminal.say(text)
 
 
 def barrier(where: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from ssm_jax import errors
+from ssm_jax import errors, terminal
 from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.metrics import Metrics
@@ -130,6 +130,7 @@ def train_group(group: Group) -> Result:
     Raises:
       RunError: The only network of the run became non-finite, or a checkpoint can't be written.
       Preempted: The process was asked to stop; the state is saved.
+      OutputError: Standard output can't be written to; the state is saved.
     """
     config, programs, total = group.config, group.programs, group.total
     with _checkpoints(group) as (latest, best):
@@ -139,7 +140,7 @@ def train_group(group: Group) -> Result:
 
         # 2. Some steps at a time: take them, then report, save and stop where that is due.
         progress = Progress(config.training.epochs, group.label if config.seeds > 1 else "")
-        reports = Reports(group.metrics, group.snapshots, progress, group.seeds)
+        reports = Reports(group.metrics, group.snapshots, progress, group.seeds, group.stop)
         if config.logging.masks and not step:
             reports.add_initial(programs.masks(state, frozen))
         evaluation, failed = None, group.failures(state)
@@ -182,10 +183,7 @@ def train_group(group: Group) -> Result:
             if stop and not over:
                 reports.close()
                 latest.wait()
-                by = group.stop.signum
-                raise errors.Preempted(
-                    f"{group.label} stopped by {by.name} at step {step} of {total}, which is saved", by
-                )
+                raise group.stop.error(group.label, f"at step {step} of {total}")
         reports.close()
 
         # 3. The result, of the last step.
@@ -233,7 +231,7 @@ def _resume(
         state, frozen = (layout.place(tree[name]) for name in ("state", "frozen"))
         clock.load(meta)
         if primary and step < group.total:
-            print(f"{group.label}: continuing from step {step}", flush=True)
+            terminal.say(f"{group.label}: continuing from step {step}")
     # What was written after that step is written again: a better checkpoint, lines of metrics, masks.
     if primary:
         best.discard_after(step)

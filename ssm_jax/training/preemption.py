@@ -7,6 +7,8 @@ import signal
 import threading
 from collections.abc import Iterator
 
+from ssm_jax import errors
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -15,9 +17,31 @@ class StopRequest(threading.Event):
 
     Attributes:
       signum: The signal that asked; SIGTERM where another host was asked.
+      failure: Why the run can't go on, where it was not a signal.
     """
 
     signum: signal.Signals = signal.SIGTERM
+    failure: errors.RunError | None = None
+
+    def fail(self, failure: errors.RunError) -> None:
+        """Ask the run to save and stop, because something failed that leaves its state sound.
+
+        Args:
+          failure: What failed.
+        """
+        self.failure = failure
+        self.set()
+
+    def error(self, who: str, where: str) -> Exception:
+        """Make the error with which a run that has saved its state ends.
+
+        Args:
+          who: The name of what stops, for example `seed 0`.
+          where: How far it is.
+        """
+        if self.failure is not None:
+            return type(self.failure)(f"{self.failure}; {who} stopped {where}, which is saved")
+        return errors.Preempted(f"{who} stopped by {self.signum.name} {where}, which is saved", self.signum)
 
 
 @contextlib.contextmanager

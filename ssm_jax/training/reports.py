@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -11,9 +12,11 @@ import jax
 import numpy as np
 from flax import nnx
 
+from ssm_jax import terminal
 from ssm_jax.runs.metrics import Metrics
 from ssm_jax.runs.progress import Progress
 from ssm_jax.runs.snapshots import Snapshots
+from ssm_jax.training.preemption import StopRequest
 from ssm_jax.training.programs import Programs
 from ssm_jax.training.step import Data, State
 
@@ -74,15 +77,22 @@ class Reports:
       snapshots: The run's masks over training.
       progress: The group's progress line.
       seeds: The group's seeds, S of them.
+      stop: Asked to stop the run when the progress line can't be printed.
     """
 
     def __init__(
-        self, metrics: Metrics, snapshots: Snapshots, progress: Progress, seeds: Sequence[int]
+        self,
+        metrics: Metrics,
+        snapshots: Snapshots,
+        progress: Progress,
+        seeds: Sequence[int],
+        stop: StopRequest,
     ) -> None:
         self._metrics = metrics
         self._snapshots = snapshots
         self._progress = progress
         self._seeds = seeds
+        self._stop = stop
         self._pending: Callable[[], None] | None = None
 
     def add(
@@ -117,7 +127,10 @@ class Reports:
                 for i in alive
             )
             self._write_masks(step, masks, alive)
-            self._progress.show(epoch, means | {"images_per_second": images_per_second}, left)
+            try:
+                self._progress.show(epoch, means | {"images_per_second": images_per_second}, left)
+            except terminal.OutputError as error:
+                self._stop.fail(error)
 
         if jax.process_index() == 0:
             self._pending = write
@@ -144,4 +157,5 @@ class Reports:
 
     def close(self) -> None:
         """End the progress line."""
-        self._progress.done()
+        with contextlib.suppress(terminal.OutputError):  # which the next text will tell
+            self._progress.done()

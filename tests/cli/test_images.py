@@ -2,10 +2,11 @@
 
 import os
 import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ssm_jax import errors
 from ssm_jax.cli import images
@@ -152,8 +153,77 @@ def test_a_damaged_header_of_an_array_is_refused(tmp_path, header):
     assert fault(tmp_path / "a.npy").startswith("cannot read")
 
 
-def test_whatever_pillow_raises_is_one_line(tmp_path):
-    # An image of DirectDraw with pixels of no known format: a NotImplementedError.
-    header = struct.pack("<31I", 124, 0, 2, 2, 0, 0, 0, *[0] * 11, 32, 155, *[0] * 11)
-    (tmp_path / "a.dds").write_bytes(b"DDS " + header)
-    assert "Unknown pixel format" in fault(tmp_path / "a.dds")
+def test_no_program_is_started_for_a_photo(tmp_path, monkeypatch):
+    # Pillow hands PostScript to Ghostscript, whatever the file's name.
+    monkeypatch.setattr("subprocess.check_call", lambda *_, **__: pytest.fail("a program was started"))
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
+    header = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "photo.jpg").write_bytes(header)
+    assert "neither a .npy file nor an image (allowed are PNG, JPEG" in fault(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize("name", [b"heic", b"mif1", b"avif"])
+def test_a_photo_that_pillow_cannot_read_is_to_be_converted(tmp_path, name):
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftyp" + name + bytes(100))
+    assert "it is HEIC, or a relative of it: convert it to JPEG" in fault(tmp_path / "photo.heic")
+
+
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(path, size, depth, color, rows=b""):
+    """Write a PNG of any header."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, color, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(rows))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + data + chunk(b"IEND", b""))
+    return path
+
+
+def test_colors_of_16_bits_are_refused_as_grays_are(tmp_path):
+    row = b"\0" + struct.pack(">6H", *range(1, 7))
+    assert "more than 8 bits a channel" in fault(png(tmp_path / "a.png", (2, 2), 16, 2, 2 * row))
+    (tmp_path / "a.ppm").write_bytes(b"P6 2 1 65535\n" + bytes(12))
+    assert "more than 8 bits a channel" in fault(tmp_path / "a.ppm")
+    (tmp_path / "b.ppm").write_bytes(b"P6 3 2 255\n" + bytes(18))
+    assert not images.read(tmp_path / "b.ppm", COLOR)[0].any()
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp", "tiff"])
+def test_several_pictures_in_a_file_are_refused(tmp_path, ending):
+    first, second = (Image.new("RGB", (3, 2), color) for color in ("red", "blue"))
+    path = tmp_path / f"a.{ending}"
+    first.save(path, save_all=True, append_images=[second])
+    assert f"holds several pictures ({ending.upper()}): save the one you mean" in fault(path, COLOR)
+    first.save(path)
+    images.read(path, COLOR)
+
+
+def test_a_photo_too_large_is_refused_before_it_is_decoded(tmp_path):
+    path = png(tmp_path / "a.png", (12_000, 12_000), 8, 6)
+    assert f"{path} has 12000 x 12000 pixels; allowed are 134 million: make it smaller" in fault(path)
+    image = Image.new("L", (8, 8))
+    image.save(tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data.replace(b"\0\x08\0\x08", b"\xff\xff\xff\xff", 1))
+    assert "has 65535 x 65535 pixels; allowed are 268 million" in fault(tmp_path / "a.jpg")
+
+
+def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "_DECODED_PIXELS", 64 * 64)
+    Image.new("L", (256, 128), 200).save(tmp_path / "a.jpg")
+    fitted, fit = [], ImageOps.fit
+    monkeypatch.setattr(ImageOps, "fit", lambda image, *rest: fitted.append(image.size) or fit(image, *rest))
+    before = Image.MAX_IMAGE_PIXELS
+    assert (images.read(tmp_path / "a.jpg", GREY)[0] == 200).all()
+    assert fitted == [(64, 32)] and before == Image.MAX_IMAGE_PIXELS
+
+
+def test_whatever_pillow_raises_is_one_line(tmp_path, monkeypatch):
+    path = png(tmp_path / "a.png", (3, 2), 8, 0, bytes(8))
+
+    def fit(*_):
+        raise NotImplementedError("first\nsecond")
+
+    monkeypatch.setattr("PIL.ImageOps.fit", fit)
+    assert fault(path) == f"cannot read {path}: first second"

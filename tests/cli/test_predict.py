@@ -76,15 +76,24 @@ def test_one_label_alone(ssm, network, digits, tmp_path):
     assert head.split() == ["image", "label", "probability"] and len(line.split()) == 4
 
 
-def test_bad_images_are_refused_before_any_is_labeled(refused, network, digits, tmp_path):
-    np.save(tmp_path / "good.npy", digits)
+def test_bad_images_are_refused(refused, network, digits, tmp_path):
     for bad, text in (
         (digits / 255, "holds float64 of shape (20, 8, 8, 1); allowed is uint8"),
         (digits[:, 1:], "holds uint8 of shape (20, 7, 8, 1)"),
     ):
         np.save(tmp_path / "bad.npy", bad)
-        assert text in refused("predict", network, tmp_path / "good.npy", tmp_path / "bad.npy")
+        assert text in refused("predict", network, tmp_path / "bad.npy")
     assert "cannot read none.png: No such file" in refused("predict", network, "none.png")
+
+
+def test_a_bad_file_among_others_is_named_and_the_others_are_labeled(ssm, network, digits, tmp_path):
+    np.save(tmp_path / "good.npy", digits[:2])
+    status, out, err = ssm("predict", network, "none.png", tmp_path / "good.npy", tmp_path, "--json")
+    assert status == 2 and [each["index"] for each in objects(out)] == [0, 1]
+    first, second, last = err.splitlines()
+    assert first.startswith("error: cannot read none.png: No such file")
+    assert second.startswith(f"error: cannot read {tmp_path}: not a regular file")
+    assert last == "error: 2 of 3 files can't be read"
 
 
 @pytest.mark.parametrize("top", [0, 11])

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -69,3 +70,46 @@ def test_an_interruption_is_said_in_the_programs_own_words(capsys, monkeypatch):
 def test_an_error_of_the_program_itself_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         status.run(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize(("redirection", "why"), [(">/dev/full", "No space left"), (">&-", "it is closed")])
+def test_output_that_fails_is_one_line_and_status_1(redirection, why):
+    done = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -m ssm_jax --version {redirection}'],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and line.startswith("error: cannot print the output: ") and why in line
+
+
+def test_the_places_of_closed_standard_files_are_taken(tmp_path):
+    code = (
+        "from ssm_jax.cli import status; import os;"
+        f"status.run(lambda: os.write(1, b'x') and open({str(tmp_path / 'a')!r}, 'w').write('data'))"
+    )
+    subprocess.run(["sh", "-c", f'exec "{sys.executable}" -c "{code}" >&- 2>&-'], timeout=60)
+    assert (tmp_path / "a").read_text() == "data"
+
+
+def test_names_cannot_steer_a_terminal(capsys):
+    def program():
+        raise errors.InputError("no file \x1b[2J\nerror: another")
+
+    status.run(program)
+    assert capsys.readouterr().err == "error: no file \\x1b[2J\\nerror: another\n"
+
+
+def test_warnings_of_the_library_are_lines_without_control_characters(capsys):
+    root, ours = logging.getLogger(), logging.getLogger("ssm_jax")
+    before = root.handlers[:], ours.level, logging.getLogger("absl").level
+    try:
+        root.handlers = []
+        status.set_up_logging()
+        ours.warning("a file %s", "\x1b[2J\n")
+    finally:
+        root.handlers = before[0]
+        ours.setLevel(before[1])
+        logging.getLogger("absl").setLevel(before[2])
+    assert capsys.readouterr().err == "a file \\x1b[2J\\n\n"
