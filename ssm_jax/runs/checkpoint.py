@@ -8,8 +8,12 @@ not depend on a random generator staying the same.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import pathlib
+import re
 import shutil
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import jax
@@ -19,6 +23,8 @@ import orbax.checkpoint as ocp
 from ssm_jax import errors
 from ssm_jax.runs import schema
 from ssm_jax.types import PyTree
+
+_CHANGED = "its checksum differs: it has changed since it was written"
 
 
 def flatten(tree: PyTree) -> dict[str, np.ndarray]:
@@ -53,9 +59,25 @@ def _difference(wanted: dict[str, Any], leaves: dict[str, np.ndarray]) -> str:
 
 
 def _brief(error: Exception) -> str:
-    if "RESOURCE_EXHAUSTED" in str(error) or "No space left" in str(error):
-        return "no space left on the device"
-    return errors.one_line(error)
+    text = errors.one_line(error, limit=10_000)
+    # TensorStore calls a full disk and too many open files the same, and says behind it which it was.
+    system = re.search(r"\[OS error \d+: \w+ ([^\]]+)\]", text)
+    return system[1] if system else errors.one_line(error)
+
+
+def _digest(leaves: Mapping[str, Any]) -> str:
+    """Compute a digest of arrays, their names, shapes and dtypes."""
+    digest = hashlib.sha256()
+    for name, leaf in sorted(leaves.items()):
+        array = np.asarray(leaf, order="C")
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _meta_digest(step: int | None, arrays: str, meta: Mapping[str, Any]) -> str:
+    text = json.dumps([step, arrays, meta], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,6 +97,19 @@ class Meta:
     compile_seconds: schema.NotNegative
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Checksum:
+    """Digests of a checkpoint: no file system tells of a bit that has changed.
+
+    Attributes:
+      arrays: Of its arrays.
+      meta: Of its step, the digest of its arrays and its other JSON values.
+    """
+
+    arrays: str
+    meta: str
+
+
 class Checkpoints:
     """The checkpoints of one group of networks: the latest step only, replaced when a newer is safe.
 
@@ -91,18 +126,33 @@ class Checkpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
+            # Managers of one name would take each other's barriers for their own, and wait for ever.
+            name = "-".join(self.directory.parts[-2:])
+            between = ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=name)
             if self._read_only:  # Orbax's own option of this name warns that it is set
-                options = ocp.CheckpointManagerOptions(create=False)
+                options = ocp.CheckpointManagerOptions(create=False, multiprocessing_options=between)
             else:
                 options = ocp.CheckpointManagerOptions(
-                    max_to_keep=1, create=True, cleanup_tmp_directories=True
+                    max_to_keep=1,
+                    create=True,
+                    cleanup_tmp_directories=True,
+                    multiprocessing_options=between,
                 )
             self._manager = ocp.CheckpointManager(self.directory.absolute(), options=options)
         return self._manager
 
     def latest(self) -> int | None:
-        """Return the newest complete step, or None."""
-        return self._open().latest_step() if self.directory.is_dir() else None
+        """Return the newest complete step, or None.
+
+        Raises:
+          InputError: What lies there is damaged.
+        """
+        if not self.directory.is_dir():
+            return None
+        try:
+            return self._open().latest_step()
+        except Exception as error:  # Orbax raises many types for what it did not write.
+            raise self._unreadable(error, self.directory) from error
 
     def save(self, step: int, tree: PyTree, meta: dict[str, Any]) -> None:
         """Save in the background; a save under way is waited for first.
@@ -119,11 +169,14 @@ class Checkpoints:
             manager = self._open()
             if step in manager.all_steps():
                 return
+            leaves = flatten(tree)
+            arrays = _digest(leaves)
+            checksum = _Checksum(arrays=arrays, meta=_meta_digest(step, arrays, meta))
             manager.save(
                 step,
                 args=ocp.args.Composite(
-                    arrays=ocp.args.StandardSave(flatten(tree)),
-                    meta=ocp.args.JsonSave(meta),
+                    arrays=ocp.args.StandardSave(leaves),
+                    meta=ocp.args.JsonSave({**meta, "checksum": dataclasses.asdict(checksum)}),
                 ),
             )
         except (OSError, ValueError) as error:
@@ -149,25 +202,34 @@ class Checkpoints:
         """Read the JSON values of the newest step, the fields of a `Meta`.
 
         Raises:
-          InputError: They cannot be read, or are none of a checkpoint.
+          InputError: They cannot be read, are none of a checkpoint or have changed since they were written.
         """
+        return self._meta()[0]
+
+    def _meta(self) -> tuple[dict[str, Any], _Checksum | None]:
+        """The JSON values of the newest step, and its checksum; older checkpoints have none."""
         values = self._read(meta=ocp.args.JsonRestore())["meta"]
         try:
-            return dataclasses.asdict(schema.decode(Meta, values))
+            stored = values.pop("checksum", None) if isinstance(values, dict) else None
+            checksum = None if stored is None else schema.decode(_Checksum, stored, "checksum")
+            if checksum and checksum.meta != _meta_digest(self.latest(), checksum.arrays, values):
+                raise errors.InputError(_CHANGED)
+            return dataclasses.asdict(schema.decode(Meta, values)), checksum
         except errors.InputError as error:
             raise self._unreadable(error) from error
 
     def _read(self, **items: Any) -> Any:
         try:
             return self._open().restore(self.latest(), args=ocp.args.Composite(**items))
+        except errors.InputError:
+            raise
         except Exception as error:  # Orbax and TensorStore raise many types for a damaged file.
             raise self._unreadable(error) from error
 
-    def _unreadable(self, error: Exception) -> errors.InputError:
+    def _unreadable(self, error: Exception, path: pathlib.Path | None = None) -> errors.InputError:
+        path = path or self.directory / str(self.latest())
         advice = "" if self._read_only else f": if it is corrupt, delete {self.directory} to begin again"
-        return errors.InputError(
-            f"cannot read the checkpoint {self.directory / str(self.latest())} ({_brief(error)}){advice}"
-        )
+        return errors.InputError(f"cannot read the checkpoint {path} ({_brief(error)}){advice}")
 
     def restore(self, template: PyTree) -> tuple[PyTree, dict[str, Any]]:
         """Read the newest step.
@@ -179,16 +241,19 @@ class Checkpoints:
           The tree, with numpy arrays, and the JSON values.
 
         Raises:
-          InputError: The checkpoint is corrupt or of another network.
+          InputError: The checkpoint is corrupt, has changed since it was written or is of another network.
         """
         # Read as it is: a template would make Orbax allocate, or complain of, whatever a file claims.
         leaves = self._read(arrays=ocp.args.StandardRestore())["arrays"]
+        meta, checksum = self._meta()
+        if checksum and checksum.arrays != _digest(leaves):
+            raise self._unreadable(errors.InputError(_CHANGED))
         difference = _difference(flatten(template), leaves)
         if difference:
             raise errors.InputError(
                 f"the checkpoint {self.directory / str(self.latest())} is of another network: {difference}"
             )
-        return unflatten(template, leaves), self.meta()
+        return unflatten(template, leaves), meta
 
     def discard_after(self, step: int) -> None:
         """Delete everything if something is newer than a step, because training goes on from there.
@@ -198,7 +263,7 @@ class Checkpoints:
         Args:
           step: The step from which training goes on.
         """
-        steps = (int(path.name) for path in self.directory.glob("*") if path.name.isdigit())
+        steps = (int(path.name) for path in self.directory.glob("*") if path.name.isdecimal())
         if max(steps, default=0) > step:
             self.close()
             shutil.rmtree(self.directory)

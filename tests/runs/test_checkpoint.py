@@ -1,7 +1,11 @@
 """What was saved comes back; what cannot be is one clear line."""
 
+import json
+import types
+
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from ssm_jax import errors
@@ -48,6 +52,95 @@ def test_only_the_latest_stays_and_what_is_newer_can_be_discarded(tmp_path):
     checkpoints.discard_after(4)
     assert checkpoints.latest() is None
     checkpoints.close()
+
+
+def flipped(path, bit):
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+def test_a_bit_that_flips_never_gives_other_numbers(tmp_path):
+    tree = {"frozen": {"kernel": np.random.default_rng(0).normal(size=(2, 16, 16)).astype(np.float32)}}
+    checkpoints = Checkpoints(tmp_path / "latest")
+    checkpoints.save(3, tree, META)
+    checkpoints.close()
+    files = [path for path in (tmp_path / "latest" / "3").rglob("*") if path.is_file()]
+    trials = [(path, bit) for path in files for bit in range(0, 8 * path.stat().st_size, 501)]
+    noticed = 0
+    for path, bit in trials:
+        flipped(path, bit)
+        damaged = Checkpoints(tmp_path / "latest", read_only=True)
+        try:
+            again, meta = damaged.restore(tree)
+        except errors.InputError as error:
+            noticed += "checksum differs" in str(error)
+        else:
+            np.testing.assert_array_equal(again["frozen"]["kernel"], tree["frozen"]["kernel"])
+            assert meta == META
+        damaged.close()
+        flipped(path, bit)
+    assert noticed
+
+
+def test_changed_json_values_are_noticed_and_those_without_a_checksum_read(tmp_path):
+    Checkpoints(tmp_path / "latest").save(3, TREE, META)
+    checkpoints = Checkpoints(tmp_path / "latest")
+    checkpoints.save(4, TREE, META)
+    checkpoints.wait()
+    path = tmp_path / "latest" / "4" / "meta" / "metadata"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"validation_accuracy": 3.0}))
+    for read in (checkpoints.meta, lambda: checkpoints.restore(TREE)):
+        with pytest.raises(errors.InputError, match="its checksum differs"):
+            read()
+    del values["checksum"]
+    path.write_text(json.dumps(values))
+    assert checkpoints.restore(TREE)[1] == checkpoints.meta() == META
+    checkpoints.close()
+
+
+def test_checkpoints_side_by_side_wait_at_barriers_of_their_own(tmp_path, monkeypatch):
+    prefixes = []
+
+    def manager(directory, options):
+        prefixes.append(options.multiprocessing_options.barrier_sync_key_prefix)
+        return types.SimpleNamespace(latest_step=lambda: None)
+
+    monkeypatch.setattr(ocp, "CheckpointManager", manager)
+    for group in ("0", "5"):
+        for which in ("latest", "best"):
+            (tmp_path / group / which).mkdir(parents=True)
+            for read_only in (False, True):
+                Checkpoints(tmp_path / group / which, read_only).latest()
+    assert prefixes == [name for name in ("0-latest", "0-best", "5-latest", "5-best") for _ in range(2)]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_what_orbax_stumbles_over_is_one_line(tmp_path, read_only):
+    checkpoints = Checkpoints(tmp_path / "latest")
+    checkpoints.save(3, TREE, META)
+    checkpoints.close()
+    (tmp_path / "latest" / "²").mkdir()
+    checkpoints.discard_after(3)
+    (tmp_path / "latest" / "3" / "_CHECKPOINT_METADATA").write_text("[]")
+    damaged = Checkpoints(tmp_path / "latest", read_only)
+    for read in (damaged.latest, lambda: damaged.restore(TREE)):
+        with pytest.raises(errors.InputError, match=r"cannot read the checkpoint .*Metadata") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("system", "message"),
+    [
+        ("28: ENOSPC No space left on device", "No space left on device"),
+        ("24: EMFILE Too many open files", "Too many open files"),
+    ],
+)
+def test_what_the_system_lacks_is_named(tmp_path, system, message):
+    text = f"RESOURCE_EXHAUSTED: Error opening '{'x' * 300}' [OS error {system}] [source locations='a.cc:1']"
+    assert str(Checkpoints(tmp_path)._failure(ValueError(text))).endswith(f": {message}")
 
 
 def test_a_checkpoint_of_another_network_is_an_input_error(tmp_path):
