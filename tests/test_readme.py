@@ -1,7 +1,5 @@
 """The README's snippet runs; its tables and those of `docs/` are what the files of results say."""
 
-import csv
-import itertools
 import json
 import pathlib
 import re
@@ -15,7 +13,6 @@ from ssm_jax.cli.experiments import PAGES
 from ssm_jax.experiments import paper, readme, tables
 from ssm_jax.experiments.record import FILE
 from ssm_jax.experiments.results import read_collected
-from ssm_jax.runs.summary import Statistics
 
 ROOT = pathlib.Path(__file__).parents[1]
 PATHS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -57,7 +54,7 @@ def speed_table():
 
 
 def test_the_speed_table_is_what_the_files_say():
-    found = re.search(r"<!-- speed -->\n(.*?)\n<!-- end of speed -->", README, re.S)
+    found = re.search(r"<!-- speed -->\n(.*?)\n<!-- end of speed -->", DOCS["speed"], re.S)
     assert found and found[1] == speed_table()
 
 
@@ -78,45 +75,6 @@ def test_every_collected_experiment_is_on_a_page():
     text = "".join((ROOT / page).read_text() for page in PAGES)
     for path in (ROOT / "results").glob(f"*/{FILE}"):
         assert f"results/{path.parent.name})" in text
-
-
-def h200_table(experiment):
-    published = experiment == "paper"
-    head = (
-        "| config | epochs | n | accuracy % | remaining % |"
-        + " paper % | difference | paper, dense % |" * published
-    )
-    rows = []
-    with (ROOT / "results" / "h200" / "last-epochs.csv").open() as file:
-        lines = [line for line in csv.DictReader(file) if line["experiment"] == experiment]
-    for config, group in itertools.groupby(lines, key=lambda line: line["config"]):
-        group = list(group)
-        accuracy = Statistics.of(float(line["test_accuracy"]) for line in group)
-        remaining = Statistics.of(float(line["remaining_weights"]) for line in group)
-        spread = f" ± {accuracy.std:.2f}" if len(group) > 1 else ""
-        cells = [
-            config,
-            group[0]["epoch"],
-            str(len(group)),
-            f"{accuracy.mean:.2f}{spread}",
-            f"{100 * remaining.mean:.2f}",
-        ]
-        if published:
-            row = paper.ROWS[config.partition(".")[0]]
-            cells += [
-                f"{row.accuracy.mean:.2f} at {100 * row.remaining.mean:.2f}",
-                f"{accuracy.mean - row.accuracy.mean:+.2f}",
-                f"{row.dense.mean:.2f}",
-            ]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
-
-
-@pytest.mark.parametrize("experiment", ["paper", "rivals"])
-def test_the_tables_of_the_h200_are_what_its_file_says(experiment):
-    page = DOCS["results"]
-    found = re.search(rf"<!-- h200 {experiment} -->\n(.*?)\n<!-- end of h200 {experiment} -->", page, re.S)
-    assert found and found[1] == h200_table(experiment)
 
 
 def models_table():
@@ -159,7 +117,7 @@ def test_a_model_is_of_a_run_whose_results_are_here(path):
 
 
 def test_the_analysis_is_what_its_file_says():
-    found = re.search(r"<!-- analysis -->\n(.*?)\n<!-- end of analysis -->", README, re.S)
+    found = re.search(r"<!-- analysis -->\n(.*?)\n<!-- end of analysis -->", DOCS["results"], re.S)
     assert found
     report = json.loads((ROOT / "results" / "analysis" / "fcn.json").read_text())
     (signed, binary), (difference,) = report["runs"], report["differences"]
@@ -185,11 +143,10 @@ def test_the_analysis_is_what_its_file_says():
 
 
 def test_the_examples_are_what_the_files_say():
-    found = re.search(r"<!-- examples -->\n(.*?)\n<!-- end of examples -->(.*?)\n`Dense`", README, re.S)
+    found = re.search(r"<!-- examples -->\n(.*?)\n<!-- end of examples -->(.*?)\n## ", DOCS["results"], re.S)
     assert found and found[1] == record.table(ROOT / "results" / "examples")
     records = [record.read(path) for path in (ROOT / "results" / "examples").glob("*.json")]
     for one in records:
-        assert f"    python -m examples.{one.example} " in README
         assert (ROOT / "examples" / f"{one.example}.py").exists()
         for value in one.baselines.values():
             assert f"{value:.2f} bits" in found[2]

@@ -107,7 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("runs", help="folder of an experiment, finished or not")
     made.add_argument("--into", required=True, help="folder of the results")
 
-    made = verb("readme", "Write the results sections of pages from the collected experiments.", "")
+    made = verb(
+        "readme", "Make tables, figures and the results sections of pages anew, from the collected files.", ""
+    )
     made.add_argument(
         "--pages", nargs="+", default=PAGES, help=f"files in Markdown (default: {' '.join(PAGES)})"
     )
@@ -170,6 +172,8 @@ def _collect(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 def _readme(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     _check_none(overrides)
+    for path in sorted(pathlib.Path(arguments.results).glob(f"*/{record.FILE}")):
+        collect.sum_up(path.parent, record.read(path.parent))
     for page in arguments.pages:
         changed = readme.update(page, arguments.results)
         terminal.say(f"the results in {page} are {'written anew' if changed else 'as before'}")

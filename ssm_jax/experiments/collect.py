@@ -10,7 +10,7 @@ from ssm_jax import errors, files
 from ssm_jax.analysis import style
 from ssm_jax.experiments import figures, record, tables
 from ssm_jax.experiments.record import Experiment, Run
-from ssm_jax.experiments.results import Result, finished, read_collected
+from ssm_jax.experiments.results import finished, read_collected
 from ssm_jax.runs import curves, schema
 from ssm_jax.runs.metrics import read_metrics
 
@@ -51,9 +51,7 @@ def collect(workdir: str | os.PathLike[str], into: str | os.PathLike[str]) -> Ex
             _write(into / f"{run.name}.csv", curves.to_csv(curves.of_metrics(lines)))
             collected = record.add(collected, run)
         record.write(into, collected)
-        found = read_collected(into)
-        write_tables(into, found)
-        figures.draw(collected, found, into)
+        sum_up(into, collected)
     except OSError as error:
         raise errors.RunError(f"cannot write to {into}: {files.reason(error)}") from error
     return collected
@@ -69,15 +67,20 @@ def _check_same_seeds(collected: Experiment, run: Run, into: pathlib.Path) -> No
             )
 
 
-def write_tables(folder: pathlib.Path, results: list[Result]) -> None:
-    """Write `table.md` and `table.csv`.
+def sum_up(folder: pathlib.Path, experiment: Experiment) -> None:
+    """Write `table.md`, `table.csv` and the figures of collected results.
 
     Args:
       folder: The folder of the results.
-      results: The results.
+      experiment: What it holds.
+
+    Raises:
+      OSError: A file cannot be written.
     """
+    results = read_collected(folder)
     _write(folder / "table.md", tables.markdown(results) + "\n")
     _write(folder / "table.csv", tables.to_csv(results))
+    figures.draw(experiment, results, folder)
 
 
 def _write(path: pathlib.Path, text: str) -> None:

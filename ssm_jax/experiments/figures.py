@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssm_jax.analysis import style
 from ssm_jax.config import DENSE
-from ssm_jax.experiments import paper
+from ssm_jax.experiments import panels, paper
 from ssm_jax.experiments.record import Experiment
 from ssm_jax.experiments.results import Result
 from ssm_jax.experiments.tables import half_width
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Which label makes a line, or a color, of the results of an experiment.
-_SERIES = {"paper": "row", "frontier": "rule", "rivals": "rule", "ablation": "part", "runs": "run"}
+_SERIES = {"paper": "row", "frontier": "rule", "rivals": "rule", "ablation": "part"}
 # A network's name, its data and width.
 _Network = tuple[str, str, float]
 # More curves than these in one figure can't be told apart.
@@ -47,6 +47,8 @@ def draw(experiment: Experiment, results: Sequence[Result], folder: pathlib.Path
       InputError: matplotlib is not installed.
     """
     style.require()
+    if experiment.kind == "runs":  # which have nothing in common
+        return []
     by_series = _grouped(results, _SERIES[experiment.kind])
     masked = {
         name: [result for result in series if result.method != DENSE] for name, series in by_series.items()
@@ -55,6 +57,10 @@ def draw(experiment: Experiment, results: Sequence[Result], folder: pathlib.Path
     if experiment.kind == "ablation":
         with _figure(folder / "settings", written, width=8, height=1.2 + 0.2 * len(results)) as figure:
             _settings(figure.add_subplot(), by_series, results)
+    elif experiment.kind == "paper":
+        width, height = panels.size(results)
+        with _figure(folder / "frontier", written, width, height) as figure:
+            panels.draw(figure, results)
     elif any(masked.values()):
         joined = experiment.kind == "frontier"
         with _figure(folder / "frontier", written, width=8) as figure:
@@ -107,10 +113,7 @@ def _marks(i: int) -> dict[str, Any]:
 
 def _frontier(axes: Axes, series: dict[str, list[Result]], results: Sequence[Result], joined: bool) -> None:
     """Draw accuracy against remaining weights, with what others published for the same networks."""
-    colors = dict.fromkeys(_networks(results), "black")
     for i, (name, group) in enumerate(series.items()):
-        if len(colors) > 1:
-            colors |= dict.fromkeys(_networks(group), _marks(i)["color"])
         group = sorted(group, key=lambda result: result.remaining.mean)
         axes.errorbar(
             [100 * result.remaining.mean for result in group],
@@ -124,7 +127,7 @@ def _frontier(axes: Axes, series: dict[str, list[Result]], results: Sequence[Res
     dense = [result for result in results if result.method == DENSE]
     if len(dense) == 1:
         axes.axhline(dense[0].accuracy.mean, label="dense (ours)", **_REFERENCE)
-    _published(axes, colors)
+    _published(axes, set(_networks(results)))
     axes.set_xscale("log")
     style.label_log_axis(axes.xaxis)
     axes.set_title(_title(results), fontsize=9)
@@ -197,33 +200,33 @@ def _networks(results: Sequence[Result]) -> list[_Network]:
     return [(summary.network, summary.dataset, summary.config.model.width) for summary in summaries]
 
 
-def _published(axes: Axes, colors: dict[_Network, str]) -> None:
-    """Mark the paper's rows and others' results for some networks, each in its color."""
+def _published(axes: Axes, networks: Collection[_Network]) -> None:
+    """Mark the paper's rows and others' results for some networks."""
     look: dict[str, Any] = {"linestyle": "none", "linewidth": 1, "zorder": 4}
     star = {"marker": "*", "markersize": 11, "markerfacecolor": "white"}
     labels: dict[str, dict[str, Any]] = {}
     for row in paper.ROWS.values():
-        if color := colors.get((row.network, row.data, row.width)):
+        if (row.network, row.data, row.width) in networks:
             labels["Koster et al. 2022"] = star
             axes.errorbar(
                 100 * row.remaining.mean,
                 row.accuracy.mean,
                 xerr=_bracket(row.remaining, 100),
                 yerr=_bracket(row.accuracy),
-                color=color,
+                color="black",
                 capsize=2,
                 **look | star,
             )
     shapes = itertools.cycle(("1", "2", "3", "4", "+", "x"))
     for point in paper.POINTS:
-        if color := colors.get((point.network, point.data, 1.0)):
+        if (point.network, point.data, 1.0) in networks:
             spread = point.low < point.high
             label = f"{point.source}, a range" if spread else point.source
             if label not in labels:
                 line = {"linestyle": "-"} if spread else {}
                 labels[label] = {"marker": next(shapes), "markersize": 10, "markeredgewidth": 1.5, **line}
             ends = [100 * point.low, 100 * point.high]
-            axes.plot(ends, [point.accuracy] * 2, color=color, **look | labels[label])
+            axes.plot(ends, [point.accuracy] * 2, color="black", **look | labels[label])
     for label, marks in labels.items():
         axes.plot([], [], color="black", label=label, **look | marks)
 

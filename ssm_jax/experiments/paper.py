@@ -154,6 +154,11 @@ class Point:
     low: float
     high: float
 
+    @property
+    def short(self) -> str:
+        """The source in a word or two, for a figure."""
+        return self.source.partition(",")[0].partition(" et al.")[0]
+
 
 def _points(source: str, low: float, high: float, accuracies: dict[str, float]) -> tuple[Point, ...]:
     return tuple(

@@ -18,12 +18,15 @@ from ssm_jax.experiments.results import read_collected
 END = "<!-- end of results -->"
 SECTION = re.compile(rf"<!-- results:(?P<kinds>.*?)-->\n(?P<body>.*?){END}", re.S)
 TITLES = {
-    "paper": "The paper's rows",
+    "overview": "The paper's rows",
+    "paper": "The paper's rows, every setting",
     "frontier": "Accuracy against remaining weights",
     "rivals": "Mask rules side by side",
     "ablation": "Ablations",
     "runs": "Single runs",
 }
+# What is shown of an experiment of another kind.
+_SHORT = {"overview": "paper"}
 # A longer table is folded.
 _MOST_ROWS = 12
 
@@ -34,7 +37,7 @@ def section(folder: str | os.PathLike[str], root: str | os.PathLike[str], kinds:
     Args:
       folder: The folder of the results, one experiment in each folder below it.
       root: The folder of the page, from which links lead.
-      kinds: Keys of `TITLES`, in the order in which they are shown.
+      kinds: Keys of `TITLES`, in the order in which they are shown; `overview` is a short table of `paper`.
 
     Raises:
       InputError: A kind is unknown, there is no experiment of these kinds, or a file of one is missing or
@@ -44,18 +47,23 @@ def section(folder: str | os.PathLike[str], root: str | os.PathLike[str], kinds:
         errors.choose("kind of experiment", kind, TITLES)
     # In the order of the kinds, then by name.
     found = [
-        (kinds.index(experiment.kind), path.parent, experiment)
+        (place, path.parent, experiment)
         for path in sorted(pathlib.Path(folder).glob(f"*/{record.FILE}"))
-        if (experiment := record.read(path.parent)) is not None and experiment.kind in kinds
+        if (experiment := record.read(path.parent)) is not None
+        for place, kind in enumerate(kinds)
+        if experiment.kind == _SHORT.get(kind, kind)
     ]
     if not found:
         raise errors.InputError(f"{os.fspath(folder)} holds no collected experiment of {' or '.join(kinds)}")
     parts = []
-    for _, path, experiment in sorted(found, key=lambda one: one[:2]):
+    for place, path, experiment in sorted(found, key=lambda one: one[:2]):
         link = pathlib.PurePosixPath(os.path.relpath(path, root))
         shared = ", ".join(f"{name} {value}" for name, value in experiment.shared.items())
         title = f"{TITLES[experiment.kind]}: {shared}" if shared else TITLES[experiment.kind]
         results = read_collected(path)
+        if kinds[place] in _SHORT:
+            parts.append(tables.overview(results))
+            continue
         table = tables.markdown(results)
         if len(results) > _MOST_ROWS:
             table = f"<details><summary>{len(results)} rows</summary>\n\n{table}\n\n</details>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from ssm_jax.experiments.record import Experiment, Run
 from ssm_jax.runs import curves, schema
 from ssm_jax.runs.curves import Point
 from ssm_jax.runs.folder import RunFolder
-from ssm_jax.runs.summary import Statistics, Summary
+from ssm_jax.runs.summary import Statistics, Summary, guesses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,18 +38,39 @@ class Result:
 
     @property
     def accuracy(self) -> Statistics:
-        """Test accuracy in % over all seeds."""
-        return _pooled(summary.test_accuracy for summary in self.summaries)
+        """Test accuracy in %, over the seeds that did not fail; over all where every one did."""
+        return Statistics.of(accuracy for accuracy, _ in self._learned or self._ended)
 
     @property
     def remaining(self) -> Statistics:
-        """Remaining weights, a share in [0, 1], over all seeds."""
-        return _pooled(summary.remaining_weights for summary in self.summaries)
+        """Remaining weights, a share in [0, 1], over the same seeds."""
+        return Statistics.of(share for _, share in self._learned or self._ended)
 
     @property
     def failed(self) -> int:
-        """Number of networks that stopped on a number that is not finite; they are in no mean."""
-        return sum(len(summary.failed_seeds) for summary in self.summaries)
+        """Number of networks that stopped on a number that is not finite, or guess: they collapsed."""
+        stopped = sum(len(summary.failed_seeds) for summary in self.summaries)
+        return stopped + len(self._ended) - len(self._learned)
+
+    @property
+    def trained(self) -> int:
+        """Number of networks, those that failed among them."""
+        return len(self._ended) + sum(len(summary.failed_seeds) for summary in self.summaries)
+
+    @property
+    def _ended(self) -> list[tuple[float, float]]:
+        """Accuracy and share of every network that was trained to the end."""
+        return [
+            pair
+            for summary in self.summaries
+            for pair in zip(summary.test_accuracy.values, summary.remaining_weights.values, strict=True)
+        ]
+
+    @property
+    def _learned(self) -> list[tuple[float, float]]:
+        # The networks of experiments end in their logits.
+        classes = self.summaries[0].layers[-1].shape[-1]
+        return [(accuracy, share) for accuracy, share in self._ended if not guesses(accuracy, classes)]
 
     @property
     def epochs(self) -> str:
@@ -155,10 +175,6 @@ def _experiment(folder: str | os.PathLike[str]) -> Experiment:
     if experiment is None:
         raise errors.InputError(f"{os.fspath(folder)} holds no experiment: it has no {record.FILE}")
     return experiment
-
-
-def _pooled(parts: Iterable[Statistics]) -> Statistics:
-    return Statistics.of(itertools.chain.from_iterable(part.values for part in parts))
 
 
 def _listed(texts: Iterable[str]) -> str:

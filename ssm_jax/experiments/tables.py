@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from scipy import special
 
+from ssm_jax.config import DENSE
 from ssm_jax.experiments import paper
 from ssm_jax.experiments.results import Result
 from ssm_jax.runs.summary import Statistics
@@ -19,7 +20,7 @@ _LAST = ("device", "versions")
 
 
 def half_width(numbers: Statistics) -> float | None:
-    """Half of the 95 % interval of a mean, by Student's t; None for one value.
+    """Half of the 95 % interval of a mean, by Student's t; None for fewer than three values.
 
     Args:
       numbers: The values, taken for independent and normal.
@@ -29,7 +30,7 @@ def half_width(numbers: Statistics) -> float | None:
       2.484
     """
     count = len(numbers.values)
-    if count < 2:
+    if count < 3:
         return None
     return float(special.stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * numbers.std / math.sqrt(count)
 
@@ -58,8 +59,7 @@ def _cells(result: Result) -> dict[str, str]:
     cells = {
         **result.setting.labels,
         "epochs": result.epochs,
-        "n": str(len(accuracy.values)),
-        "failed": str(result.failed or ""),
+        "n": _seeds(result),
         "accuracy %": accuracy.text(),
         "accuracy, 95 %": _interval(accuracy),
         "remaining %": remaining.text(100),
@@ -73,6 +73,44 @@ def _cells(result: Result) -> dict[str, str]:
             + (f" at {100 * (remaining.mean - left.mean):+.2f}" if left else ""),
         }
     return cells | {"device": result.device, "versions": result.versions}
+
+
+def _seeds(result: Result) -> str:
+    """How many networks a mean is of, such as `3`, or `2 of 3` where one failed."""
+    learned = result.trained - result.failed
+    return str(learned) if not result.failed else f"{learned} of {result.trained}"
+
+
+def overview(results: Sequence[Result]) -> str:
+    """Lay out the paper's rows, one a network: our best setting, its dense twin, the paper.
+
+    Args:
+      results: The results of an experiment of kind `paper`.
+    """
+    lines = [
+        "| network | data | recipe, epochs | n | accuracy % | dense % | remaining % | paper % |",
+        "|---" * 8 + "|",
+    ]
+    for name, row in paper.ROWS.items():
+        of_row = [result for result in results if result.setting.labels.get("row") == name]
+        masked = [result for result in of_row if result.method != DENSE]
+        if not masked:
+            continue
+        best = max(masked, key=lambda result: (not result.failed, result.accuracy.mean))
+        twins = [result for result in of_row if result.method == DENSE and result.epochs == best.epochs]
+        published = f"{row.accuracy.mean:.2f} at {100 * row.remaining.mean:.2f}"
+        cells = [
+            name,
+            row.data,
+            f"`{best.setting.config.partition(':')[2] or 'main'}`, {best.epochs}",
+            _seeds(best),
+            f"**{best.accuracy.text()}**",
+            twins[0].accuracy.text() if twins else "",
+            best.remaining.text(100).partition(" ")[0],
+            published,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _published(result: Result) -> tuple[paper.Published, paper.Published | None] | None:
@@ -108,7 +146,7 @@ def _values(result: Result) -> dict[str, object]:
     values: dict[str, object] = {**result.setting.labels, "method": result.method}
     first = result.summaries[0]
     values |= {"network": first.network, "data": first.dataset, "epochs": result.epochs}
-    values |= {"n": len(result.accuracy.values), "failed": result.failed}
+    values |= {"n": result.trained - result.failed, "failed": result.failed}
     values["seeds"] = " ".join(str(seed) for summary in result.summaries for seed in summary.seeds)
     for name, numbers in (("accuracy", result.accuracy), ("remaining", result.remaining)):
         half = half_width(numbers)

@@ -159,6 +159,16 @@ class Summary:
                 raise errors.InputError(f"{name} is of {count} networks, and seeds names {len(self.seeds)}")
 
 
+def guesses(accuracy: float, classes: int) -> bool:
+    """Tell whether a network is no better than guessing: it never learned, or has collapsed.
+
+    Args:
+      accuracy: In %.
+      classes: The number of classes.
+    """
+    return accuracy <= 110 / classes
+
+
 def table(summary: Summary, classes: int) -> str:
     """Lay out the closing table: the shares of -1, 0 and +1 per masked layer, then the main numbers.
 
@@ -209,7 +219,7 @@ def _warnings(summary: Summary, classes: int) -> Iterable[str]:
     # A loss that has run away and come back to that of guessing is finite.
     hidden = {emptied.seed for emptied in summary.emptied_layers}
     accuracies = zip(summary.seeds, summary.test_accuracy.values, strict=True)
-    guessing = [seed for seed, accuracy in accuracies if accuracy <= 110 / classes and seed not in hidden]
+    guessing = [seed for seed, accuracy in accuracies if guesses(accuracy, classes) and seed not in hidden]
     if guessing:
         yield (
             f"{_seeds(guessing)}: no better than guessing among {classes} classes; set a lower "

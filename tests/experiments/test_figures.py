@@ -71,24 +71,9 @@ def test_published_results_of_the_network_are_marked(planned, summarized, tmp_pa
 
 
 @drawn
-@pytest.mark.parametrize(
-    ("networks", "colors"), [({"fcn": "mnist"}, 1), ({"fcn": "mnist", "conv2": "cifar10"}, 3)]
-)
-def test_published_results_have_the_color_of_their_network(networks, colors, planned, summarized, tmp_path):
-    """Black where there is one, which is the legend's color."""
-    results = [
-        Result(planned(name, row=name).setting, (summarized([90.0], [0.1], network=name, data=data),), CURVE)
-        for name, data in networks.items()
-    ]
-    draw("paper", results, tmp_path)
-    stars = re.findall(r"fill: #ffffff; stroke: (#\w+)", (tmp_path / "frontier.svg").read_text())
-    assert "#000000" in stars and len(set(stars)) == colors
-
-
-@drawn
 def test_an_interval_beyond_all_accuracies_leaves_the_picture(planned, summarized, tmp_path):
-    result = Result(planned("0", row="conv6").setting, (summarized([10.0, 89.0], [0.02] * 2),), CURVE)
-    draw("paper", [result], tmp_path)
+    result = Result(planned("0", rule="signed").setting, (summarized([60.0, 89.0, 99.0], [0.02] * 3),), CURVE)
+    draw("rivals", [result], tmp_path)
     ticks = [text.replace("\N{MINUS SIGN}", "-") for text in texts(tmp_path / "frontier.svg")]
     assert "100" in ticks
     assert not {"-50", "-20", "120", "150", "200", "-200"} & set(ticks)

@@ -29,7 +29,9 @@ def folder(tmp_path, planned, summarized):
 def test_the_section_holds_tables_and_figures_in_the_order_of_its_kinds(folder):
     assert readme.update(folder / "README.md", folder / "results")
     text = (folder / "README.md").read_text()
-    assert text.startswith(f"# Title\n\n{BEGIN}**The paper's rows** ([files](results/b))\n\n| rule |")
+    assert text.startswith(
+        f"# Title\n\n{BEGIN}**The paper's rows, every setting** ([files](results/b))\n\n| rule |"
+    )
     assert "**Mask rules side by side: network fcn** ([files](results/a))\n\n| rule | epochs |" in text
     assert "![Mask rules side by side: network fcn](results/a/frontier.png)" in text
     assert "results/b/frontier.png" not in text and "old" not in text
@@ -68,3 +70,14 @@ def test_a_folder_without_experiments_is_refused(folder):
     with pytest.raises(errors.InputError, match="holds no collected experiment of paper or rivals"):
         readme.update(folder / "README.md", folder)
     assert (folder / "README.md").read_text() == TEXT
+
+
+def test_the_overview_is_a_table_of_the_papers_rows(folder, planned, summarized):
+    path = folder / "results" / "b"
+    run = planned("best", row="fcn", config="fcn.py:best")
+    record.write(path, Experiment(kind="paper", shared={}, runs=(run,)))
+    schema.write(path / "best.json", summarized([97.0], [0.03]))
+    text = readme.section(folder / "results", folder, ["overview"])
+    assert (
+        text.startswith("| network |") and "| `best`, 100 | 1 | **97.00** |" in text and "files" not in text
+    )

@@ -10,14 +10,13 @@ from ssm_jax.experiments import tables
 from ssm_jax.experiments.results import results
 from ssm_jax.runs.summary import Failure, Statistics
 
-# Student's t for 95 % and 1, 2 and 19 degrees of freedom, from a printed table.
-T = {1: 12.706, 2: 4.303, 19: 2.093}
+# Student's t for 95 % and 2 and 19 degrees of freedom, from a printed table.
+T = {2: 4.303, 19: 2.093}
 
 
-@pytest.mark.parametrize(("values", "std"), [([1.0, 3.0], math.sqrt(2)), ([1.0, 2.0, 3.0], 1.0)])
-def test_an_interval_is_students(values, std):
-    expected = T[len(values) - 1] * std / math.sqrt(len(values))
-    assert tables.half_width(Statistics.of(values)) == pytest.approx(expected, rel=1e-3)
+def test_an_interval_is_students():
+    expected = T[2] * 1.0 / math.sqrt(3)
+    assert tables.half_width(Statistics.of([1.0, 2.0, 3.0])) == pytest.approx(expected, rel=1e-3)
 
 
 def test_twenty_values_have_their_own_t():
@@ -27,8 +26,9 @@ def test_twenty_values_have_their_own_t():
     assert tables.half_width(Statistics.of(values)) == pytest.approx(expected, rel=1e-3)
 
 
-def test_one_value_has_no_interval():
-    assert tables.half_width(Statistics.of([5.0])) is None
+@pytest.mark.parametrize("values", [[5.0], [5.0, 6.0]])
+def test_fewer_than_three_values_have_no_interval(values):
+    assert tables.half_width(Statistics.of(values)) is None
 
 
 def cells(markdown):
@@ -75,7 +75,31 @@ def test_rows_of_several_devices_name_their_own(planned, summarized):
 def test_networks_that_failed_are_counted(planned, summarized):
     lost = (Failure(seed=1, step=5, metric="loss"),)
     (row,) = cells(tables.markdown(results([(planned("a"), summarized([97.0], [0.1], failed_seeds=lost))])))
-    assert row["failed"] == "1" and row["n"] == "1"
+    assert row["n"] == "1 of 2"
+
+
+def test_a_network_that_collapsed_is_counted_and_in_no_mean(planned, summarized):
+    """The made-up networks have two classes: half of the images are right by chance."""
+    (row,) = cells(tables.markdown(results([(planned("a"), summarized([50.0, 88.0, 90.0], [0.1] * 3))])))
+    assert (row["n"], row["accuracy %"]) == ("2 of 3", "89.00 ± 1.41")
+
+
+def test_where_every_network_collapsed_their_own_mean_is_shown(planned, summarized):
+    (row,) = cells(tables.markdown(results([(planned("a"), summarized([50.0, 52.0], [0.1] * 2))])))
+    assert (row["n"], row["accuracy %"]) == ("0 of 2", "51.00 ± 1.41")
+
+
+def test_the_overview_has_a_line_a_network_with_its_dense_twin(planned, summarized):
+    runs = [
+        (planned("fcn-fast", row="fcn", config="fcn.py:fast"), summarized([97.0], [0.03])),
+        (planned("fcn-best", row="fcn", config="fcn.py:best"), summarized([98.0, 99.0], [0.0377] * 2)),
+        (planned("fcn-dense", row="fcn"), summarized([99.0], [1.0], method="dense")),
+        (planned("fcn-dense-50", row="fcn"), summarized([90.0], [1.0], method="dense", epochs=50)),
+    ]
+    (row,) = cells(tables.overview(results(runs)))
+    assert list(row.values()) == [
+        "fcn", "mnist", "`best`, 100", "2", "**98.50 ± 0.71**", "99.00", "3.77", "97.48 at 3.77",
+    ]  # fmt: skip
 
 
 def test_the_csv_holds_the_numbers_in_full(planned, summarized):
