@@ -173,7 +173,9 @@ def _collect(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 def _readme(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     _check_none(overrides)
     for path in sorted(pathlib.Path(arguments.results).glob(f"*/{record.FILE}")):
-        collect.sum_up(path.parent, record.read(path.parent))
+        experiment = record.read(path.parent)
+        assert experiment is not None
+        collect.sum_up(path.parent, experiment)
     for page in arguments.pages:
         changed = readme.update(page, arguments.results)
         terminal.say(f"the results in {page} are {'written anew' if changed else 'as before'}")
