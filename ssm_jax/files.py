@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import os
@@ -10,8 +11,10 @@ import secrets
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
+
+from ssm_jax import errors
 
 # What reading a damaged or foreign file as .npz raises.
 NPZ_DAMAGE = (
@@ -101,6 +104,22 @@ def open_to_append(path: pathlib.Path) -> BinaryIO:
         raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
     check_regular(path)
     return open(path, "ab", opener=opener)
+
+
+@contextlib.contextmanager
+def writing(path: pathlib.Path) -> Iterator[None]:
+    """Turn an error of the operating system into one of the run that names what it could not write.
+
+    Args:
+      path: What is written in the context.
+
+    Raises:
+      RunError: It cannot be written, for example because the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise errors.RunError(f"cannot write {path}: {reason(error)}") from error
 
 
 def reason(error: OSError) -> str:

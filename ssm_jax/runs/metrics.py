@@ -2,54 +2,52 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pathlib
-import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from tensorboardX import SummaryWriter
-
 from ssm_jax import errors, files
+from ssm_jax.runs.events import Events
 
-# What tells of a line where it belongs; everything else in it is a measurement.
-_ALWAYS = {"epoch", "step", "seed", "time"}
+_COUNTS = ("epoch", "step", "seed")
 
 
 class Metrics:
     """`metrics.jsonl`, one line per epoch and seed, and the same numbers for TensorBoard.
 
     Args:
-      workdir: The run's folder.
+      workdir: The run's folder, in which nobody else writes.
     """
 
     def __init__(self, workdir: pathlib.Path) -> None:
         self._path = workdir / "metrics.jsonl"
-        self._folder = workdir / "tensorboard"
-        self._writers: dict[int, SummaryWriter] = {}
+        self._events = Events(workdir / "tensorboard")
+        self._steps: dict[int, int] | None = None  # the last of each seed that is on disk
 
-    def truncate(self, keep: Callable[[dict[str, Any]], bool]) -> None:
-        """Drop what was written after the step from which a run goes on.
+    def discard_after(self, seeds: Collection[int], step: int) -> None:
+        """Drop what was written of some seeds after the step from which they go on.
 
-        TensorBoard's files can't be shortened: they are written again from the lines that stay.
+        The first call also mends what a killed process has left half-written.
 
         Args:
-          keep: Says of a line whether it stays.
+          seeds: The seeds.
+          step: The step.
 
         Raises:
           InputError: A line is damaged.
           RunError: Nothing can be written, for example because the disk is full.
         """
-        self.close()
-        lines = [line for line in read_metrics(self._path) if keep(line)]
-        shutil.rmtree(self._folder, ignore_errors=True)
-        with self._writing():
+        if self._steps is not None and all(self._steps.get(seed, 0) <= step for seed in seeds):
+            return
+        lines = read_metrics(self._path)
+        lines = [line for line in lines if line["seed"] not in seeds or line["step"] <= step]
+        with files.writing(self._path):
             if self._path.exists():
                 text = "".join(json.dumps(line) + "\n" for line in lines)
                 files.write_whole(self._path, lambda file: file.write(text.encode()))
-            for line in lines:
-                self._to_tensorboard(line)
+        self._events.rewrite(lines)
+        self._steps = {line["seed"]: line["step"] for line in lines}
 
     def write(self, lines: Iterable[dict[str, Any]]) -> None:
         """Append lines.
@@ -61,33 +59,11 @@ class Metrics:
           RunError: Nothing can be written, for example because the disk is full.
         """
         lines = list(lines)
-        with self._writing():
-            with self._path.open("a") as file:
-                file.writelines(json.dumps(line) + "\n" for line in lines)
-            for line in lines:
-                self._to_tensorboard(line)
-            for writer in self._writers.values():
-                writer.flush()
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise errors.RunError(f"cannot write {self._path}: {files.reason(error)}") from error
-
-    def _to_tensorboard(self, line: dict[str, Any]) -> None:
-        seed = line["seed"]
-        if seed not in self._writers:
-            self._writers[seed] = SummaryWriter(str(self._folder / f"seed_{seed}"))
-        for name in line.keys() - _ALWAYS:
-            self._writers[seed].add_scalar(name, line[name], line["step"], walltime=line["time"])
-
-    def close(self) -> None:
-        """Write what is still in memory."""
-        for writer in self._writers.values():
-            writer.close()
-        self._writers = {}
+        with files.writing(self._path), files.open_to_append(self._path) as file:
+            file.writelines(f"{json.dumps(line)}\n".encode() for line in lines)
+        self._events.write(lines)
+        if self._steps is not None:
+            self._steps.update((line["seed"], line["step"]) for line in lines)
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -112,10 +88,10 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
     for number, text in enumerate(texts, start=1):
         try:
             line = json.loads(text)
-            if not (
-                isinstance(line, dict) and line.keys() >= _ALWAYS and all(map(_is_number, line.values()))
-            ):
-                raise ValueError(f"it must hold numbers, {', '.join(sorted(_ALWAYS))} among them")
+            if not (isinstance(line, dict) and all(map(_is_number, line.values()))):
+                raise ValueError("it must hold numbers")
+            if not all(_is_count(line.get(name)) for name in _COUNTS) or "time" not in line:
+                raise ValueError(f"it must hold time, and as whole numbers {', '.join(_COUNTS)}")
         except (ValueError, RecursionError) as error:
             if number == len(texts):
                 break
@@ -127,4 +103,9 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float)
+    # An integer may be too large for a float.
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**31

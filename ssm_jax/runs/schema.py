@@ -101,10 +101,8 @@ def write(path: pathlib.Path, content: Stored) -> None:
     """
     value = {"format": content.format, **_encode(content)}
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    try:
+    with files.writing(path):
         files.write_whole(path, lambda file: file.write(text.encode()))
-    except OSError as error:
-        raise errors.RunError(f"cannot write {path}: {files.reason(error)}") from error
 
 
 def _check_format(found: object, ours: int) -> None:

@@ -39,11 +39,9 @@ class Snapshots:
           RunError: Nothing can be written, for example because the disk is full.
         """
         path = self._path(seed, step)
-        try:
+        with files.writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             files.write_whole(path, functools.partial(_write, masks))
-        except OSError as error:
-            raise errors.RunError(f"cannot write {path}: {files.reason(error)}") from error
 
     def steps(self, seed: int) -> list[int]:
         """List the steps of which there are masks, in order.

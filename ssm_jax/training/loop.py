@@ -238,8 +238,7 @@ def _resume(
     hosts.barrier("discarded")
     best_accuracy = best.meta()["validation_accuracy"] if best.latest() is not None else -1.0
     if primary:
-        # Other groups' lines are theirs: those of earlier ones are final, later ones truncate their own.
-        group.metrics.truncate(lambda line: line["seed"] not in group.seeds or line["step"] <= step)
+        group.metrics.discard_after(group.seeds, step)
         group.snapshots.discard_after(group.seeds, step)
     return state, frozen, step, best_accuracy
 

@@ -225,7 +225,6 @@ def _train_groups(
                 scan=scans(task),
             )
             results.append(train_group(group))
-    metrics.close()
     return results
 
 
