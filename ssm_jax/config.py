@@ -231,7 +231,8 @@ def _share(value: float) -> bool:
 
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "seed": (lambda seed: 0 <= seed < 2**31, "0 to 2147483647"),
-    "seeds": (_natural, "at least 1"),
+    # Every one has its files: a number that nobody waits for would only be a mistake.
+    "seeds": (lambda seeds: 1 <= seeds <= 100_000, "1 to 100000"),
     "model.width": (_positive, "above 0"),
     "mask.ramp": (lambda share: 0 <= share <= 1, "0 to 1"),
     "init.elus_factor": (_positive, "above 0"),

@@ -5,30 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import json
 import os
 import pathlib
 import secrets
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ssm_jax import errors
 
-# What reading a damaged or foreign file as .npz raises.
-NPZ_DAMAGE = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    OverflowError,
-    MemoryError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+# The most bytes of text that are read: far more than a run writes, and 0.5 GB as JSON in memory.
+MOST_TEXT = 2**26
 
 
 def check_regular(path: pathlib.Path) -> None:
@@ -44,33 +31,61 @@ def check_regular(path: pathlib.Path) -> None:
         raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
-def read_whole(path: pathlib.Path) -> bytes:
+def read_whole(path: pathlib.Path, most: int | None = None) -> bytes:
     """Read a regular file.
+
+    Args:
+      path: The file.
+      most: The most bytes that it may have; a sparse file of any size costs nothing to make.
+
+    Raises:
+      OSError: The file does not exist, is no regular one, is too large or cannot be read.
+    """
+    check_regular(path)
+    with path.open("rb") as file:
+        if most is None:
+            return file.read()
+        size = os.fstat(file.fileno()).st_size
+        content = b"" if size > most else file.read(most + 1)  # it may have grown
+        if max(size, len(content)) > most:
+            raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
+        return content
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Read a JSON file of at most `MOST_TEXT` bytes.
 
     Args:
       path: The file.
 
     Raises:
-      OSError: The file does not exist, is no regular one or cannot be read.
+      OSError: The file cannot be read, see `read_whole`.
+      ValueError: It holds no JSON.
     """
-    check_regular(path)
-    return path.read_bytes()
+    try:
+        return json.loads(read_whole(path, MOST_TEXT))
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
 
 
-def write_whole(path: pathlib.Path, write: Callable[[BinaryIO], object]) -> None:
+def write_whole(path: pathlib.Path, write: Callable[[BinaryIO], object], *, overwrite: bool = True) -> None:
     """Write a file so that it is there whole or not at all, whoever else writes it at the same time.
 
     Args:
       path: The file; its folder exists.
       write: Writes the content to a binary stream.
+      overwrite: Whether to replace a file that is there when the content has been written.
 
     Raises:
+      FileExistsError: The file is there, and is not to be replaced.
       OSError: The file cannot be written; whatever was there before still is.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:
             write(file)
+        if not overwrite:
+            _claim(path, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -104,6 +119,16 @@ def open_to_append(path: pathlib.Path) -> BinaryIO:
         raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
     check_regular(path)
     return open(path, "ab", opener=opener)
+
+
+def _claim(path: pathlib.Path, temporary: pathlib.Path) -> None:
+    """Make a file that is not there."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        path.open("xb").close()
 
 
 @contextlib.contextmanager

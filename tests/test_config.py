@@ -14,7 +14,7 @@ from ssm_jax import errors
 # Of every number: values that are allowed, the ends of its range among them, and values that are not.
 RANGES = {
     "seed": ([0, 2**31 - 2], [-1, 2**31]),
-    "seeds": ([1, 50], [0, -1]),
+    "seeds": ([1, 100_000], [0, -1, 100_001]),
     "model.width": ([1e-3, 3.5, 2], [0.0, -1.0]),
     "mask.threshold": ([0.0, 0.4, 1.0], []),  # the rule knows its range
     "mask.density": ([0.0, 0.005, 1.0], []),

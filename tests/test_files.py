@@ -36,3 +36,35 @@ def test_only_regular_files_are_opened(tmp_path):
     with pytest.raises(FileNotFoundError):
         files.read_whole(tmp_path / "absent")
     files.check_regular(tmp_path / "absent")
+
+
+def test_no_more_is_read_than_what_is_bearable(tmp_path):
+    (tmp_path / "a").write_bytes(b"123")
+    assert files.read_whole(tmp_path / "a", 3) == b"123"
+    with pytest.raises(OSError, match="larger than 2 bytes"):
+        files.read_whole(tmp_path / "a", 2)
+    with (tmp_path / "a").open("r+b") as file:
+        file.truncate(2**40)  # sparse
+    with pytest.raises(OSError, match="larger than 67,108,864 bytes"):
+        files.read_json(tmp_path / "a")
+
+
+def test_json_that_is_none_is_a_value_error(tmp_path):
+    for text in ("", "{", "[" * 100_000, "\xff"):
+        (tmp_path / "a").write_bytes(text.encode("latin-1"))
+        with pytest.raises(ValueError):
+            files.read_json(tmp_path / "a")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch, links):
+    def link(*_):
+        raise OSError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", link)
+    files.write_whole(tmp_path / "a", lambda file: file.write(b"one"), overwrite=False)
+    with pytest.raises(FileExistsError):
+        files.write_whole(tmp_path / "a", lambda file: file.write(b"two"), overwrite=False)
+    assert files.read_whole(tmp_path / "a") == b"one"
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]

@@ -190,7 +190,7 @@ def masks_of(one: Finished, seeds: Collection[int]) -> dict[int, dict[str, np.nd
 
 def _load(name: str, folder: str, validation: float) -> datasets.Dataset | str:
     try:
-        return datasets.load(name, folder, validation=validation, download=False)
+        return datasets.load(name, folder, validation=validation, read_only=True)
     except (errors.InputError, errors.RunError) as error:
         return f"the data is not at hand: {errors.one_line(error)}"
 

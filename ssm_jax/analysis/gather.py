@@ -164,7 +164,11 @@ def _has_masks(run: _Run) -> bool:
 def _test_set(run: _Run) -> TestSet:
     """Load the test set of a run, which must be the one that it was evaluated on."""
     record, chosen = run.record, run.record.config.data
-    data = datasets.load(chosen.name, chosen.dir)
+    try:
+        # A run may be a stranger's: what it names is read, and nothing is fetched or written.
+        data = datasets.load(chosen.name, chosen.dir, read_only=True)
+    except errors.InputError as error:
+        raise errors.InputError(f"{error} (with draws=0 no data is needed)") from error
     if (data.version, data.image_shape) != (record.dataset_version, record.image_shape):
         raise errors.InputError(
             f"{record.dataset} at hand is version {data.version}, that of {run.folder.path} was "
@@ -258,12 +262,13 @@ def _over_training(
     """The stored masks that all networks have, and the overlap of the first of them with the last."""
     snapshots = Snapshots(run.folder.path)
     ends = {network.seed: network.step for network in networks}
+    like = {network.seed: network.masks for network in networks}
     stored = [{step for step in snapshots.steps(seed) if step <= end} for seed, end in ends.items()]
     moments: list[Moment] = []
     first: list[Masks] = []
     before: list[Masks] = []
     for step in sorted(set.intersection(*stored)):
-        now: list[Masks] = [snapshots.read(seed, step) for seed in ends]
+        now: list[Masks] = [snapshots.read(seed, step, like[seed]) for seed in ends]
         flips = masks.mean(map(masks.flips, before, now)) if exact and before else None
         shares = masks.mean(map(masks.shares, now))
         moments.append(Moment(epoch=run.epochs(step), step=step, shares=shares, flips=flips))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from ssm_jax import config, errors, files
 from ssm_jax.cli import configs
+
+_MOST_FILES = 100
+_MOST_BYTES = 2**20
 
 
 def expand(argv: Sequence[str]) -> list[str]:
@@ -20,12 +24,12 @@ def expand(argv: Sequence[str]) -> list[str]:
       Arguments without flag files.
 
     Raises:
-      InputError: A flag file does not exist, cannot be read or holds itself.
+      InputError: A flag file does not exist, cannot be read or holds itself, or there are too many.
     """
-    return list(_expanded(argv, ()))
+    return list(_expanded(argv, (), itertools.count(1)))
 
 
-def _expanded(argv: Iterable[str], within: tuple[pathlib.Path, ...]) -> Iterator[str]:
+def _expanded(argv: Iterable[str], within: tuple[pathlib.Path, ...], numbers: Iterator[int]) -> Iterator[str]:
     rest = iter(argv)
     for argument in rest:
         name, given, value = argument.partition("=")
@@ -35,15 +39,18 @@ def _expanded(argv: Iterable[str], within: tuple[pathlib.Path, ...]) -> Iterator
         path = pathlib.Path(os.path.expanduser(value if given else next(rest, "")))
         if path in within:
             raise errors.InputError(f"--flagfile={path} holds itself")
+        # Few files that name each other often would be read for ever.
+        if next(numbers) > _MOST_FILES:
+            raise errors.InputError(f"--flagfile={path} is one of more than {_MOST_FILES} flag files")
         try:
-            text = files.read_whole(path).decode()
+            text = files.read_whole(path, _MOST_BYTES).decode()
         except OSError as error:
             raise errors.InputError(f"cannot read --flagfile={path}: {files.reason(error)}") from error
         except UnicodeDecodeError as error:
             raise errors.InputError(f"--flagfile={path} is no text: {errors.one_line(error)}") from error
         lines = map(str.strip, text.splitlines())
         inner = (line for line in lines if line and not line.startswith(("#", "//")))
-        yield from _expanded(inner, (*within, path))
+        yield from _expanded(inner, (*within, path), numbers)
 
 
 def value_of(name: str, argv: Sequence[str]) -> str | None:

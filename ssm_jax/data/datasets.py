@@ -11,24 +11,22 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
-import json
 import logging
 import os
 import pathlib
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ssm_jax import files
+from ssm_jax import files, npz
+from ssm_jax.data import arrays
 from ssm_jax.errors import InputError, RunError, one_line
 
 __all__ = ["Dataset", "cache_home", "class_names", "load"]
 
 _log = logging.getLogger("ssm_jax")
 
-_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _TFDS_NAME = re.compile(r"(?P<name>[a-z]\w*)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 
 
@@ -76,20 +74,22 @@ def load(
     *,
     validation: float = 0.0,
     cache_dir: str | None = None,
-    download: bool = True,
+    read_only: bool = False,
 ) -> Dataset:
     """Load a dataset into memory.
 
     Args:
       name: The dataset: `digits`; or a file `*.npz` that holds train_images, train_labels, test_images and
-        test_labels (images uint8 [N, H, W] or [N, H, W, C], integer labels [N]), relative to the working
-        directory or else to `data_dir`; or a TFDS name such as `mnist`, `name/config`, `name:1.2.3`.
+        test_labels (images uint8 [N, H, W] or [N, H, W, C], integer labels [N]) and perhaps class_names
+        (texts [classes]), relative to the working directory or else to `data_dir`; or a TFDS name such as
+        `mnist`, `name/config`, `name:1.2.3`.
       data_dir: The folder where TFDS datasets lie prepared, or are downloaded to. By default the
         environment's TFDS_DATA_DIR, or ~/tensorflow_datasets.
       validation: Share of the training set, in [0, 1), that a fixed permutation holds out.
       cache_dir: The folder where decoded TFDS datasets are kept. By default ssm_jax/datasets in the
         environment's XDG_CACHE_HOME, or in ~/.cache.
-      download: Whether a TFDS dataset that is not prepared is downloaded and prepared.
+      read_only: Whether nothing may be downloaded or written, the cache neither: for names that come from a
+        stranger's file.
 
     Returns:
       The dataset; the same arguments give the same arrays in the same order.
@@ -108,7 +108,7 @@ def load(
         dataset = _npz(name, root)
     else:
         cache = pathlib.Path(cache_dir).expanduser() if cache_dir else cache_home() / "datasets"
-        dataset = _tfds(name, root, cache, download)
+        dataset = _tfds(name, root, cache, read_only)
     return _hold_out(dataset, validation)
 
 
@@ -121,22 +121,35 @@ def class_names(name: str, data_dir: str = "", *, classes: int) -> tuple[str, ..
       classes: Number of classes.
 
     Returns:
-      What the prepared dataset or TFDS calls them, else `0`, `1` and so on.
+      What the file, the prepared dataset or TFDS calls them, else `0`, `1` and so on.
     """
     names: list[str] = []
-    parts = None if name == "digits" or name.endswith(".npz") else _TFDS_NAME.fullmatch(name)
-    if parts:
-        with contextlib.suppress(OSError, UnicodeDecodeError, InputError, ImportError):
-            root = _root(data_dir)
-            prepared = _find_prepared(root, parts["name"], parts["config"], parts["version"])
-            if prepared:
-                names = files.read_whole(prepared / "label.labels.txt").decode().split("\n")
-            else:
-                from ssm_jax.data import tfds_prepare
-
-                names = tfds_prepare.label_names(name, root)
+    with contextlib.suppress(*npz.DAMAGE, InputError, ImportError):
+        if name.endswith(".npz"):
+            path = arrays.find(name, _root(data_dir))
+            names = arrays.names_of(path, npz.members(path))
+        elif name != "digits":
+            names = _tfds_names(name, _root(data_dir))
     names = [label for label in map(str.strip, names) if label]
     return tuple(names) if len(names) == classes else tuple(map(str, range(classes)))
+
+
+def _tfds_names(name: str, root: pathlib.Path) -> list[str]:
+    parts = _TFDS_NAME.fullmatch(name)
+    prepared = parts and _find_prepared(root, parts["name"], parts["config"], parts["version"])
+    if not prepared:
+        from ssm_jax.data import tfds_prepare
+
+        return tfds_prepare.label_names(name)
+    key = "label"
+    with contextlib.suppress(KeyError, IndexError, TypeError):
+        info = files.read_json(prepared / "dataset_info.json")
+        key = info["supervisedKeys"]["tuple"]["items"][1]["featureKey"]
+    return (
+        files.read_whole(prepared / pathlib.Path(f"{key}.labels.txt").name, files.MOST_TEXT)
+        .decode()
+        .split("\n")
+    )
 
 
 def _root(data_dir: str) -> pathlib.Path:
@@ -147,10 +160,10 @@ def _root(data_dir: str) -> pathlib.Path:
     return pathlib.Path(os.path.abspath(os.path.expanduser(data_dir)))
 
 
-def _dataset(name: str, version: str, classes: int, arrays: Mapping[str, np.ndarray]) -> Dataset:
-    train_images, train_labels = arrays["train_images"], arrays["train_labels"]
+def _dataset(name: str, version: str, classes: int, given: Mapping[str, np.ndarray]) -> Dataset:
+    train_images, train_labels = given["train_images"], given["train_labels"]
     empty = {"validation_images": train_images[:0], "validation_labels": train_labels[:0]}
-    return Dataset(name, version, classes, **{key: arrays[key] for key in _ARRAYS}, **empty)
+    return Dataset(name, version, classes, **{key: given[key] for key in arrays.ARRAYS}, **empty)
 
 
 def _hold_out(dataset: Dataset, validation: float) -> Dataset:
@@ -182,83 +195,36 @@ def _digits() -> Dataset:
     images = (bunch.images[..., None] * 15).astype(np.uint8)
     labels = bunch.target.astype(np.int32)
     train, test = slice(None, 1437), slice(1437, None)
-    arrays = dict(zip(_ARRAYS, (images[train], labels[train], images[test], labels[test])))
-    return _dataset("digits", "1.0.0", 10, arrays)
-
-
-def _check(
-    source: str, given: Mapping[str, np.ndarray], classes: int | None
-) -> tuple[dict[str, np.ndarray], int]:
-    """Bring the four arrays into the form of `Dataset`, or say in one line why that cannot be."""
-    missing = [key for key in _ARRAYS if key not in given]
-    if missing:
-        needed, held = ", ".join(_ARRAYS), ", ".join(sorted(given)) or "nothing"
-        raise InputError(f"{source} lacks {', '.join(missing)} (needed: {needed}; it holds {held})")
-    arrays = {}
-    for split in ("train", "test"):
-        images, labels = given[f"{split}_images"], given[f"{split}_labels"]
-        where = f"{source}: {split}_images"
-        if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
-            got = f"{images.dtype} {list(images.shape)}"
-            raise InputError(f"{where} must be uint8 [N, H, W] or [N, H, W, C] and not empty, not {got}")
-        images = images if images.ndim == 4 else images[..., None]
-        where = f"{source}: {split}_labels"
-        if labels.dtype.kind not in "iu" or labels.ndim != 1:
-            raise InputError(f"{where} must be integers [N], not {labels.dtype} {list(labels.shape)}")
-        if len(labels) != len(images):
-            raise InputError(f"{where} must be one for each of the {len(images)} images, not {len(labels)}")
-        low, high = int(labels.min()), int(labels.max())
-        classes = high + 1 if classes is None else classes
-        limit = min(classes, 2**31 - 1)
-        if low < 0 or high >= limit:
-            raise InputError(f"{where} must be in [0, {limit}), not {low if low < 0 else high}")
-        arrays[f"{split}_images"] = np.ascontiguousarray(images)
-        arrays[f"{split}_labels"] = labels.astype(np.int32)
-    train, test = (list(arrays[key].shape[1:]) for key in ("train_images", "test_images"))
-    if train != test:
-        raise InputError(f"{source}: test_images must be {train} (H, W, C) as train_images are, not {test}")
-    assert classes is not None
-    return arrays, classes
-
-
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    files.check_regular(path)
-    # Of anything else numpy would say that it holds pickles.
-    with path.open("rb") as file:
-        if not zipfile.is_zipfile(file):
-            raise OSError("it is no .npz archive")
-    with np.load(path, allow_pickle=False) as opened:
-        for key in opened.files:
-            if opened.files.count(key) > 1:
-                raise ValueError(f"it holds {key} twice")
-        arrays = {key: opened[key] for key in opened.files}
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # numpy gives the bytes of anything else
-            raise ValueError(f"its member {key} is no array")
-    return arrays
+    parts = dict(zip(arrays.ARRAYS, (images[train], labels[train], images[test], labels[test])))
+    return _dataset("digits", "1.0.0", 10, parts)
 
 
 def _npz(name: str, root: pathlib.Path) -> Dataset:
-    given = pathlib.Path(os.path.expanduser(name))
-    path = next((p for p in (given, root / given) if os.path.exists(p)), None)
-    if path is None:
-        raise InputError(f"no dataset file {name!r} in {pathlib.Path.cwd()} or in {root}")
+    path = arrays.find(name, root)
     try:
-        arrays = _read_npz(path)
+        members = npz.members(path)
+        names = arrays.names_of(path, members)
+        given = arrays.read_arrays(path, members)
         with path.open("rb") as file:
             version = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    except files.NPZ_DAMAGE as error:
+    except InputError:
+        raise
+    except npz.DAMAGE as error:
         raise InputError(
-            f"cannot read {path} as an .npz of {', '.join(_ARRAYS)}: {one_line(error)}"
+            f"cannot read {path} as an .npz of {', '.join(arrays.ARRAYS)}: {one_line(error)}"
         ) from error
-    arrays, classes = _check(str(path), arrays, None)
-    return _dataset(path.stem, version, classes, arrays)
+    unused = sorted(members.keys() - {*arrays.ARRAYS, arrays.NAMES})
+    checked, classes = arrays.check(str(path), given, len(names) or None, unused)
+    arrays.check_likely(str(path), checked, classes, bool(names))
+    if unused:
+        _log.warning("%s also holds %s, which is not used", path, ", ".join(unused))
+    return _dataset(path.stem, version, classes, checked)
 
 
-def _tfds(name: str, root: pathlib.Path, cache_dir: pathlib.Path, download: bool) -> Dataset:
+def _tfds(name: str, root: pathlib.Path, cache_dir: pathlib.Path, read_only: bool) -> Dataset:
     parts = _TFDS_NAME.fullmatch(name)
     prepared = parts and _find_prepared(root, parts["name"], parts["config"], parts["version"])
-    if not prepared and not download:
+    if not prepared and read_only:
         raise InputError(f"{name} is not prepared in {root}")
     if not prepared:
         with _needing_tfds():
@@ -274,16 +240,19 @@ def _tfds(name: str, root: pathlib.Path, cache_dir: pathlib.Path, download: bool
                 raise
         prepared = pathlib.Path(builder.data_path)
     try:
-        digest = hashlib.sha256((prepared / "dataset_info.json").read_bytes()).hexdigest()[:12]
+        digest = hashlib.sha256(
+            files.read_whole(prepared / "dataset_info.json", files.MOST_TEXT)
+        ).hexdigest()[:12]
     except OSError as error:
         raise InputError(f"cannot read the prepared dataset {prepared}: {one_line(error)}") from error
     *title, version = prepared.relative_to(root).parts
     path = cache_dir / f"{'-'.join(title)}-{version}-{digest}.npz"
     if path.exists():
         try:
-            cached = _read_npz(path)
-            arrays, classes = _check(str(path), cached, int(cached["classes"]))
-        except (*files.NPZ_DAMAGE, TypeError) as error:
+            cached = arrays.read_arrays(path, npz.members(path))
+            (number,) = npz.read(path, ["classes"]).values()
+            checked, classes = arrays.check(str(path), cached, int(number))
+        except (*npz.DAMAGE, TypeError) as error:
             raise InputError(f"the cached dataset {path} is damaged, delete it: {one_line(error)}") from error
     else:
         with _needing_tfds():
@@ -291,9 +260,10 @@ def _tfds(name: str, root: pathlib.Path, cache_dir: pathlib.Path, download: bool
 
         _log.info("decoding %s", prepared)
         decoded, classes = tfds.decode(prepared)
-        arrays, classes = _check(str(prepared), decoded, classes)
-        _write_cache(path, arrays, classes)
-    return _dataset("/".join(title), version, classes, arrays)
+        checked, classes = arrays.check(str(prepared), decoded, classes)
+        if not read_only:
+            _write_cache(path, checked, classes)
+    return _dataset("/".join(title), version, classes, checked)
 
 
 @contextlib.contextmanager
@@ -313,9 +283,9 @@ def _find_prepared(
     """Find the directory that TFDS would read by its path alone: importing TFDS takes seconds."""
     if config is None:
         try:
-            metadata = json.loads(files.read_whole(root / name / ".config" / "metadata.json"))
+            metadata = files.read_json(root / name / ".config" / "metadata.json")
             config = str(metadata["default_config_name"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass  # A dataset without configs, as most are.
     parent = root / name / config if config else root / name
     if version:
@@ -326,11 +296,11 @@ def _find_prepared(
     return next((path for path in found if (path / "dataset_info.json").is_file()), None)
 
 
-def _write_cache(path: pathlib.Path, arrays: Mapping[str, np.ndarray], classes: int) -> None:
+def _write_cache(path: pathlib.Path, given: Mapping[str, np.ndarray], classes: int) -> None:
     """Write the cache file; where that cannot be, the dataset is decoded again the next time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_whole(path, lambda file: np.savez(file, classes=np.int64(classes), **arrays))  # type: ignore[arg-type]
+        files.write_whole(path, lambda file: np.savez(file, classes=np.int64(classes), **given))  # type: ignore[arg-type]
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise RunError(f"no space for the dataset cache {path}: {one_line(error)}") from error

@@ -16,12 +16,16 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from ssm_jax import files
 from ssm_jax.data import crc
 from ssm_jax.errors import InputError, one_line
 
 _CHUNK = 1024
+# Pillow starts programs for some other kinds of files. Its modes by the number of channels:
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP")
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 @contextlib.contextmanager
@@ -38,7 +42,26 @@ def calm() -> Iterator[None]:
         absl.setLevel(level)
 
 
+@contextlib.contextmanager
+def known_features() -> Iterator[None]:
+    """Keep TFDS from importing what the files of a dataset name: they may be a stranger's."""
+    connector = tfds.features.FeatureConnector
+    find = connector.__dict__["cls_from_name"]
+
+    def known(name: str) -> Any:
+        if name not in connector._registered_features:
+            raise InputError(f"features of the type {name!r} are not read")
+        return connector._registered_features[name]
+
+    connector.cls_from_name = staticmethod(known)
+    try:
+        yield
+    finally:
+        connector.cls_from_name = find
+
+
 @calm()
+@known_features()
 def decode(directory: pathlib.Path) -> tuple[dict[str, np.ndarray], int]:
     """Decode a prepared dataset in array_record or tfrecord form.
 
@@ -54,12 +77,13 @@ def decode(directory: pathlib.Path) -> tuple[dict[str, np.ndarray], int]:
       InputError: The dataset is damaged, or is no classification of uint8 images of one size.
     """
     try:
+        for name in ("dataset_info.json", "features.json"):
+            files.read_whole(directory / name, files.MOST_TEXT)
         prepared = tfds.builder_from_directory(directory)
     except Exception as error:  # Its metadata may be damaged in any way.
         raise InputError(f"cannot read the prepared dataset {directory}: {one_line(error)}") from error
     info = prepared.info
-    keys = info.supervised_keys
-    image_key, label_key = keys if _is_pair(keys) else ("image", "label")
+    image_key, label_key = supervised_keys(info)
     features = dict(info.features.items()) if hasattr(info.features, "items") else {}
     image, label = features.get(image_key), features.get(label_key)
     classes = getattr(label, "num_classes", None)
@@ -90,8 +114,15 @@ def decode(directory: pathlib.Path) -> tuple[dict[str, np.ndarray], int]:
     return arrays, int(classes)
 
 
-def _is_pair(keys: object) -> bool:
-    return isinstance(keys, tuple) and len(keys) == 2 and all(isinstance(key, str) for key in keys)
+def supervised_keys(info: Any) -> tuple[str, str]:
+    """Name the features that are the image and its label.
+
+    Args:
+      info: The `tfds.core.DatasetInfo` of a dataset.
+    """
+    keys = info.supervised_keys
+    pair = isinstance(keys, tuple) and len(keys) == 2 and all(isinstance(key, str) for key in keys)
+    return keys if pair else ("image", "label")
 
 
 def _decode_split(
@@ -103,8 +134,13 @@ def _decode_split(
     images = np.empty(0, np.uint8)
     labels = np.empty(count, np.int64)
     index = 0
-    for index, example in enumerate(_examples(prepared, split), start=1):
-        image = np.asarray(example[image_key])
+    features = prepared.info.features
+    # The others, of any kind, are not decoded.
+    two = tfds.features.FeaturesDict({key: features[key] for key in (image_key, label_key)})
+    raw = {image_key: tfds.decode.SkipDecoding()}
+    for index, record in enumerate(_examples(prepared, split), start=1):
+        example = two.deserialize_example_np(record, decoders=raw)
+        image = _image(example[image_key], features[image_key].shape[-1])
         if index == 1:
             images = np.empty((count, *image.shape), np.uint8)
         if image.shape != images.shape[1:]:
@@ -116,10 +152,19 @@ def _decode_split(
     return images, labels
 
 
-def _examples(prepared: Any, split: str) -> Iterator[dict[str, Any]]:
+def _image(content: bytes, channels: int | None) -> np.ndarray:
+    """Decode an image, uint8 `[H, W, C]`."""
+    with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        mode = image.mode if channels is None and image.mode in _MODES.values() else _MODES[channels or 3]
+        array = np.asarray(image if image.mode == mode else image.convert(mode))
+    return array if array.ndim == 3 else array[..., None]
+
+
+def _examples(prepared: Any, split: str) -> Iterator[bytes]:
+    """Yield the examples as they are stored."""
     file_format = prepared.info.file_format.value
     if file_format == "array_record":
-        source = prepared.as_data_source(split)
+        source = prepared.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
         for start in range(0, len(source), _CHUNK):
             yield from source.__getitems__(range(start, min(start + _CHUNK, len(source))))
     elif file_format == "tfrecord":
@@ -128,7 +173,7 @@ def _examples(prepared: Any, split: str) -> Iterator[dict[str, Any]]:
             records = list(_records(pathlib.Path(path)))
             if len(records) != length:
                 raise ValueError(f"{path} holds {len(records)} of {length} records")
-            yield from (prepared.info.features.deserialize_example_np(bytes(record)) for record in records)
+            yield from map(bytes, records)
     else:
         allowed = "allowed: array_record, tfrecord"
         raise InputError(f"{prepared.data_path} is in the form {file_format!r} ({allowed})")

@@ -16,6 +16,7 @@ import queue
 import shutil
 import struct
 import tarfile
+import tempfile
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from PIL import Image
 from tensorflow_datasets.core import registered
 from tensorflow_datasets.core.download import download_manager, downloader, util
 
-from ssm_jax.data.tfds import calm
+from ssm_jax.data.tfds import calm, known_features, supervised_keys
 from ssm_jax.errors import InputError, one_line, unknown
 
 _log = logging.getLogger("ssm_jax")
@@ -40,6 +41,7 @@ _SILENCE_SECONDS = 30.0
 
 
 @calm()
+@known_features()
 def builder(name: str, data_dir: pathlib.Path) -> Any:
     """Make the TFDS builder of a dataset, one that needs no TensorFlow where there is one.
 
@@ -77,19 +79,19 @@ def builder(name: str, data_dir: pathlib.Path) -> Any:
 
 
 @calm()
-def label_names(name: str, data_dir: pathlib.Path) -> list[str]:
+def label_names(name: str) -> list[str]:
     """Return the names of a dataset's classes, as far as its builder knows them without the data.
 
     Args:
       name: The dataset, as in `builder`.
-      data_dir: The directory of all prepared datasets.
 
     Raises:
       InputError: TFDS has no such dataset, configuration or version.
     """
-    features = builder(name, data_dir).info.features
-    named = dict(features.items()) if hasattr(features, "items") else {}
-    return list(getattr(named.get("label"), "names", None) or [])
+    with tempfile.TemporaryDirectory() as empty:
+        info = builder(name, pathlib.Path(empty)).info
+        named = dict(info.features.items()) if hasattr(info.features, "items") else {}
+        return list(getattr(named.get(supervised_keys(info)[1]), "names", None) or [])
 
 
 def _png(image: np.ndarray) -> bytes:

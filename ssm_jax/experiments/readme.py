@@ -90,7 +90,7 @@ def update(page: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool
     """
     path = pathlib.Path(page)
     try:
-        text = files.read_whole(path).decode()
+        text = files.read_whole(path, files.MOST_TEXT).decode()
     except OSError as error:
         raise errors.InputError(f"cannot read {path}: {files.reason(error)}") from error
     except UnicodeDecodeError as error:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pathlib
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, BinaryIO
 
 from ssm_jax import errors, files
 from ssm_jax.runs.events import Events
 
 _COUNTS = ("epoch", "step", "seed")
+# The most bytes of a line.
+_LONGEST = 2**16
 
 
 class Metrics:
@@ -79,27 +82,35 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
       InputError: The file cannot be read, or a line that is not the last is damaged.
     """
     try:
-        texts = files.read_whole(path).splitlines()
+        files.check_regular(path)
+        with path.open("rb") as file:
+            return list(_lines(file, path))
     except FileNotFoundError:
         return []
     except OSError as error:
         raise errors.InputError(f"cannot read {path}: {files.reason(error)}") from error
-    lines = []
-    for number, text in enumerate(texts, start=1):
+
+
+def _lines(file: BinaryIO, path: pathlib.Path) -> Iterator[dict[str, Any]]:
+    for number in itertools.count(1):
+        text = file.readline(_LONGEST + 1)
+        if not text:
+            return
         try:
+            if len(text) > _LONGEST:
+                raise ValueError(f"it has more than {_LONGEST:,} bytes")
             line = json.loads(text)
             if not (isinstance(line, dict) and all(map(_is_number, line.values()))):
                 raise ValueError("it must hold numbers")
             if not all(_is_count(line.get(name)) for name in _COUNTS) or "time" not in line:
                 raise ValueError(f"it must hold time, and as whole numbers {', '.join(_COUNTS)}")
         except (ValueError, RecursionError) as error:
-            if number == len(texts):
-                break
+            if len(text) <= _LONGEST and not file.read(1):
+                return
             raise errors.InputError(
                 f"line {number} of {path} is damaged, remove it: {errors.one_line(error)}"
             ) from error
-        lines.append(line)
-    return lines
+        yield line
 
 
 def _is_number(value: object) -> bool:

@@ -73,12 +73,12 @@ def read(kind: type[Kind], path: pathlib.Path) -> Kind | None:
         whose content does not fit; names the file, the field, what was found and what is allowed.
     """
     try:
-        value = json.loads(files.read_whole(path))
+        value = files.read_json(path)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise errors.InputError(f"cannot read {path}: {files.reason(error)}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise errors.InputError(f"{path} is damaged, it holds no JSON: {errors.one_line(error)}") from error
     try:
         if type(value) is not dict:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ssm_jax import errors, files
+from ssm_jax import errors, files, npz
 
 
 class Snapshots:
@@ -54,25 +54,27 @@ class Snapshots:
     def _paths(self, seed: int) -> list[pathlib.Path]:
         return [path for path in (self._folder / str(seed)).glob("*.npz") if path.stem.isdecimal()]
 
-    def read(self, seed: int, step: int) -> dict[str, np.ndarray]:
+    def read(self, seed: int, step: int, like: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Read the masks of one network.
 
         Args:
           seed: The network's seed.
           step: One of `steps`.
+          like: Masks of the same network, of which the file's have names, shapes and dtypes.
 
         Returns:
           By the path of a masked layer, its mask.
 
         Raises:
-          InputError: The file is damaged or cannot be read.
+          InputError: The file is damaged, cannot be read, or is of another network.
         """
         path = self._path(seed, step)
         try:
-            files.check_regular(path)
-            with zipfile.ZipFile(path) as archive:
-                return {name.removesuffix(".npy"): _array(archive, name) for name in archive.namelist()}
-        except files.NPZ_DAMAGE as error:
+            members = npz.members(path)
+            if members != {name: npz.Member(mask.shape, mask.dtype) for name, mask in like.items()}:
+                raise ValueError("its masks are those of another network")
+            return npz.read(path, members)
+        except npz.DAMAGE as error:
             raise errors.InputError(f"cannot read {path}, remove it: {errors.one_line(error)}") from error
 
     def discard_after(self, seeds: Sequence[int], step: int) -> None:
@@ -90,11 +92,6 @@ class Snapshots:
             for path in self._paths(seed):
                 if int(path.stem) > step:
                     path.unlink(missing_ok=True)
-
-
-def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    with archive.open(name) as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 def _write(masks: Mapping[str, np.ndarray], file: BinaryIO) -> None:

@@ -194,7 +194,8 @@ def _headline(record: Record, shapes: dict[str, tuple[int, ...]], method: str, f
     weights = sum(map(math.prod, shapes.values()))
     seeds = f"{config.seeds} seeds from {config.seed}" if config.seeds > 1 else f"seed {config.seed}"
     return (
-        f"{record.network} on {record.dataset}, {method}, {weights:,} weights, {seeds}, "
+        f"{record.network} on {record.dataset} ({'x'.join(map(str, record.image_shape))}, {record.classes} "
+        f"classes), {method}, {weights:,} weights, {seeds}, "
         f"batch {config.training.batch_size}, {config.training.precision}, on {jax.device_count()} x "
         f"{jax.devices()[0].device_kind}, into {folder.path}"
     )

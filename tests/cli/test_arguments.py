@@ -20,6 +20,22 @@ def test_a_flag_file_that_holds_itself(tmp_path):
         arguments.expand([f"--flagfile={path}"])
 
 
+def test_flag_files_without_end_are_refused(tmp_path):
+    for number in range(11):
+        inner = f"--flagfile={tmp_path / str(number + 1)}\n" * 10
+        (tmp_path / str(number)).write_text(inner if number < 10 else "")
+    with pytest.raises(errors.InputError, match="is one of more than 100 flag files"):
+        arguments.expand([f"--flagfile={tmp_path / '0'}"])
+    for number in range(1200):
+        (tmp_path / str(number)).write_text(f"--flagfile={tmp_path / str(number + 1)}\n")
+    with pytest.raises(errors.InputError, match="is one of more than 100 flag files"):
+        arguments.expand([f"--flagfile={tmp_path / '0'}"])
+    with (tmp_path / "0").open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(errors.InputError, match="it is larger than 1,048,576 bytes"):
+        arguments.expand([f"--flagfile={tmp_path / '0'}"])
+
+
 def test_a_flag_file_that_is_no_text(tmp_path):
     (tmp_path / "flags").write_bytes(b"\xff\xfe")
     with pytest.raises(errors.InputError, match="is no text"):

@@ -219,7 +219,7 @@ def test_npz_not_found(tmp_path: pathlib.Path) -> None:
             {"train_labels": np.full(10, 2**40)},
             ["train_labels must be in [0, 2147483647), not 1099511627776"],
         ),
-        ({"train_labels": np.array([None] * 10)}, ["cannot read", "train_labels", "pickle"]),
+        ({"train_labels": np.array([None] * 10)}, ["cannot read", "train_labels", "Python objects"]),
     ],
 )
 def test_npz_faults(tmp_path: pathlib.Path, change: Arrays, parts: list[str]) -> None:
@@ -500,6 +500,14 @@ def test_classes_have_the_names_of_the_prepared_dataset(tmp_path: pathlib.Path) 
     assert datasets.class_names("tiny", str(tmp_path), classes=3) == ("0", "1", "2")
 
 
+def test_the_label_may_have_another_name(tmp_path: pathlib.Path) -> None:
+    folder = prepared(tmp_path, "tiny/1.0.0")
+    keys = [{"featureKey": "photo"}, {"featureKey": "animal"}]
+    (folder / "dataset_info.json").write_text(json.dumps({"supervisedKeys": {"tuple": {"items": keys}}}))
+    (folder / "animal.labels.txt").write_text("cat\ndog\n")
+    assert datasets.class_names("tiny", str(tmp_path), classes=2) == ("cat", "dog")
+
+
 def test_classes_without_names_are_numbers(tmp_path: pathlib.Path) -> None:
     prepared(tmp_path, "tiny/1.0.0")
     for name in ("digits", "own.npz", "tiny"):
@@ -507,5 +515,15 @@ def test_classes_without_names_are_numbers(tmp_path: pathlib.Path) -> None:
 
 
 def test_nothing_is_downloaded_unless_it_may_be(tmp_path: pathlib.Path) -> None:
-    fails(f"mnist is not prepared in {tmp_path}", name="mnist", data_dir=str(tmp_path), download=False)
+    fails(f"mnist is not prepared in {tmp_path}", name="mnist", data_dir=str(tmp_path), read_only=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_read_only_nothing_is_kept_in_the_cache(tmp_path: pathlib.Path, decoder: Decoder) -> None:
+    # A stranger's folder could stand in for a dataset that is trained on later.
+    prepared(tmp_path / "data", "tiny/1.0.0")
+    options = {"data_dir": str(tmp_path / "data"), "cache_dir": str(tmp_path / "cache")}
+    datasets.load("tiny", **options, read_only=True)
+    assert not (tmp_path / "cache").exists()
+    datasets.load("tiny", **options)
+    assert len(list((tmp_path / "cache").iterdir())) == 1

@@ -299,3 +299,48 @@ def test_tfds_names_classes_without_data_or_network(name, last, tmp_path, monkey
     monkeypatch.setattr("socket.socket", None)
     names = datasets.class_names(name, str(tmp_path), classes=10)
     assert (len(names), names[-1]) == (10, last) and not list(tmp_path.iterdir())
+
+
+def rewrite_feature(directory: pathlib.Path, kind: str) -> None:
+    """Let the dataset's files say that its label is of another kind."""
+    path = directory / "features.json"
+    text = path.read_text()
+    ours = "tensorflow_datasets.core.features.class_label_feature.ClassLabel"
+    assert ours in text
+    path.write_text(text.replace(ours, kind))
+
+
+def test_a_dataset_decides_not_what_is_imported(copy, tmp_path, monkeypatch):
+    (tmp_path / "stranger.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rewrite_feature(copy, "stranger.Feature")
+    fails(lambda: source.decode(copy), "features of the type 'stranger.Feature' are not read")
+    # TFDS itself reads it again afterwards.
+    with pytest.raises(SystemExit, match="imported"):
+        tfds.builder_from_directory(copy)
+
+
+def test_class_names_import_nothing_that_a_folder_names(copy, tmp_path, monkeypatch):
+    (tmp_path / "stranger.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rewrite_feature(copy, "stranger.Feature")
+    (copy / "dataset_info.json").unlink()
+    shutil.copytree(copy, tmp_path / "data" / "beans" / "0.1.0")
+    names = datasets.class_names("beans:0.1.0", str(tmp_path / "data"), classes=3)
+    assert names == ("angular_leaf_spot", "bean_rust", "healthy")
+
+
+def test_no_program_is_started_for_an_image_of_a_dataset(tmp_path, monkeypatch):
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(tfds_prepare, "_png", lambda _: postscript)
+        directory = write(tmp_path)
+    monkeypatch.setattr("subprocess.check_call", lambda *_, **__: pytest.fail("a program was started"))
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
+    fails(lambda: source.decode(directory), "is damaged", "cannot identify image file")
+
+
+def test_metadata_without_end_are_not_read(copy):
+    with (copy / "features.json").open("r+b") as file:
+        file.truncate(2**40)
+    fails(lambda: source.decode(copy), "it is larger than 67,108,864 bytes")

@@ -112,3 +112,12 @@ def test_a_named_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "metrics.jsonl")
     with pytest.raises(errors.InputError, match="not a regular file"):
         read_metrics(tmp_path / "metrics.jsonl")
+
+
+def test_a_line_without_end_is_not_read(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines(1)))
+    with path.open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(errors.InputError, match=r"line 2 of .* is damaged, .* more than 65,536 bytes"):
+        read_metrics(path)

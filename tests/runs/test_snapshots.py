@@ -14,7 +14,7 @@ MASKS = {"denses/0": np.array([[1, 0], [-1, 3]], np.int8), "file": np.array([[0.
 def test_masks_come_back_with_names_and_dtypes(tmp_path):
     snapshots = Snapshots(tmp_path)
     snapshots.write(3, 40, MASKS)
-    found = snapshots.read(3, 40)
+    found = snapshots.read(3, 40, MASKS)
     assert list(found) == list(MASKS)
     for name, mask in MASKS.items():
         assert found[name].dtype == mask.dtype
@@ -61,18 +61,27 @@ def test_a_damaged_file_is_named(tmp_path):
     path = tmp_path / "masks" / "3" / "40.npz"
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(errors.InputError, match=r"cannot read .*40\.npz, remove it"):
-        snapshots.read(3, 40)
+        snapshots.read(3, 40, MASKS)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("denses/0.npy", b"no array")
     with pytest.raises(errors.InputError, match=r"cannot read .*40\.npz, remove it"):
-        snapshots.read(3, 40)
+        snapshots.read(3, 40, MASKS)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("denses/0.npy", b"\x93NUMPY\x01\x00\x0a\x00{'descr': (")  # numpy: a TokenError
     with pytest.raises(errors.InputError, match=r"cannot read .*40\.npz, remove it"):
-        snapshots.read(3, 40)
+        snapshots.read(3, 40, MASKS)
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "masks").touch()
     with pytest.raises(errors.RunError, match=r"cannot write .*40\.npz: "):
         Snapshots(tmp_path).write(3, 40, MASKS)
+
+
+def test_masks_of_another_network_are_not_read(tmp_path, monkeypatch):
+    # Five megabytes of file can hold five gigabytes of zeros.
+    snapshots = Snapshots(tmp_path)
+    snapshots.write(3, 40, {**MASKS, "denses/0": np.zeros((3, 2), np.int8)})
+    monkeypatch.setattr("ssm_jax.npz.read", lambda *_: pytest.fail("they were read"))
+    with pytest.raises(errors.InputError, match=r"40\.npz, .*: its masks are those of another network"):
+        snapshots.read(3, 40, MASKS)

@@ -1,0 +1,159 @@
+"""The four arrays of a dataset: read from the user's .npz file, and checked."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from ssm_jax import files, npz
+from ssm_jax.errors import InputError
+
+_log = logging.getLogger("ssm_jax")
+
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+NAMES = "class_names"
+
+
+def check(
+    source: str, given: Mapping[str, np.ndarray], classes: int | None, others: Iterable[str] = ()
+) -> tuple[dict[str, np.ndarray], int]:
+    """Bring the four arrays into the form of a dataset.
+
+    Args:
+      source: What messages call the file or folder.
+      given: The arrays by name.
+      classes: Number of classes; None where the labels tell.
+      others: Names of what the file holds besides.
+
+    Returns:
+      The arrays, images uint8 `[N, H, W, C]` and labels int32 `[N]`, and the number of classes.
+
+    Raises:
+      InputError: They can't be brought into that form.
+    """
+    missing = [key for key in ARRAYS if key not in given]
+    if missing:
+        needed, held = ", ".join(ARRAYS), ", ".join(sorted([*given, *others])) or "nothing"
+        raise InputError(f"{source} lacks {', '.join(missing)} (needed: {needed}; it holds {held})")
+    arrays = {}
+    for split in ("train", "test"):
+        images, labels = given[f"{split}_images"], given[f"{split}_labels"]
+        where = f"{source}: {split}_images"
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
+            got = f"{images.dtype} {list(images.shape)}"
+            raise InputError(f"{where} must be uint8 [N, H, W] or [N, H, W, C] and not empty, not {got}")
+        images = images if images.ndim == 4 else images[..., None]
+        where = f"{source}: {split}_labels"
+        if labels.dtype.kind not in "iu" or labels.ndim != 1:
+            raise InputError(f"{where} must be integers [N], not {labels.dtype} {list(labels.shape)}")
+        if len(labels) != len(images):
+            raise InputError(f"{where} must be one for each of the {len(images)} images, not {len(labels)}")
+        low, high = int(labels.min()), int(labels.max())
+        classes = high + 1 if classes is None else classes
+        limit = min(classes, 2**31 - 1)
+        if low < 0 or high >= limit:
+            raise InputError(f"{where} must be in [0, {limit}), not {low if low < 0 else high}")
+        arrays[f"{split}_images"] = np.ascontiguousarray(images)
+        arrays[f"{split}_labels"] = labels.astype(np.int32)
+    train, test = (list(arrays[key].shape[1:]) for key in ("train_images", "test_images"))
+    if train != test:
+        raise InputError(f"{source}: test_images must be {train} (H, W, C) as train_images are, not {test}")
+    assert classes is not None
+    return arrays, classes
+
+
+def find(name: str, root: pathlib.Path) -> pathlib.Path:
+    """Find the user's file.
+
+    Args:
+      name: Its path, relative to the working directory or else to `root`.
+      root: The folder of prepared datasets.
+
+    Raises:
+      InputError: There is none.
+    """
+    given = pathlib.Path(os.path.expanduser(name))
+    path = next((p for p in (given, root / given) if os.path.exists(p)), None)
+    if path is None:
+        raise InputError(f"no dataset file {name!r} in {pathlib.Path.cwd()} or in {root}")
+    return path
+
+
+def read_arrays(path: pathlib.Path, members: Mapping[str, npz.Member]) -> dict[str, np.ndarray]:
+    """Read the four arrays, as far as they are there.
+
+    Args:
+      path: The file.
+      members: What it holds.
+
+    Raises:
+      npz.DAMAGE: They can't be read.
+    """
+    wanted = [name for name in ARRAYS if name in members]
+    needed, there = sum(members[name].size for name in wanted), _memory()
+    if needed > there:
+        raise ValueError(f"its images take {needed / 1e9:,.1f} GB, and there is memory of {there / 1e9:,.1f}")
+    return npz.read(path, wanted)
+
+
+def _memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def names_of(path: pathlib.Path, members: Mapping[str, npz.Member]) -> list[str]:
+    """Read the names of the classes, of which there may be none.
+
+    Args:
+      path: The file.
+      members: What it holds.
+
+    Raises:
+      InputError: They are no texts.
+      npz.DAMAGE: They can't be read.
+    """
+    member = members.get(NAMES)
+    if member is None:
+        return []
+    if member.dtype.kind != "U" or len(member.shape) != 1 or member.size > files.MOST_TEXT:
+        got = f"{member.dtype} {list(member.shape)}"
+        raise InputError(f"{path}: {NAMES} must be texts [classes], not {got}")
+    return list(map(str, npz.read(path, [NAMES])[NAMES]))
+
+
+def check_likely(source: str, arrays: Mapping[str, np.ndarray], classes: int, named: bool) -> None:
+    """Refuse arrays that have a valid form and are most likely meant otherwise; warn of others.
+
+    Args:
+      source: What messages call the file.
+      arrays: What `check` has returned.
+      classes: Number of classes.
+      named: Whether the classes have names.
+
+    Raises:
+      InputError: Channels come first, there is only one class, or labels are not numbered from 0.
+    """
+    rows, columns, channels = arrays["train_images"].shape[1:]
+    shape = f"{source}: train_images are {[rows, columns, channels]} (H, W, C)"
+    if channels > 4 and rows in (1, 3, 4):
+        if columns == channels:
+            raise InputError(f"{shape}: with channels first? Store images.transpose(0, 2, 3, 1)")
+        _log.warning("%s, of %d channels", shape, channels)
+    there = np.unique(arrays["train_labels"])
+    labels = f"{source}: train_labels"
+    if len(there) == 1:
+        raise InputError(f"{labels} are all {there[0]}; at least two classes are needed")
+    if there[0] == 1 and not named and len(there) == classes - 1:
+        raise InputError(f"{labels} are 1 to {classes - 1}; the first class is 0: subtract 1")
+    if 2 * len(there) < classes:
+        raise InputError(
+            f"{labels} name {len(there)} classes, the last of them {there[-1]}: number them from 0 on"
+        )
+    if len(there) < classes:
+        missing = np.setdiff1d(np.arange(classes), there)
+        some = ", ".join(map(str, missing[:5])) + ", ..." * (len(missing) > 5)
+        _log.warning("%s have no example of %d of %d classes: %s", labels, len(missing), classes, some)
