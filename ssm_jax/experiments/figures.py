@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import pathlib
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ssm_jax import files
 from ssm_jax.analysis import style
 from ssm_jax.config import DENSE
 from ssm_jax.experiments import panels, paper
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 # Which label makes a line, or a color, of the results of an experiment.
 _SERIES = {"paper": "row", "frontier": "rule", "rivals": "rule", "ablation": "part"}
+# What is drawn of a curve.
+_CURVES = ("test_accuracy", "remaining_weights")
 # A network's name, its data and width.
 _Network = tuple[str, str, float]
 # More curves than these in one figure can't be told apart.
@@ -65,14 +70,19 @@ def draw(experiment: Experiment, results: Sequence[Result], folder: pathlib.Path
         joined = experiment.kind == "frontier"
         with _figure(folder / "frontier", written, width=8) as figure:
             _frontier(figure.add_subplot(), {n: s for n, s in masked.items() if s}, results, joined)
-    curves = {result.setting.name: result for result in results if result.curve}
+    curves = {
+        result.setting.name: result
+        for result in results
+        if result.curve and all(name in point for name in _CURVES for point in result.curve)
+    }
     if len(curves) <= _MOST_CURVES:
         groups = {"": list(curves.values())}
     else:
         groups = _grouped(list(curves.values()), _SERIES[experiment.kind])
     for name, group in groups.items():
         if group:
-            stem = "-".join(filter(None, ("curves", name.replace(" ", "-"))))
+            # The name may come from a file, and decides no folder.
+            stem = "-".join(filter(None, ("curves", re.sub(r"\W+", "-", name))))
             with _figure(folder / stem, written, width=9) as figure:
                 _curves(figure, group)
     return written
@@ -96,8 +106,9 @@ def _figure(
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         for kind, settings in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
-            figure.savefig(path.with_suffix(f".{kind}"), **settings)
+            save = functools.partial(figure.savefig, format=kind, **settings)
             written.append(path.with_suffix(f".{kind}"))
+            files.write_whole(written[-1], save)
 
 
 def _marks(i: int) -> dict[str, Any]:
@@ -166,7 +177,8 @@ def _settings(axes: Axes, parts: dict[str, list[Result]], results: Sequence[Resu
     axes.set_yticks(range(len(rows)))
     axes.set_yticklabels(
         [
-            result.setting.labels["setting"] + ("" if left == remaining[0] else f", {left} remain")
+            result.setting.labels.get("setting", result.setting.name)
+            + ("" if left == remaining[0] else f", {left} remain")
             for result, left in zip(rows, remaining, strict=True)
         ]
     )

@@ -6,6 +6,7 @@ A config is written as on the command line of `train.py`, but for its folder: `f
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
@@ -41,6 +42,12 @@ DENSE_KERNELS = ("elu", "he_uniform", "xavier_uniform")
 WIDTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5)
 
 
+# A setting's name becomes that of a folder and of files, wherever the setting was read from.
+_NAME = re.compile(r"\w[\w.,=+-]{,199}")
+# Files of the folder of results that are no run's.
+_TAKEN = ("experiment", "table")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
     """A setting that is trained with one or more seeds.
@@ -50,12 +57,31 @@ class Setting:
       config: The config file and its variants.
       overrides: By a config field's dotted name, its value as text, as on a command line.
       labels: What tells it from the others, by column of the tables.
+
+    Raises:
+      InputError: The name can't be that of a file, a label can't be a table's cell, or the label `density` is
+        no share.
     """
 
     name: str
     config: str
     overrides: dict[str, str]
     labels: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or self.name in _TAKEN:
+            raise errors.out_of_range(
+                "name", self.name, f"letters, digits and any of _.,=+- but not {' or '.join(_TAKEN)}"
+            )
+        for name, label in self.labels.items():
+            if not (name + label).isprintable() or "|" in name + label:
+                raise errors.out_of_range(f"labels.{name}", label, "one line without |")
+        density = self.labels.get("density")
+        try:
+            if density and not 0 < float(density) <= 1:
+                raise ValueError
+        except ValueError:
+            raise errors.out_of_range("labels.density", density, "a share in (0, 1]") from None
 
 
 def spec(network: str, *variants: str) -> str:

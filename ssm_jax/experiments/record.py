@@ -16,6 +16,7 @@ from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.schema import Count, Natural
 
 FILE = "experiment.json"
+KINDS = ("paper", "frontier", "rivals", "ablation", "runs")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class Experiment:
     """What a folder of runs is.
 
     Attributes:
-      kind: Name of the experiment, such as `frontier`.
+      kind: Name of the experiment, one of `KINDS`.
       shared: What all its runs have in common, by name, for example the network.
       runs: The runs that have begun.
     """
@@ -53,6 +54,10 @@ class Experiment:
     kind: str
     shared: dict[str, str]
     runs: tuple[Run, ...]
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise errors.unknown("kind of experiment", self.kind, KINDS)
 
 
 def read(folder: str | os.PathLike[str]) -> Experiment | None:

@@ -134,3 +134,35 @@ def test_other_seeds_of_a_collected_run_are_refused(workdir, tmp_path, planned, 
     ):
         collect.collect(other, into)
     assert {path: path.read_bytes() for path in into.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "message"),
+    [
+        ("../../package", {}, "name is '../../package'; allowed is letters"),
+        ("..", {}, "name is '..'; allowed"),
+        ("/package", {}, "name is '/package'; allowed"),
+        ("a\\b", {}, "name is .*; allowed"),
+        ("experiment", {}, "name is 'experiment'; allowed"),
+        ("signed", {"density": "many"}, r"labels.density is 'many'; allowed is a share in \(0, 1\]"),
+        ("signed", {"density": "nan"}, r"labels.density is 'nan'; allowed is a share in \(0, 1\]"),
+        ("signed", {"rule": "a\nb"}, "labels.rule is .*; allowed is one line"),
+        ("signed", {"rule": "a|b"}, r"labels.rule is 'a\|b'; allowed is one line without"),
+    ],
+)
+def test_what_a_record_names_decides_no_path_and_no_table(workdir, tmp_path, name, labels, message):
+    path = workdir / record.FILE
+    values = json.loads(path.read_text())
+    values["runs"][0]["setting"] |= {"name": name, "labels": labels}
+    path.write_text(json.dumps(values))
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(errors.InputError, match=rf"experiment\.json: .*{message}"):
+        collect.collect(workdir, tmp_path / "results")
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_an_experiment_of_an_unknown_kind_is_refused(workdir, tmp_path):
+    path = workdir / record.FILE
+    path.write_text(path.read_text().replace('"rivals"', '"rival"'))
+    with pytest.raises(errors.InputError, match="unknown kind of experiment 'rival'; did you mean 'rivals'"):
+        collect.collect(workdir, tmp_path / "results")

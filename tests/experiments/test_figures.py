@@ -1,5 +1,6 @@
 """Figures of made-up results are drawn; what they show is looked at by eye."""
 
+import dataclasses
 import importlib.util
 import re
 import xml.etree.ElementTree
@@ -121,3 +122,14 @@ def test_the_same_results_give_the_same_file(planned, summarized, tmp_path):
         draw("rivals", made(planned, summarized, [{"rule": "signed"}], ["signed"]), tmp_path / name)
         contents.append([path.read_bytes() for path in sorted((tmp_path / name).iterdir())])
     assert contents[0] == contents[1]
+
+
+@drawn
+def test_a_label_decides_no_folder_and_an_incomplete_curve_is_left_out(planned, summarized, tmp_path):
+    labels = [{"rule": "../../out"}] * 20
+    results = made(planned, summarized, labels, ["signed"] * 20)
+    results.append(dataclasses.replace(results[0], curve=[{"epoch": 1.0, "n": 1}]))
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    assert draw("frontier", results, folder) > {"curves--out.png", "curves--out.svg"}
+    assert {path.parent for path in tmp_path.rglob("*.*")} == {folder}
