@@ -1,6 +1,7 @@
 """Where compiled programs are kept, and that a place which is none costs one line."""
 
 import logging
+import os
 
 import jax
 import numpy as np
@@ -67,3 +68,42 @@ def test_a_folder_that_cannot_be_used_is_one_warning(tmp_path, caplog, by_jax):
     (record,) = (record for record in caplog.records if record.levelno == logging.WARNING)
     assert folder in record.message and "Not a directory" in record.message
     assert chosen() is None
+
+
+def compiled_anew(folder, caplog):
+    """Run two programs as a new process would; returns what was warned of."""
+    caplog.clear()
+    jax.clear_caches()
+    compilation_cache.reset_cache()
+    use_compilation_cache(str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    assert jax.jit(lambda x: x * 3)(np.float32(2)) == 6
+    assert jax.jit(lambda x, y: (x + y, x - y))(np.arange(3.0), np.ones(3))[1].tolist() == [-1, 0, 1]
+    return [record.message for record in caplog.records if record.levelno == logging.WARNING]
+
+
+@pytest.mark.parametrize("damage", ["torn", "swapped", "a bit"])
+def test_a_program_that_is_damaged_or_of_another_key_is_compiled_anew(tmp_path, caplog, damage):
+    assert compiled_anew(tmp_path, caplog) == []
+    first, second = sorted(tmp_path.glob("*lambda*"))
+    sound = first.read_bytes(), second.read_bytes()
+    if damage == "torn":
+        for path, content in zip((first, second), sound):
+            path.write_bytes(content[: len(content) // 2])
+    elif damage == "swapped":
+        first.write_bytes(sound[1])
+        second.write_bytes(sound[0])
+    else:
+        second.write_bytes(sound[1][:-1] + bytes([sound[1][-1] ^ 1]))
+    (warning,) = compiled_anew(tmp_path, caplog)
+    assert str(tmp_path) in warning and "damaged or of another program" in warning
+    assert compiled_anew(tmp_path, caplog) == []
+
+
+def test_a_program_that_cannot_be_kept_is_one_warning(tmp_path, caplog, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    (warning,) = compiled_anew(tmp_path, caplog)
+    assert "No space left on device" in warning and list(tmp_path.iterdir()) == []
