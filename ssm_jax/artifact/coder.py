@@ -53,6 +53,11 @@ class Table:
         """Number of values that are not the filling one."""
         return sum(self.counts[1:])
 
+    @property
+    def steps(self) -> int:
+        """Number of steps that decoding takes, one after another."""
+        return self.events if self.events <= SHORT else -(-self.events // _states(self.events))
+
     def check(self, size: int) -> None:
         """Check that an array can have this table.
 

@@ -17,14 +17,17 @@ import numpy as np
 from ssm_jax import errors, files, graph
 from ssm_jax.artifact import coder
 from ssm_jax.artifact import header as checked
+from ssm_jax.graph import bounds
 
 # The first byte is no text, and the line ends show whether the file was copied as text.
 MAGIC = b"\x89SSM\r\n\x1a\n"
 VERSION = 1
-# Checked before anything is allocated: bytes of a file and of its header, elements of all arrays.
+# Checked before anything is allocated: bytes of a file and of its header, elements of all arrays, and steps
+# in which they are decoded, some 15 microseconds each.
 MOST_BYTES = 2**30
 MOST_HEADER = 2**21
 MOST_WEIGHTS = 2**26
+MOST_STEPS = 2**19
 
 _PREFIX = struct.Struct("<8sIIQ")
 _DIGEST = hashlib.sha256().digest_size
@@ -41,7 +44,7 @@ class Artifact:
         test_accuracy (%, None where nobody measured it), remaining_weights (share), versions, config.
 
     Raises:
-      InputError: The names are not one for every class.
+      InputError: The names are not one for every class, or the network takes more than `graph.bounds` allows.
     """
 
     network: graph.Network
@@ -54,6 +57,7 @@ class Artifact:
             raise errors.InputError(f"there are {len(names)} class names; allowed is {classes}, one a class")
         for name in names:
             checked.text(name, "a class name")
+        bounds.check(self.network)
 
 
 def read(path: str | os.PathLike[str], *, most_weights: int = MOST_WEIGHTS) -> Artifact:
@@ -195,7 +199,7 @@ class _Body:
 
     def __init__(self, data: memoryview, most_weights: int) -> None:
         self.left = data
-        self.most_weights, self.weights = most_weights, 0
+        self.most_weights, self.weights, self.steps = most_weights, 0, 0
 
     def take(self, count: int, name: str) -> memoryview:
         if count > len(self.left):
@@ -208,6 +212,18 @@ class _Body:
         if not np.isfinite(array).all():
             raise errors.InputError(f"{name} holds numbers that are not finite")
         return array
+
+    def decode(self, table: coder.Table, length: int, size: int, name: str) -> np.ndarray:
+        """Decode values from some bytes, if that takes no more steps than are allowed together."""
+        data = self.take(length, name)
+        try:
+            table.check(size)
+            self.steps += table.steps
+            if self.steps > MOST_STEPS:
+                raise errors.InputError(f"it is decoded in more than the {MOST_STEPS:,} steps allowed")
+            return coder.decode(table, data, size)
+        except errors.InputError as error:
+            raise errors.InputError(f"{name}: {error}") from error
 
     def shape(self, value: Any, name: str) -> graph.Shape:
         """Check a shape, and that as many elements more are allowed."""
@@ -270,11 +286,7 @@ def _decode_kernel(value: Any, name: str, body: _Body) -> graph.Kernel:
         counts=tuple(checked.integer(count, f"{name}.counts") for count in counts),
         shift=checked.integer(given["shift"], f"{name}.shift"),
     )
-    length = checked.integer(given["bytes"], f"{name}.bytes")
-    try:
-        array = coder.decode(table, body.take(length, name), math.prod(shape))
-    except errors.InputError as error:
-        raise errors.InputError(f"{name}: {error}") from error
+    array = body.decode(table, checked.integer(given["bytes"], f"{name}.bytes"), math.prod(shape), name)
     if given["dtype"] == "float32":
         there = array == 1
         if (array[~there] != 0).any():

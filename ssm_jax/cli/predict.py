@@ -19,6 +19,7 @@ from ssm_jax.artifact.format import Artifact
 from ssm_jax.cli import images, status
 from ssm_jax.cli.parser import Parser
 from ssm_jax.cli.progress import Counter
+from ssm_jax.graph import bounds
 
 _ABOUT = """Label images by an exported network.
 
@@ -29,8 +30,9 @@ transparent becomes black. It should look like those of the training: handwritte
 bright on dark there. A file that can't be read is named, and the others are labeled; the exit status is then
 2."""
 
-# So many images at a time, and labels of each.
+# So many images at a time, fewer where their values would take more than a gigabyte, and labels of each.
 _BATCH = 256
+_MOST_ELEMENTS = 2**28
 _TOP = 3
 
 
@@ -91,7 +93,8 @@ def _predict(artifact: Artifact, found: Sequence[_Image], top: int, *, as_json: 
     if not as_json:
         terminal.say(_columns(widths, "image", "label", "probability", "next" * (top > 1)))
     counter = Counter(len(found), "images")
-    for chunk, probabilities in _probabilities(model, found):
+    size = max(1, min(_BATCH, len(found), _MOST_ELEMENTS // bounds.live(artifact.network)))
+    for chunk, probabilities in _probabilities(model, found, size):
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         for image, order, row in zip(chunk, best.tolist(), probabilities.tolist()):
             terminal.say(lines(image, [(names[label], row[label]) for label in order]))
@@ -127,10 +130,9 @@ def _read(
 
 
 def _probabilities(
-    model: Callable[[np.ndarray], Any], found: Sequence[_Image]
+    model: Callable[[np.ndarray], Any], found: Sequence[_Image], size: int
 ) -> Iterator[tuple[Sequence[_Image], np.ndarray]]:
-    """Yield some of the images and their probabilities, float64 `[B, classes]`, after one another."""
-    size = min(_BATCH, len(found))
+    """Yield up to `size` images and their probabilities, float64 `[B, classes]`, after one another."""
     for first in range(0, len(found), size):
         chunk = found[first : first + size]
         # Every batch has the same shape, which is compiled once.

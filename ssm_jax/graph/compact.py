@@ -176,18 +176,23 @@ class _Channels:
 
     def need(self, network: graph.Network, constants: Sequence[_Constant]) -> None:
         """Find what the logits depend on, from them backwards."""
-        readers = [
-            (node.inputs[0], i + 1, _read(node) & ~constants[node.inputs[0]].known[:, None])
-            for i, node in enumerate(network.nodes)
-            if isinstance(node, (graph.Conv, graph.Dense))
-        ]
-        found = -1
-        # A residual network reads a label's channels and writes to them again: until there is no news.
-        while found != (found := sum(int(needed.sum()) for needed in self.needed.values())):
-            for value, result, read in reversed(readers):
-                label = self.labels[value]
-                reads = read[:, self.of(self.needed, result)].any(1)
-                self.needed[label] = self.needed[label] | reads.reshape(-1, self.periods[label]).any(0)
+        readers: dict[int, list[tuple[int, int, np.ndarray, np.ndarray]]] = {}  # by the label of their result
+        for i, node in enumerate(network.nodes):
+            if isinstance(node, (graph.Conv, graph.Dense)):
+                read = _read(node) & ~constants[node.inputs[0]].known[:, None]
+                reader = node.inputs[0], i + 1, read, np.zeros(read.shape[1], bool)
+                readers.setdefault(self.labels[i + 1], []).append(reader)
+        # A residual network reads a label's channels and writes to them again: until there is no news. Every
+        # output is looked at once.
+        news = [self.labels[0], self.labels[-1]]
+        while news:
+            for value, result, read, seen in reversed(readers.get(news.pop(), [])):
+                label, new = self.labels[value], self.of(self.needed, result) & ~seen
+                seen |= new
+                reads = read[:, new].any(1).reshape(-1, self.periods[label]).any(0)
+                if (reads & ~self.needed[label]).any():
+                    self.needed[label] = self.needed[label] | reads
+                    news.append(label)
 
     def of(self, table: dict[int, np.ndarray], value: int) -> np.ndarray:
         """What a table says of a value's channels."""

@@ -206,14 +206,12 @@ def _table_names(plan: c_plan.Plan) -> dict[int, str]:
 def _table(table: c_plan.Table, name: str) -> str:
     kind = str(table.values.dtype)
     write = _float if kind == "float32" else str
-    numbers = [write(value) for value in table.values]
-    lines = ",\n".join(",".join(numbers[i : i + _A_LINE]) for i in range(0, len(numbers), _A_LINE))
+    starts = range(0, len(table.values), _A_LINE)
+    lines = ",\n".join(",".join(map(write, table.values[start : start + _A_LINE])) for start in starts)
     return f"static const {_TYPES[kind]} {name}[] = {{\n{lines}\n}};\n\n"
 
 
 def _float(value: np.float32) -> str:
-    if not np.isfinite(value):
-        return "NAN" if np.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
     # The shortest decimal that is this float again.
     text = np.format_float_scientific(value, trim="0")
     return f"{text}f"

@@ -60,9 +60,9 @@ class Layout:
         return self.channels, self.height, self.width, self.row, self.plane
 
     def places(self) -> np.ndarray:
-        """Return where every element lies, shape `(H, W, C)`."""
-        y, x, c = np.ogrid[: self.height, : self.width, : self.channels]
-        return c * self.plane + self.first + y * self.row + x
+        """Return where every element lies, int32 of shape `(H, W, C)`."""
+        y, x, c = (np.arange(size, dtype=np.int32) for size in (self.height, self.width, self.channels))
+        return y[:, None, None] * self.row + x[:, None] + (c * self.plane + self.first)
 
 
 @dataclasses.dataclass(eq=False)

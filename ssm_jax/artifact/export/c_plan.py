@@ -11,8 +11,9 @@ import numpy as np
 from ssm_jax import errors, graph
 from ssm_jax.artifact.export.c_memory import TILE, Buffer, Layout, Place, allocate
 
-# Places within a buffer are `int32_t` in C.
-MOST_FLOATS = 2**31 - 1
+# Floats of the scratch memory, and numbers of all tables: far beyond what C is written for.
+MOST_FLOATS = 2**27
+MOST_NUMBERS = 2**24
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class Plan:
       scratch: Floats of the scratch memory.
 
     Raises:
-      InputError: A value of the network takes too much memory for C's whole numbers.
+      InputError: The network takes too much memory or too many constants for C.
     """
 
     def __init__(self, network: graph.Network) -> None:
@@ -59,6 +60,7 @@ class Plan:
         self.steps: list[Step] = []
         self.tables: list[Table] = []
         self._buffers: list[Buffer] = []
+        self._numbers = 0
         self._shapes = network.shapes()
         self._convolutions = [node for node in network.nodes if isinstance(node, graph.Conv)]
         reaches = [_reach(node, self._shapes[node.inputs[0]]) for node in self._convolutions]
@@ -76,6 +78,13 @@ class Plan:
         result = self._values[-1]
         self._call("copy", Place(result.buffer), "logits", network.classes)
         self.scratch = allocate(self._buffers)
+        self._check_floats(self.scratch)
+
+    def _check_floats(self, count: int) -> None:
+        if count > MOST_FLOATS:
+            raise errors.InputError(
+                f"the network works on {count:,} floats at once; in C at most {MOST_FLOATS:,} are allowed"
+            )
 
     def _layout(self, number: int) -> Layout:
         shape = self._shapes[number]
@@ -88,11 +97,7 @@ class Plan:
         now, pending = len(self.steps), self._uses(number) if number >= 0 else 1
         # A tile of the last plane reads beyond its end, by less than what lies before its first pixel.
         buffer = Buffer(layout.count + layout.first, now, now, pending)
-        if buffer.size > MOST_FLOATS:
-            raise errors.InputError(
-                f"a value of the network takes {buffer.size:,} floats; in C at most {MOST_FLOATS:,} are "
-                "allowed"
-            )
+        self._check_floats(buffer.size)
         self._buffers.append(buffer)
         return Value(buffer, layout)
 
@@ -104,6 +109,8 @@ class Plan:
             if isinstance(argument, Place):
                 argument.buffer.dies = len(self.steps)
             elif isinstance(argument, Table):
+                if not np.isfinite(argument.values).all():
+                    raise errors.InputError(f"{argument.name} would hold numbers that are not finite")
                 self.tables.append(argument)
         self.steps.append(Step(function, arguments))
 
@@ -139,14 +146,14 @@ class Plan:
         taps = [(top, left) for top in tops for left in lefts]
         phases = sorted({(top % stride, left % stride) for top, left in taps})
         source = value if stride == 1 else self._phases(value, layout, stride, phases)
-        planes = [phases.index((top % stride, left % stride)) * channels for top, left in taps]
+        number_of = {phase: i for i, phase in enumerate(phases)}
+        planes = [number_of[top % stride, left % stride] * channels for top, left in taps]
         shifts = [top // stride * layout.row + left // stride for top, left in taps]
         first = layout.first + np.array(planes) * layout.plane + shifts
         places = first[:, None] + np.arange(channels) * layout.plane
         made = self._new(layout, number)
         where = Place(source.buffer), Place(made.buffer, layout.first)
-        lists = kernel_lists(node.kernel.values.reshape(-1, units), places.ravel())
-        self._lists("conv", node, where, lists, layout.positions, layout.plane)
+        self._lists("conv", node, where, places.ravel(), layout.positions, layout.plane)
         self._border(made)
         return made
 
@@ -171,8 +178,8 @@ class Plan:
     def dense(self, node: graph.Dense, number: int) -> Value:
         value = self._take(node)
         made = self._new(self._layout(number), number)
-        lists = kernel_lists(node.kernel.values, value.layout.places().ravel())
-        self._lists("dense", node, (Place(value.buffer), Place(made.buffer)), lists)
+        places = value.layout.places().ravel()
+        self._lists("dense", node, (Place(value.buffer), Place(made.buffer)), places)
         return made
 
     def _lists(
@@ -180,10 +187,17 @@ class Plan:
         function: str,
         node: graph.Conv | graph.Dense,
         where: tuple[Place, Place],
-        lists: tuple[np.ndarray, np.ndarray],
+        places: np.ndarray,
         *rest: Any,
     ) -> None:
-        units, (list_, numbers) = node.kernel.shape[-1], lists
+        units, values = node.kernel.shape[-1], node.kernel.values
+        self._numbers += node.kernel.remaining + 2 * len(_sizes(values)) * units
+        if self._numbers > MOST_NUMBERS:
+            raise errors.InputError(
+                f"the network's kernels are {self._numbers:,} numbers or more in C; at most {MOST_NUMBERS:,} "
+                "are allowed"
+            )
+        list_, numbers = kernel_lists(values.reshape(-1, units), places)
         bits = next(bits for bits in (8, 16, 32) if list_.max() < 2**bits)
         table = Table(f"{node.name}_list", list_.astype(f"uint{bits}"))
         if node.kernel.values.dtype == np.int8:
@@ -292,26 +306,29 @@ def kernel_lists(values: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np
       >>> kernel_lists(np.int8([[1], [-1], [1]]), np.array([10, 20, 40]))[0].tolist()
       [2, 10, 30, 1, 20]
     """
-    order = np.argsort(places, kind="stable")
-    places, values = places[order], values[order]
-    pieces: list[np.ndarray] = []
+    units, inputs = np.nonzero(values.T)
+    places, weights = places[inputs], values[inputs, units]
+    sizes = _sizes(values)
+    if values.dtype == np.int8:
+        lists = 2 * (len(sizes) * units + np.searchsorted(sizes, np.abs(weights))) + (weights < 0)
+        count = 2 * len(sizes) * values.shape[1]
+    else:
+        lists, count = units, values.shape[1]
+    order = np.lexsort((places, lists))
+    lists, places, weights = lists[order], places[order], weights[order]
+    lengths = np.bincount(lists, minlength=count)
+    starts = np.cumsum(lengths) - lengths
+    distances = np.diff(places, prepend=0)
+    heads = starts[lengths > 0]
+    distances[heads] = places[heads]
+    numbers = weights if weights.size else np.zeros(1, np.float32)
+    return np.insert(distances, starts, lengths), sizes if values.dtype == np.int8 else numbers
 
-    def write(chosen: np.ndarray) -> None:
-        pieces.append(np.array([chosen.sum()]))
-        pieces.append(np.diff(places[chosen], prepend=0))
 
-    if values.dtype != np.int8:
-        for column in values.T:
-            write(column != 0)
-        weights = values.T[values.T != 0]
-        return np.concatenate(pieces), weights if weights.size else np.zeros(1, np.float32)
-    sizes = np.unique(np.abs(values.astype(np.int16)))
-    sizes = sizes[sizes > 0] if sizes.any() else np.array([1], np.int16)
-    for column in values.T:
-        for size in sizes:
-            write(column == size)
-            write(column == -size)
-    return np.concatenate(pieces), sizes
+def _sizes(values: np.ndarray) -> np.ndarray:
+    """The absolute values of an int8 kernel that are not 0, at least one."""
+    sizes = np.unique(np.abs(values)) if values.dtype == np.int8 else np.empty(0)
+    return sizes[sizes > 0] if sizes.any() else np.array([1])
 
 
 def _reach(node: graph.Conv, shape: graph.Shape) -> int:

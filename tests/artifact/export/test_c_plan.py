@@ -68,7 +68,7 @@ def test_scratch_is_a_few_values_not_all(name):
     assert largest < plan.scratch < 8 * largest
 
 
-def test_a_value_beyond_the_whole_numbers_of_c_is_refused():
+def test_a_value_beyond_the_memory_that_c_is_written_for_is_refused():
     # A line of 2**24 values, to which 64 lines of a convolution's margin come on both sides.
     kernel = graph.Kernel(np.ones((129, 129, 1, 1), np.int8))
     nodes = (
@@ -77,5 +77,5 @@ def test_a_value_beyond_the_whole_numbers_of_c_is_refused():
         graph.Mean(inputs=(2,)),
     )
     network = graph.Network(image_shape=(1, 2**24, 1), classes=1, nodes=nodes)
-    with pytest.raises(errors.InputError, match=r"takes .* floats; in C at most 2,147,483,647 are allowed"):
+    with pytest.raises(errors.InputError, match=r"works on .* floats at once; in C at most 134,217,728 are"):
         Plan(network)

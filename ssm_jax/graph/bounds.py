@@ -1,0 +1,115 @@
+"""What a network may take of a machine: a file of a few bytes must not keep it busy or fill its memory."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ssm_jax import errors, graph
+
+# More than any network here takes. Of one image: multiply-adds and comparisons, and what one convolution
+# reads, its windows side by side. Of all layers: positions in windows of convolutions, which are steps of a
+# program, and in those of pools, which are code. Of a kernel: its side.
+MOST_WORK = 2**34
+MOST_WINDOWS = 2**26
+MOST_CONV_POSITIONS = 2**16
+MOST_POOL_POSITIONS = 2**8
+MOST_SIDE = 64
+
+
+class Cost(NamedTuple):
+    """What an operation takes for one image, see `MOST_WORK` and the others."""
+
+    work: int = 0
+    windows: int = 0
+    conv_positions: int = 0
+    pool_positions: int = 0
+
+
+def cost(node: graph.Node, given: graph.Shape, result: graph.Shape) -> Cost:
+    """Say what an operation takes.
+
+    Args:
+      node: The operation.
+      given: Shape of the value that it takes.
+      result: Shape of the value that it makes.
+    """
+    match node:
+        case graph.Conv():
+            side, _, channels, _ = node.kernel.shape
+            work = math.prod(result[:2]) * math.prod(node.kernel.shape)
+            return Cost(work, math.prod(result[:2]) * side**2 * channels, side**2)
+        case graph.Dense():
+            return Cost(math.prod(node.kernel.shape))
+        case graph.MaxPool():
+            return Cost(math.prod(result) * node.window**2, pool_positions=node.window**2)
+    return Cost(math.prod(given))
+
+
+def check(network: graph.Network) -> None:
+    """Check that computing a network is no more than any machine does.
+
+    Args:
+      network: The network.
+
+    Raises:
+      InputError: It takes too much, or holds numbers with which it computes nothing.
+    """
+    shapes, work, conv_positions, pool_positions = network.shapes(), 0, 0, 0
+    for number, node in enumerate(network.nodes):
+        _check_numbers(node, number)
+        if isinstance(node, graph.Conv) and node.kernel.shape[0] > MOST_SIDE:
+            raise errors.out_of_range(
+                f"the side of {node.name}'s kernel", node.kernel.shape[0], f"1 to {MOST_SIDE}"
+            )
+        taken = cost(node, shapes[node.inputs[0]], shapes[number + 1])
+        work += taken.work
+        conv_positions += taken.conv_positions
+        pool_positions += taken.pool_positions
+        for what, found, most in (
+            ("multiply-adds and comparisons for one image", work, MOST_WORK),
+            ("elements of a convolution's windows", taken.windows, MOST_WINDOWS),
+            ("positions in windows of convolutions", conv_positions, MOST_CONV_POSITIONS),
+            ("positions in windows of pools", pool_positions, MOST_POOL_POSITIONS),
+        ):
+            if found > most:
+                raise errors.InputError(
+                    f"the network takes {found:,} {what} up to operation {number}; allowed are {most:,}"
+                )
+
+
+def live(network: graph.Network) -> int:
+    """Count the elements that are needed at the same time for one image: values and a convolution's windows.
+
+    Args:
+      network: The network.
+    """
+    shapes = network.shapes()
+    last = list(range(len(shapes)))  # the operation behind which a value is needed no more
+    for number, node in enumerate(network.nodes):
+        for value in node.inputs:
+            last[value] = number + 1
+    sizes, most, now = [math.prod(shape) for shape in shapes], 0, math.prod(shapes[0])
+    for number, node in enumerate(network.nodes):
+        now += sizes[number + 1]
+        most = max(most, now + cost(node, shapes[node.inputs[0]], shapes[number + 1]).windows)
+        now -= sum(sizes[value] for value in {*node.inputs, number + 1} if last[value] == number + 1)
+    return most
+
+
+def _check_numbers(node: graph.Node, number: int) -> None:
+    if isinstance(node, (graph.Conv, graph.Dense)):
+        arrays = {"kernel": node.kernel.values, "scale": np.asarray(node.kernel.scale)}
+    elif isinstance(node, graph.Normalize):
+        # Below the least normal number a processor may take it for 0.
+        added = node.variance.astype(np.float32) + np.float32(node.epsilon)
+        if not (added >= np.finfo(np.float32).tiny).all():
+            raise errors.misfit(f"node {number}.variance + epsilon", float(np.min(added)), "above 0")
+        arrays = node.arrays()
+    else:
+        arrays = {"values": node.values} if isinstance(node, graph.Offset) else {}
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise errors.InputError(f"node {number}.{name} holds numbers that are not finite")
