@@ -195,7 +195,8 @@ def table(summary: Summary, classes: int) -> str:
         "",
         f"{summary.network} on {summary.dataset}, {summary.method}, "
         + (f"{len(seeds)} seeds, " if len(seeds) > 1 else f"seed {seeds[0]}, ")
-        + f"{epochs} epochs: test accuracy {summary.test_accuracy.text()} %, "
+        + f"{epochs} epochs",
+        f"test accuracy {summary.test_accuracy.text()} %, "
         f"remaining weights {summary.remaining_weights.text(100)} %",
         f"trained in {summary.train_seconds:.1f} s ({summary.images_per_second:,.0f} images/s) after "
         f"{summary.compile_seconds:.1f} s of compilation on {summary.device_count} x {summary.device}",

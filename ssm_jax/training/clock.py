@@ -79,17 +79,17 @@ class Clock:
         """Seconds to go at the pace of this process, evaluations and the saves between them included.
 
         Args:
-          step: The steps taken so far, just evaluated.
+          step: The steps taken so far; if an evaluation was due, it has been made.
           total: The steps to take in all.
           every: The steps from one evaluation to the next.
         """
         spent = time.monotonic() - self._begun - (self._programs.compile_seconds - self._compiled)
         training = self.train_seconds - self._begun_seconds
         # Each at its own pace: a run that goes on shortly before an evaluation has seen few steps so far.
-        evaluated = -(-step // every) - self._begun_step // every
-        to_evaluate = -(-total // every) - -(-step // every)
-        steps = step - self._begun_step
-        return training / steps * (total - step) + (spent - training) / evaluated * to_evaluate
+        evaluated = step // every - self._begun_step // every
+        to_evaluate = -(-total // every) - step // every if step < total else 0
+        per_evaluation = (spent - training) / evaluated if evaluated else 0.0
+        return training / (step - self._begun_step) * (total - step) + per_evaluation * to_evaluate
 
     def save_is_due(self, seconds: float) -> bool:
         """Whether the last save was so long ago."""

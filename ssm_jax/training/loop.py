@@ -86,6 +86,12 @@ class Group:
             if step >= 0
         ]
 
+    def mean_loss(self, state: State, steps: int) -> float | None:
+        """The mean loss of this epoch's steps so far; None where other hosts hold a part of it."""
+        if jax.process_count() > 1:
+            return None
+        return float(np.nanmean(self.programs.layout.gather(state.totals)["loss"])) / steps
+
     def is_over(self, state: State, failed: Sequence[Failure]) -> bool:
         """Whether every network has failed or has been stopped by its schedule."""
         stopped = optimizer.stopped(state.optimizer)
@@ -139,13 +145,17 @@ def train_group(group: Group) -> Result:
         state, frozen, step, best_accuracy = _resume(group, latest, best, clock)
 
         # 2. Some steps at a time: take them, then report, save and stop where that is due.
-        progress = Progress(config.training.epochs, group.label if config.seeds > 1 else "")
+        steps_per_epoch = programs.task.steps_per_epoch
+        label = group.label if config.seeds > 1 else ""
+        progress = Progress(config.training.epochs, steps_per_epoch, label)
         reports = Reports(group.metrics, group.snapshots, progress, group.seeds, group.stop)
         if config.logging.masks and not step:
             reports.add_initial(programs.masks(state, frozen))
         evaluation, failed = None, group.failures(state)
         over = group.is_over(state, failed)
         clock.begin(step)
+        if not over:
+            reports.begin()
         for call, count in enumerate(_chunks(group, step)):
             if over:
                 break
@@ -155,7 +165,7 @@ def train_group(group: Group) -> Result:
                     reports.write_pending()  # while the devices are at work
                 failed = group.failures(state)
             step += count
-            epoch, rest = divmod(step, programs.task.steps_per_epoch)
+            epoch, rest = divmod(step, steps_per_epoch)
             if len(failed) == len(group.seeds):
                 if config.seeds == 1:
                     reports.close()
@@ -176,6 +186,9 @@ def train_group(group: Group) -> Result:
                 if config.checkpoint.best and means["validation_accuracy"] > best_accuracy:
                     best_accuracy = means["validation_accuracy"]
                     _save(group, best, state, frozen, step, clock, best_accuracy)
+            elif rest and reports.is_due():
+                left = clock.left(step, total, steps_per_epoch * config.logging.epochs)
+                reports.show_step(step, group.mean_loss(state, rest), left)
             if stop or due or over:
                 reports.write_pending()
                 _save(group, latest, state, frozen, step, clock, best_accuracy)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -127,10 +127,8 @@ class Reports:
                 for i in alive
             )
             self._write_masks(step, masks, alive)
-            try:
+            with self._stopping():
                 self._progress.show(epoch, means | {"images_per_second": images_per_second}, left)
-            except terminal.OutputError as error:
-                self._stop.fail(error)
 
         if jax.process_index() == 0:
             self._pending = write
@@ -144,6 +142,35 @@ class Reports:
         """
         if jax.process_index() == 0:
             self._pending = functools.partial(self._write_masks, 0, masks, range(len(self._seeds)))
+
+    def begin(self) -> None:
+        """Say that the first step is on its way."""
+        if jax.process_index() == 0:
+            with self._stopping():
+                self._progress.begin()
+
+    def is_due(self) -> bool:
+        """Whether it is time to say how far an epoch is, on this host."""
+        return jax.process_index() == 0 and self._progress.is_due()
+
+    def show_step(self, step: int, loss: float | None, left: float) -> None:
+        """Say how far an epoch is.
+
+        Args:
+          step: The steps taken.
+          loss: The mean loss of this epoch so far, None where it is not known.
+          left: Seconds to go.
+        """
+        with self._stopping():
+            self._progress.step(step, loss, left)
+
+    @contextlib.contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Ask the run to stop when the progress can't be printed."""
+        try:
+            yield
+        except terminal.OutputError as error:
+            self._stop.fail(error)
 
     def _write_masks(self, step: int, masks: dict[str, np.ndarray], alive: Sequence[int]) -> None:
         for i in alive if masks else ():

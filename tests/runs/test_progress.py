@@ -4,6 +4,7 @@ import io
 
 import pytest
 
+from ssm_jax.runs import progress as progresses
 from ssm_jax.runs.progress import Progress, duration
 
 VALUES = {
@@ -40,12 +41,40 @@ def test_in_a_log_every_epoch_is_a_plain_line():
     assert second.startswith("epoch  2/10")
 
 
-def test_on_a_terminal_the_line_updates_in_place_and_ends_once():
+def test_on_a_terminal_a_bar_gives_way_to_the_epochs_line(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     stream = Terminal()
-    progress = Progress(10, "seeds 0-2", stream=stream)
+    progress = Progress(10, 400, "seeds 0-2", stream=stream)
+    progress.begin()
+    progress.step(100, 1.5, left=3683)
     progress.show(1, VALUES, left=83)
-    progress.show(2, VALUES, left=60)
+    progress.done()
+    compiling, bar, rest = stream.getvalue().split("\r")[1:]
+    assert compiling == "compiling the training step ...\x1b[K"
+    assert bar.startswith("seeds 0-2  epoch  1/10  100/400 |") and "loss 1.5000  1:01:23 left" in bar
+    assert len(bar.removesuffix("\x1b[K")) < 80
+    assert rest.startswith("\x1b[Kseeds 0-2  epoch  1/10  loss 0.5000") and rest.count("\n") == 1
+
+
+def test_a_bar_is_taken_away_before_other_text():
+    stream = Terminal()
+    progress = Progress(10, 400, stream=stream)
+    progress.step(100, None, left=1)
     progress.done()
     progress.done()
-    text = stream.getvalue()
-    assert text.count("\n") == 1 and text.count("\r") == 2 and "seeds 0-2  epoch  2/10" in text
+    assert stream.getvalue().endswith("\x1b[K\r\x1b[K")
+
+
+def test_in_a_log_a_long_epoch_has_a_line_a_minute(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progresses.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    progress = Progress(10, 400, stream=stream)
+    progress.begin()
+    for now[0] in (59.0, 60.0, 61.0, 119.0, 121.0):
+        if progress.is_due():
+            progress.step(400 + round(now[0]), 1.5, left=83)
+    assert stream.getvalue().splitlines() == [
+        "epoch  2/10  step 60/400  loss 1.5000  1:23 left",
+        "epoch  2/10  step 121/400  loss 1.5000  1:23 left",
+    ]

@@ -73,9 +73,9 @@ def test_the_table_shows_layers_total_and_result(summary):
     text = table(summary, 10)
     assert "denses/0  4x2           8  25.00   50.00  25.00" in text
     assert "all                    32   6.25   87.50   6.25" in text
-    assert "2 seeds, 2 epochs: test accuracy 91.00 ± 1.41 %, remaining weights 3.00 ± 1.41 %" in text
+    assert "2 seeds, 2 epochs\ntest accuracy 91.00 ± 1.41 %, remaining weights 3.00 ± 1.41 %" in text
     stopped = dataclasses.replace(summary, config=config.default())
-    assert "2 seeds, 2 of 100 epochs: test accuracy" in table(stopped, 10)
+    assert "2 seeds, 2 of 100 epochs\n" in table(stopped, 10)
     assert "seed 2 failed: loss not finite at step 7" in text
 
 

@@ -77,3 +77,11 @@ def test_a_save_is_due_so_long_after_the_last(now):
     assert clock.save_is_due(60) and not clock.save_is_due(61)
     clock.saved()
     assert not clock.save_is_due(1)
+
+
+def test_what_is_left_before_the_first_evaluation_is_training_alone(now):
+    clock = Clock(programs())
+    clock.begin(step=0)
+    with clock.training():
+        now.seconds += 20
+    assert clock.left(step=10, total=250, every=100) == 240 * 2
