@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import pathlib
-from collections.abc import Collection, Iterable, Iterator
-from typing import Any, BinaryIO
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, BinaryIO, Protocol
 
 from ssm_jax import errors, files
 from ssm_jax.runs.events import Events
@@ -16,14 +16,29 @@ _COUNTS = ("epoch", "step", "seed")
 _LONGEST = 2**16
 
 
+class Writer(Protocol):
+    """Whatever takes the numbers of a run while it trains, for example to another program."""
+
+    def write(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Take the numbers of an epoch.
+
+        Args:
+          lines: One of each seed: numbers by name, `epoch`, `step`, `seed`, `time` (Unix seconds),
+            `train_loss`, `test_accuracy` and the like. A run that goes on from a checkpoint repeats those of
+            the steps that it repeats.
+        """
+
+
 class Metrics:
-    """`metrics.jsonl`, one line per epoch and seed, and the same numbers for TensorBoard.
+    """`metrics.jsonl`, one line per epoch and seed, and the same numbers for TensorBoard and others.
 
     Args:
       workdir: The run's folder, in which nobody else writes.
+      writers: Others that take the numbers.
     """
 
-    def __init__(self, workdir: pathlib.Path) -> None:
+    def __init__(self, workdir: pathlib.Path, writers: Sequence[Writer] = ()) -> None:
+        self._writers = writers
         self._path = workdir / "metrics.jsonl"
         self._events = Events(workdir / "tensorboard")
         self._steps: dict[int, int] | None = None  # the last of each seed that is on disk
@@ -64,7 +79,8 @@ class Metrics:
         lines = list(lines)
         with files.writing(self._path), files.open_to_append(self._path) as file:
             file.writelines(f"{json.dumps(line)}\n".encode() for line in lines)
-        self._events.write(lines)
+        for writer in (self._events, *self._writers):
+            writer.write(lines)
         if self._steps is not None:
             self._steps.update((line["seed"], line["step"]) for line in lines)
 

@@ -11,7 +11,7 @@ import functools
 import math
 import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 from flax import nnx
@@ -22,7 +22,7 @@ from ssm_jax import errors
 from ssm_jax.data import datasets
 from ssm_jax.data.batches import steps_per_epoch
 from ssm_jax.runs.folder import Record, RunFolder, model_name
-from ssm_jax.runs.metrics import Metrics
+from ssm_jax.runs.metrics import Metrics, Writer
 from ssm_jax.runs.summary import Summary, table
 from ssm_jax.training import hosts, preemption, setup
 from ssm_jax.training.cache import use_compilation_cache
@@ -40,7 +40,10 @@ _MOST_STEPS = 2**31 - 1
 
 
 def train_and_evaluate(
-    config: ConfigDict, workdir: str | os.PathLike[str], model: Build | None = None
+    config: ConfigDict,
+    workdir: str | os.PathLike[str],
+    model: Build | None = None,
+    writers: Sequence[Writer] = (),
 ) -> Summary:
     """Train, evaluate, save and summarize the networks of a config; continue an earlier run.
 
@@ -56,6 +59,8 @@ def train_and_evaluate(
         don't apply. Random numbers that its layers draw, dropout for example, follow from seed and step. An
         `nnx.BatchNorm` in it sees the whole batch, whichever devices share it; a layer that keeps other
         statistics averages them over the axis `ssm_jax.BATCH_AXIS` itself.
+      writers: Objects with a method `write(lines)` that take the metrics of every epoch, beside
+        `metrics.jsonl` and TensorBoard; see `ssm_jax.runs.metrics.Writer`. On the first host alone.
 
     Returns:
       The run's summary, which `summary.json` holds.
@@ -118,7 +123,7 @@ def train_and_evaluate(
         if stored is None and jax.process_index() == 0:
             folder.write_record(record)
         hosts.say(_headline(record, shapes, method, folder))
-        results = _train_groups(record, folder, task, programs, data)
+        results = _train_groups(record, folder, task, programs, data, Metrics(folder.path, writers))
 
         # 7. Summarize.
         summary = summarize(record, results, shapes, method)
@@ -207,10 +212,10 @@ def _train_groups(
     task: Task,
     programs: Callable[[int], Programs],
     data: datasets.Dataset,
+    metrics: Metrics,
 ) -> list[Result]:
     """Train every group of the run, or take up what is saved of it."""
     on_devices, sizes = _place(data, task.batch_size)
-    metrics = Metrics(folder.path)
     results = []
     with preemption.stop_requests() as stop:
         for seeds in record.groups():

@@ -32,10 +32,28 @@ def small(**overrides):
     return config
 
 
+class Recorder:
+    """What takes metrics for another program, as Weights & Biases or MLflow."""
+
+    def __init__(self):
+        self.lines = []
+
+    def write(self, lines):
+        self.lines += lines
+
+
+RECORDER = Recorder()
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("finished") / "run"
-    return workdir, ssm_jax.train_and_evaluate(small(), workdir)
+    return workdir, ssm_jax.train_and_evaluate(small(), workdir, writers=[RECORDER])
+
+
+def test_other_programs_are_given_what_the_file_holds(finished):
+    workdir, _ = finished
+    assert RECORDER.lines == read_metrics(workdir / "metrics.jsonl")
 
 
 def test_a_run_leaves_a_complete_summary(finished):
