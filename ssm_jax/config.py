@@ -23,6 +23,7 @@ Variants = Mapping[str, Mapping[str, Any]]
 PRECISIONS = ("float32", "bfloat16")
 PARALLEL = ("auto", "data", "seeds")
 AUGMENTATIONS = ("none", "crop_flip")
+PRODUCTS = ("auto", "dense", "sparse")
 
 # Fields that may differ when a run is resumed: they change a network of this library by rounding at most.
 # (What a layer of one's own draws depends on `parallel`; the best state is one of an epoch that is logged.)
@@ -30,6 +31,7 @@ NEUTRAL = (
     "parallel",
     "profile",
     "compilation_cache",
+    "cpu_products",
     "data.dir",
     "training.steps_per_call",
     "logging.epochs",
@@ -52,6 +54,12 @@ def default() -> ConfigDict:
     config.parallel = "auto"
     config.profile = False  # write a trace of some steps to <workdir>/profile
     config.compilation_cache = "auto"  # a folder; 'auto' is in the user's cache directory, '' is off
+
+    # What computes the products of layers on a CPU. 'auto': our own at the cost of the weights that remain,
+    # or XLA where there is no C++ compiler; 'sparse': our own, or an error; 'dense': XLA, as on a GPU.
+    config.cpu_products = "auto"
+    # In what our own for a kernel's gradient multiply, 'float32' or 'bfloat16'; they add in float32.
+    config.cpu_gradient = "float32"
 
     config.model = ConfigDict()
     config.model.name = "fcn"  # see ssm_jax.nn.networks.NETWORKS
@@ -298,10 +306,16 @@ def validate(config: ConfigDict) -> None:
         "training.precision": (config.training.precision, PRECISIONS),
         "data.augment": (config.data.augment, AUGMENTATIONS),
         "parallel": (config.parallel, PARALLEL),
+        "cpu_products": (config.cpu_products, PRODUCTS),
+        "cpu_gradient": (config.cpu_gradient, PRECISIONS),
     }
     for name, (value, allowed) in names.items():
         if value not in allowed:
             raise errors.unknown(f"config.{name}", value, allowed)
+    if config.cpu_gradient != "float32" and config.cpu_products == "dense":
+        raise errors.InputError(
+            "config.cpu_gradient='bfloat16' needs products that are not XLA's: set config.cpu_products='auto'"
+        )
     if config.checkpoint.best and not config.data.validation:
         raise errors.InputError(
             "config.checkpoint.best=True needs a validation split: set config.data.validation above 0"

@@ -18,6 +18,11 @@ from ssm_jax import errors
 MOST_TEXT = 2**26
 
 
+def cache_home() -> pathlib.Path:
+    """Return where this package caches: `ssm_jax` in the environment's XDG_CACHE_HOME, or in ~/.cache."""
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ssm_jax"
+
+
 def check_regular(path: pathlib.Path) -> None:
     """Check that a path can be opened as a file: to open a named pipe would mean to wait for ever.
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ssm_jax import errors, graph
+from ssm_jax import compilers, errors, graph
 from ssm_jax.artifact import format, native, run
 from ssm_jax.graph.compact import compact
 
@@ -220,7 +220,7 @@ def best(network: graph.Network, batch: int) -> str:
     if jax.default_backend() != "cpu":
         return "dense"
     try:
-        native.compiler()
+        compilers.find("C")
     except errors.InputError:
         return "compact"
     whole, weights = graph.multiply_adds(network)[0], 0

@@ -23,7 +23,7 @@ from ssm_jax import files, npz
 from ssm_jax.data import arrays
 from ssm_jax.errors import InputError, RunError, one_line
 
-__all__ = ["Dataset", "cache_home", "class_names", "load"]
+__all__ = ["Dataset", "class_names", "load"]
 
 _log = logging.getLogger("ssm_jax")
 
@@ -61,11 +61,6 @@ class Dataset:
         """The shape (H, W, C) of one image."""
         height, width, channels = self.train_images.shape[1:]
         return height, width, channels
-
-
-def cache_home() -> pathlib.Path:
-    """Return where this package caches: `ssm_jax` in the environment's XDG_CACHE_HOME, or in ~/.cache."""
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ssm_jax"
 
 
 def load(
@@ -107,7 +102,7 @@ def load(
     elif name.endswith(".npz"):
         dataset = _npz(name, root)
     else:
-        cache = pathlib.Path(cache_dir).expanduser() if cache_dir else cache_home() / "datasets"
+        cache = pathlib.Path(cache_dir).expanduser() if cache_dir else files.cache_home() / "datasets"
         dataset = _tfds(name, root, cache, read_only)
     return _hold_out(dataset, validation)
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ssm_jax.nn.products.handlers import Products
 from ssm_jax.types import PyTree
 
 
@@ -34,8 +35,10 @@ def _one_by_one(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     return mapped
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def convolve(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolve(
+    inputs: jax.Array, kernel: jax.Array, stride: int, products: Products | None = None
+) -> jax.Array:
     """A 2-D convolution with SAME padding, whose kernel gradient is quick on a CPU too.
 
     Under `vmap`, over networks for example, it is one convolution after another. One grouped convolution,
@@ -45,11 +48,30 @@ def convolve(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
       inputs: `[B, H, W, I]`.
       kernel: `[k, k, I, O]`, in the inputs' dtype.
       stride: of both sides.
+      products: What computes it on a CPU where it fits; None for XLA.
 
     Returns:
       `[B, ceil(H / stride), ceil(W / stride), O]`.
     """
+    if products is not None and products.fit(inputs, kernel):
+        return _one_by_one(functools.partial(products.forward, stride=stride))(inputs, kernel)
     return _one_by_one(functools.partial(_convolution, stride=stride))(inputs, kernel)
+
+
+def matmul(inputs: jax.Array, kernel: jax.Array, products: Products | None = None) -> jax.Array:
+    """A matrix product.
+
+    Args:
+      inputs: `[..., I]`.
+      kernel: `[I, O]`, in the inputs' dtype.
+      products: What computes it on a CPU where it fits; None for XLA.
+
+    Returns:
+      `[..., O]`.
+    """
+    if products is not None and inputs.ndim == 2 and products.fit(inputs, kernel):
+        return convolve(inputs[:, None, None], kernel[None, None], 1, products)[:, 0, 0]
+    return inputs @ kernel
 
 
 def _convolution(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -59,14 +81,19 @@ def _convolution(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array
 
 
 def _convolve_forward(
-    inputs: jax.Array, kernel: jax.Array, stride: int
+    inputs: jax.Array, kernel: jax.Array, stride: int, products: Products | None
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return convolve(inputs, kernel, stride), (inputs, kernel)
+    return convolve(inputs, kernel, stride, products), (inputs, kernel)
 
 
 def _convolve_backward(
-    stride: int, residuals: tuple[jax.Array, jax.Array], cotangent: jax.Array
+    stride: int, products: Products | None, residuals: tuple[jax.Array, jax.Array], cotangent: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
+    inputs, kernel = residuals
+    if products is not None and products.fit(inputs, kernel):
+        of_inputs = _one_by_one(functools.partial(products.of_inputs, shape=inputs.shape, stride=stride))
+        of_kernel = _one_by_one(functools.partial(products.of_kernel, shape=kernel.shape, stride=stride))
+        return of_inputs(cotangent, kernel), of_kernel(inputs, cotangent)
     return _one_by_one(functools.partial(_gradients, stride=stride))(*residuals, cotangent)
 
 

@@ -23,7 +23,8 @@ from jax.typing import DTypeLike
 
 from ssm_jax import core, errors
 from ssm_jax.core import initializers
-from ssm_jax.nn.convolution import convolve
+from ssm_jax.nn.convolution import convolve, matmul
+from ssm_jax.nn.products.handlers import Products
 
 
 class Frozen(nnx.Variable):
@@ -112,6 +113,8 @@ class Masked(nnx.Module):
     Raises:
       InputError: The kernel has no weights, or 2^31 and more.
     """
+
+    products: Products | None = None
 
     def __init__(self, shape: Sequence[int], *, masking: Masking, rngs: nnx.Rngs) -> None:
         weights = math.prod(shape)
@@ -246,7 +249,7 @@ class Dense(Masked):
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Apply the layer to `[..., I]`; returns `[..., O]` in the compute dtype."""
         with jax.named_scope("dense"):
-            return inputs.astype(self.dtype) @ self.effective_kernel()
+            return matmul(inputs.astype(self.dtype), self.effective_kernel(), self.products)
 
 
 class Conv(Masked):
@@ -284,7 +287,7 @@ class Conv(Masked):
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Apply the layer to `[B, H, W, I]`; returns `[B, ceil(H/s), ceil(W/s), O]`, compute dtype."""
         with jax.named_scope("conv"):
-            return convolve(inputs.astype(self.dtype), self.effective_kernel(), self.stride)
+            return convolve(inputs.astype(self.dtype), self.effective_kernel(), self.stride, self.products)
 
 
 class MaskedKernel(Masked):

@@ -44,6 +44,7 @@ class Record:
       examples: Size of the training set.
       seeds_per_group: Number of networks that are trained, and saved, together.
       config: The run's config; fields that it lacks because they are younger have their defaults.
+      products: What computed the products of its layers, `sparse` or `dense`, which is XLA.
     """
 
     format: ClassVar[int] = 1
@@ -56,6 +57,7 @@ class Record:
     examples: Count
     seeds_per_group: Count
     config: ConfigDict
+    products: str = "dense"
 
     def __post_init__(self) -> None:
         seeds = self.config.seeds

@@ -2,7 +2,7 @@
 
 A field is an int, float, str or bool, a config, another dataclass, or an optional one, a tuple or a
 dictionary of these; `Annotated[int, Range(1, 10)]` is a number that is bounded. Every file has a `format`
-number, which changes with the meaning of its fields.
+number, which changes with the meaning of its fields; a field with a default may be missing in older files.
 """
 
 from __future__ import annotations
@@ -173,11 +173,16 @@ def _decode_fields(kind: Any, value: Any, name: str) -> Any:
     for key in value:
         if key not in kinds:
             raise errors.unknown("field", f"{name}.{key[:60]}".lstrip("."), kinds)
-    missing = [key for key in kinds if key not in value]
+    younger = {field.name for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
+    missing = [key for key in kinds if key not in value and key not in younger]
     if missing:
         raise errors.InputError(f"{name or 'it'} lacks {', '.join(missing)}")
     return kind(
-        **{key: decode(inner, value[key], f"{name}.{key}".lstrip(".")) for key, inner in kinds.items()}
+        **{
+            key: decode(inner, value[key], f"{name}.{key}".lstrip("."))
+            for key, inner in kinds.items()
+            if key in value
+        }
     )
 
 

@@ -14,7 +14,6 @@ from jax._src import compilation_cache as internals
 from jax.experimental.compilation_cache import compilation_cache
 
 from ssm_jax import files
-from ssm_jax.data import datasets
 
 _log = logging.getLogger("ssm_jax")
 _ours: str | None = None  # the folder that was chosen here last, which isn't the caller's
@@ -35,7 +34,7 @@ def use_compilation_cache(folder: str) -> None:
     elif not folder:
         chosen = _ours = None
     else:
-        chosen = str(datasets.cache_home() / "compiled") if folder == "auto" else os.path.expanduser(folder)
+        chosen = str(files.cache_home() / "compiled") if folder == "auto" else os.path.expanduser(folder)
         _ours = chosen
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     if chosen and (fault := _fault(chosen)):  # JAX would say so for every program.

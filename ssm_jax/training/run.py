@@ -21,6 +21,7 @@ from ssm_jax import config as configuration
 from ssm_jax import errors
 from ssm_jax.data import datasets
 from ssm_jax.data.batches import steps_per_epoch
+from ssm_jax.nn.products.use import choose
 from ssm_jax.runs.folder import Record, RunFolder, model_name
 from ssm_jax.runs.metrics import Metrics, Writer
 from ssm_jax.runs.summary import Summary, table
@@ -101,6 +102,7 @@ def train_and_evaluate(
             config, model or setup.network(config, data.image_shape, data.classes), len(data.train_labels)
         )
         shapes, method = kernel_shapes(task), mask_rules(task)
+        _say_products(config, stored)
         if model is not None:
             check_logits(task, data.image_shape, data.classes)
 
@@ -116,8 +118,8 @@ def train_and_evaluate(
     # 6. Train one group after another.
     given = {name: value for name, value in configuration.fields(config) if name != "data.dir"}
     hosts.check_same(
-        repr((given, data.version, size)),
-        "the hosts were not given the same config and data: start the same command on each",
+        repr((given, data.version, size, record.products)),
+        "the hosts were not given the same config, data and compilers: start the same command on each",
     )
     with _alone(folder, contents), _memory_errors():
         if stored is None and jax.process_index() == 0:
@@ -162,7 +164,26 @@ def _record(config: ConfigDict, model: Build | None, task: Task, data: datasets.
         examples=len(data.train_labels),
         seeds_per_group=size,
         config=config,
+        products=_products(config)[0],
     )
+
+
+def _products(config: ConfigDict) -> tuple[str, str]:
+    """What computes the products of layers here, and why it isn't what was asked for."""
+    chosen, why = choose(config.cpu_products, config.cpu_gradient, config.training.precision)
+    return "sparse" if chosen else "dense", why
+
+
+def _say_products(config: ConfigDict, stored: Record | None) -> None:
+    """Tell whoever gets other products than usual, or than the run began with."""
+    products, why = _products(config)
+    if why:
+        hosts.say(f"products are dense, XLA's: {why}")
+    if stored is not None and stored.products != products:
+        hosts.say(
+            f"products are {products}, and were {stored.products} when the run began: results can differ by "
+            "rounding"
+        )
 
 
 @contextlib.contextmanager
@@ -201,8 +222,8 @@ def _headline(record: Record, shapes: dict[str, tuple[int, ...]], method: str, f
     return (
         f"{record.network} on {record.dataset} ({'x'.join(map(str, record.image_shape))}, {record.classes} "
         f"classes), {method}, {weights:,} weights, {seeds}, "
-        f"batch {config.training.batch_size}, {config.training.precision}, on {jax.device_count()} x "
-        f"{jax.devices()[0].device_kind}, into {folder.path}"
+        f"batch {config.training.batch_size}, {config.training.precision}, {record.products} products, on "
+        f"{jax.device_count()} x {jax.devices()[0].device_kind}, into {folder.path}"
     )
 
 

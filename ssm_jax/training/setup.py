@@ -14,6 +14,7 @@ from ssm_jax.core import initializers
 from ssm_jax.data.batches import steps_per_epoch
 from ssm_jax.nn import networks
 from ssm_jax.nn.layers import Masking
+from ssm_jax.nn.products.use import choose, use
 from ssm_jax.training import optimizer
 from ssm_jax.training.step import Build, Task
 
@@ -87,7 +88,17 @@ def task(config: ConfigDict, build: Build, examples: int) -> Task:
       config: A whole config.
       build: A function that makes the network; `network(config, ...)` or the caller's own.
       examples: N, the size of the training set.
+
+    Raises:
+      InputError: There are no such products here.
     """
+    products, _ = choose(config.cpu_products, config.cpu_gradient, config.training.precision)
+
+    def with_products(rngs: nnx.Rngs) -> nnx.Module:
+        model = build(rngs)
+        use(model, products)
+        return model
+
     steps = steps_per_epoch(examples, config.training.batch_size, config.data.passes)
     settings: dict[str, Any] = config.schedule.to_dict()
     schedule = optimizer.schedule(
@@ -95,7 +106,7 @@ def task(config: ConfigDict, build: Build, examples: int) -> Task:
     )
     choice = config.optimizer
     return Task(
-        build=build,
+        build=with_products,
         optimizer=optimizer.make(
             choice.name,
             learning_rate=choice.learning_rate,

@@ -9,8 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from ssm_jax import errors, graph
-from ssm_jax.artifact import native
+from ssm_jax import compilers, errors, graph
 from ssm_jax.artifact.export import c
 from ssm_jax.artifact.format import Artifact
 
@@ -25,7 +24,7 @@ def artifact_of(network: graph.Network, **record: object) -> Artifact:
 def compiler() -> list[str]:
     """The system's C compiler; skips the test where there is none."""
     try:
-        return native.compiler()
+        return compilers.find("C")
     except errors.InputError as error:
         pytest.skip(str(error))
 

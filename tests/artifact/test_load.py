@@ -13,7 +13,7 @@ from artifact.small import CLASSES, images_of, model_of, network_of
 from flax import nnx
 
 import ssm_jax
-from ssm_jax import errors, graph
+from ssm_jax import compilers, errors, graph
 from ssm_jax.artifact import format, load, native, pack
 
 NAMES = tuple("abcde")
@@ -21,7 +21,7 @@ NAMES = tuple("abcde")
 
 def compiles() -> bool:
     try:
-        return bool(native.compiler())
+        return bool(compilers.find("C"))
     except errors.InputError:
         return False
 
@@ -80,7 +80,7 @@ def test_a_model_can_be_part_of_a_jitted_function(backend, file, expected):
 @pytest.fixture
 def compiler(monkeypatch) -> None:
     """As if there were one."""
-    monkeypatch.setattr(native, "compiler", lambda: ["cc"])
+    monkeypatch.setattr(compilers, "find", lambda language: ["cc"])
 
 
 def dense_network(kernels: list[np.ndarray]) -> graph.Network:

@@ -12,7 +12,7 @@ import pytest
 from artifact.compiled import compiler
 from artifact.small import images_of, network_of
 
-from ssm_jax import errors
+from ssm_jax import compilers, errors
 from ssm_jax.artifact import native, run
 
 
@@ -97,4 +97,4 @@ def test_no_place_for_its_files_is_one_line(monkeypatch, tmp_path):
 def test_a_command_that_does_not_end_is_one_line(monkeypatch):
     monkeypatch.setenv("CC", 'gcc "-O2')
     with pytest.raises(errors.InputError, match="No closing quotation"):
-        native.compiler()
+        compilers.find("C")

@@ -11,6 +11,7 @@ from flax import nnx
 
 import ssm_jax
 from ssm_jax import config as configuration
+from ssm_jax.nn.products import library
 from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.metrics import read_metrics
 from ssm_jax.runs.summary import Failure
@@ -443,3 +444,25 @@ def test_a_mask_that_hides_everything_is_said_in_the_table_and_the_summary(tmp_p
     assert "the mask hides every weight" in capsys.readouterr().out
     assert [emptied.seed for emptied in summary.emptied_layers] == [0]
     assert RunFolder(tmp_path).read_summary().emptied_layers == summary.emptied_layers
+
+
+def test_a_run_says_which_products_it_has_and_whether_they_change(tmp_path, capsys, monkeypatch):
+    def fail() -> None:
+        raise ssm_jax.errors.InputError("a C++ compiler is needed; there is none")
+
+    monkeypatch.setattr(library, "register", fail)
+    folder = RunFolder(tmp_path)
+    ssm_jax.train_and_evaluate(small(), tmp_path)
+    said = capsys.readouterr().out
+    assert said.count("products are dense, XLA's: a C++ compiler is needed; there is none") == 1
+    assert "float32, dense products, on 8 x cpu" in said
+    record = json.loads(folder.record_path.read_text())
+    assert record["products"] == "dense"
+    # As an earlier version left it; and as it was where there are others.
+    folder.record_path.write_text(json.dumps({k: v for k, v in record.items() if k != "products"}))
+    assert folder.read_record().products == "dense"
+    folder.record_path.write_text(json.dumps(record | {"products": "sparse"}))
+    folder.summary_path.unlink()
+    capsys.readouterr()
+    ssm_jax.train_and_evaluate(small(), tmp_path)
+    assert "products are dense, and were sparse when the run began" in capsys.readouterr().out
