@@ -5,7 +5,7 @@ The same as `ssm-jax train`, from a clone.
 
 import sys
 
-from ssm_jax.cli import train
+from ssm_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(train.main(sys.argv[1:]))
+    sys.exit(main(["train", *sys.argv[1:]]))

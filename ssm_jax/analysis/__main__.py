@@ -1,10 +1,10 @@
-"""`python -m ssm_jax.analysis`."""
+"""`python -m ssm_jax.analysis`, the same as `ssm-jax analysis`."""
 
 from __future__ import annotations
 
 import sys
 
-from ssm_jax.cli import analysis
+from ssm_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(analysis.main(sys.argv[1:]))
+    sys.exit(main(["analysis", *sys.argv[1:]]))

@@ -52,10 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in VERBS:
         # Loaded on first use: some verbs need JAX, whose import takes longer than what others do.
-        try:
-            module = importlib.import_module(f"ssm_jax.cli.{arguments[0]}")
-        except KeyboardInterrupt:
-            return 130
+        module = importlib.import_module(f"ssm_jax.cli.{arguments[0]}")
         return int(module.main(arguments[1:]))
     return status.run(functools.partial(_about, arguments))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -25,6 +26,8 @@ def run(
       The exit status: 0 done, 1 failed, 2 cannot be run, 143 or 130 stopped with the state saved.
     """
     _keep_standard_files()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set while the program was loaded
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # When one array of a damaged checkpoint can't be read, the reads of the others are left behind: they
     # fail as well, or find their event loop closed. The error of the first says it all.
     sys.unraisablehook = _report_unraisable

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from ssm_jax import errors
 from ssm_jax.config import DENSE
+from ssm_jax.core.density import BUDGETS
 from ssm_jax.core.rule import Counts, Rescaled, Rule, State, count, straight_through
 from ssm_jax.core.sign import SignOnly
 from ssm_jax.core.stochastic import Stochastic
@@ -73,6 +74,8 @@ def by_name(name: str, settings: ConfigDict | None = None) -> Rule | None:
         )
     if made is None:
         return None
+    if settings and "budget" in fields and settings.budget not in BUDGETS:
+        raise errors.unknown("config.mask.budget", settings.budget, BUDGETS)
     try:
         return made(**{name: value for name, value in (settings or {}).items() if name in fields})
     except errors.InputError as error:  # of a setting, by the rule's own name of it

@@ -1,10 +1,10 @@
-"""`python -m ssm_jax.experiments`."""
+"""`python -m ssm_jax.experiments`, the same as `ssm-jax experiments`."""
 
 from __future__ import annotations
 
 import sys
 
-from ssm_jax.cli import experiments
+from ssm_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(experiments.main(sys.argv[1:]))
+    sys.exit(main(["experiments", *sys.argv[1:]]))

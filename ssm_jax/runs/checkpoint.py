@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ssm_jax import errors
+from ssm_jax import errors, files
 from ssm_jax.runs import schema
 from ssm_jax.types import PyTree
 
@@ -262,11 +262,15 @@ class Checkpoints:
 
         Args:
           step: The step from which training goes on.
+
+        Raises:
+          RunError: It cannot be deleted, for example because it is another user's.
         """
         steps = (int(path.name) for path in self.directory.glob("*") if path.name.isdecimal())
         if max(steps, default=0) > step:
             self.close()
-            shutil.rmtree(self.directory)
+            with files.writing(self.directory):
+                shutil.rmtree(self.directory)
 
     def close(self) -> None:
         """Wait for what is under way and release the directory."""

@@ -83,15 +83,20 @@ class Snapshots:
         Args:
           seeds: The networks' seeds.
           step: The step from which training goes on; at 0 it begins again.
+
+        Raises:
+          RunError: It cannot be deleted, for example because it is another user's.
         """
         for seed in seeds:
-            if not step:
-                shutil.rmtree(self._folder / str(seed), ignore_errors=True)
-            for path in (self._folder / str(seed)).glob(".*.npz.*"):
-                path.unlink(missing_ok=True)  # a killed write has left it
-            for path in self._paths(seed):
-                if int(path.stem) > step:
-                    path.unlink(missing_ok=True)
+            folder = self._folder / str(seed)
+            with files.writing(folder):
+                if not step and folder.exists():
+                    shutil.rmtree(folder)
+                for path in folder.glob(".*.npz.*"):
+                    path.unlink(missing_ok=True)  # a killed write has left it
+                for path in self._paths(seed):
+                    if int(path.stem) > step:
+                        path.unlink(missing_ok=True)
 
 
 def _write(masks: Mapping[str, np.ndarray], file: BinaryIO) -> None:

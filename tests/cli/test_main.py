@@ -56,6 +56,14 @@ def test_what_needs_no_jax_does_not_load_it(arguments):
     assert ran.returncode == 0, ran.stderr
 
 
+@pytest.mark.parametrize("program", [["train.py"], ["-m", "ssm_jax.experiments"], ["-m", "ssm_jax", "train"]])
+def test_an_interrupt_while_it_is_loaded_leaves_no_traceback(tmp_path, program):
+    (tmp_path / "ml_collections.py").write_text("import os; os.kill(os.getpid(), 2)")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    ran = subprocess.run([sys.executable, *program], cwd=ROOT, env=environment, capture_output=True)
+    assert (ran.returncode, ran.stderr) == (-2, b"")
+
+
 def test_the_package_is_a_program():
     ran = subprocess.run([sys.executable, "-m", "ssm_jax", "exprt"], capture_output=True, text=True)
     assert ran.returncode == 2 and ran.stderr.startswith("error: unknown verb 'exprt'")

@@ -218,3 +218,11 @@ def test_a_folder_that_cannot_be_written_is_a_run_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(errors.RunError, match="cannot save a checkpoint"):
         Checkpoints(tmp_path / "file" / "latest").save(1, TREE, META)
+
+
+def test_what_cannot_be_discarded_is_a_run_error(tmp_path):
+    (tmp_path / "precious" / "5").mkdir(parents=True)
+    (tmp_path / "best").symlink_to("precious")
+    with pytest.raises(errors.RunError, match=r"cannot write .*best: "):
+        Checkpoints(tmp_path / "best").discard_after(3)
+    assert (tmp_path / "precious" / "5").is_dir()

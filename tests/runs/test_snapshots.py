@@ -55,6 +55,12 @@ def test_what_was_written_after_a_step_is_discarded_of_these_seeds_alone(tmp_pat
     assert snapshots.steps(4) == []
 
 
+def test_what_cannot_be_deleted_is_named(tmp_path):
+    (tmp_path / "masks" / "3" / "40.npz").mkdir(parents=True)
+    with pytest.raises(errors.RunError, match=r"cannot write .*masks/3: "):
+        Snapshots(tmp_path).discard_after([3], 20)
+
+
 def test_a_damaged_file_is_named(tmp_path):
     snapshots = Snapshots(tmp_path)
     snapshots.write(3, 40, MASKS)

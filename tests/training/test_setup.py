@@ -36,6 +36,7 @@ NAMES = {
     ),
     "model__normalization": (("none", "paper", "batch", "batch_affine"), "bacth"),
     "mask__rule": (("signed", "dense"), "signd"),
+    "mask__budget": (("global", "layer"), "gobal"),
     "init__kernel": (
         ("elus", "he_constant", "xavier_constant", "he_uniform", "xavier_uniform", "elu"),
         "he_const",
