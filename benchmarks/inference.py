@@ -107,7 +107,7 @@ def draw(name: str) -> graph.Network:
     layers = json.loads((RESULTS / path).read_text())["layers"]
     densities = [1 - layer["hidden"] for layer in layers]
     shape = contenders.image_shape(name)
-    whole = pack.network(build(name, shape, contenders.CLASSES, rngs=nnx.Rngs(0)), shape, contenders.CLASSES)
+    whole = pack.network(build(name, shape, contenders.CLASSES, rngs=nnx.Rngs(0)), shape)
     if density is not None:
         sizes = [layer.kernel.values.size for layer in whole.layers()]
         densities = power_law([layer["weights"] for layer in layers], densities, sizes, density)

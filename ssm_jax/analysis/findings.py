@@ -92,7 +92,7 @@ class RunReport:
       versions: Versions of Python and of packages at that time; likewise.
       shares: Shares of -1, 0 and +1.
       units: Dead units by the layer's own mask; None where the mask is drawn at random, as is what follows.
-      connectivity: None for a network of the caller's own, whose layers' order is not known, as well.
+      connectivity: None for a network with operations that it is not followed through, as well.
       moments: Masks over training; empty where the run did not store them (`logging.masks`).
       since_start: Overlap of the first stored mask with the last.
       transfer: The mask on other kernels; None where none were asked for.

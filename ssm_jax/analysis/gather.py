@@ -11,16 +11,18 @@ from collections.abc import Collection, Iterator, Sequence
 
 import jax
 import numpy as np
+from flax import nnx
 
 from ssm_jax import config as configuration
-from ssm_jax import errors
+from ssm_jax import errors, graph
 from ssm_jax.analysis import inversion, masks
 from ssm_jax.analysis.connectivity import connected
 from ssm_jax.analysis.findings import Connectivity, Moment, Pairs, Report, RunReport, Transfers
 from ssm_jax.analysis.masks import Masks
 from ssm_jax.analysis.transfer import TestSet, Transfer, effective_signs, transfer
 from ssm_jax.data import datasets
-from ssm_jax.data.batches import steps_per_epoch
+from ssm_jax.data.batches import standardize, steps_per_epoch
+from ssm_jax.graph import trace
 from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.runs.folder import Record, RunFolder
 from ssm_jax.runs.metrics import read_metrics
@@ -185,6 +187,8 @@ def _analyze(
     drawn = [run.task.network(seed) for seed in kernel_seeds]
     for trained in restore_each(run.folder.path, run.seeds, model=model):
         networks.append(_Network(trained.seed, trained.step, trained.masks, effective_signs(trained.model)))
+        if len(networks) == 1:
+            structure = _structure(trained.model, run.record)
         if tests is not None:
             _log.info("%s: the mask of seed %d on other kernels", run.name, trained.seed)
             key = jax.random.key(trained.seed)
@@ -209,7 +213,7 @@ def _analyze(
         versions=summary.versions if summary else None,
         shares=masks.mean(shares),
         units=masks.mean(masks.units(network.masks) for network in networks) if exact else None,
-        connectivity=_connectivity(record, networks) if exact and record.model is None else None,
+        connectivity=_connectivity(structure, networks) if exact and structure else None,
         moments=moments,
         since_start=since_start,
         transfer=_transfers(kernel_seeds, transfers) if transfers else None,
@@ -235,8 +239,17 @@ def _test_accuracy(run: _Run, networks: Sequence[_Network]) -> Statistics | None
     return Statistics.of(found[key] for key in wanted) if all(key in found for key in wanted) else None
 
 
-def _connectivity(record: Record, networks: Sequence[_Network]) -> Connectivity:
-    found = [connected(network.masks, record.image_shape) for network in networks]
+def _structure(model: nnx.Module, record: Record) -> graph.Network | None:
+    """The operations of a model; None of one of the caller's own that has others."""
+    try:
+        return trace.network(model, record.image_shape, before=standardize)
+    except errors.InputError as error:
+        _log.info("no connectivity: %s", error)
+        return None
+
+
+def _connectivity(structure: graph.Network, networks: Sequence[_Network]) -> Connectivity:
+    found = [connected(network.masks, structure) for network in networks]
     parts = []
     for network, paths in zip(networks, found):
         remaining, on_path = (

@@ -47,7 +47,7 @@ def _run(run: RunReport) -> Iterator[str]:
     if run.units is None:
         yield "The rule draws its mask at random: the shares are the expected ones, and nothing else is told."
     elif run.connectivity is None:
-        yield "The order of the layers is not known: a network of the caller's own has no connectivity."
+        yield "The network computes what connectivity is not followed through."
     if run.moments:
         yield _training(run)
     else:

@@ -6,9 +6,34 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ssm_jax.analysis import masks
-from ssm_jax.analysis.connectivity import connected
+from ssm_jax import graph
+from ssm_jax.analysis import connectivity, masks
+from ssm_jax.artifact import pack
 from ssm_jax.nn import layers, networks
+
+
+def network_of(kernels, shape):
+    """The operations of FCN or Conv2 of these masks, without activations."""
+    nodes = []
+
+    def add(kind, **fields):
+        nodes.append(kind(inputs=(len(nodes),), **fields))
+
+    for name in sorted(kernels):
+        kernel = graph.Kernel(kernels[name])
+        if name == "denses/0":
+            add(graph.Flatten)
+        if name.startswith("convs"):
+            add(graph.Conv, name=name, kernel=kernel, stride=1)
+        else:
+            add(graph.Dense, name=name, kernel=kernel)
+        if name == "convs/1":
+            add(graph.MaxPool, window=2, stride=2)
+    return graph.Network(image_shape=shape, classes=kernel.shape[1], nodes=tuple(nodes))
+
+
+def connected(kernels, shape):
+    return connectivity.connected(kernels, network_of(kernels, shape))
 
 
 def test_weights_before_and_behind_a_dead_end_are_hidden():
@@ -100,7 +125,7 @@ def with_masks(network, found):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_network_computes_the_same_without_what_is_on_no_path(name):
     network, found = build(name, positive=False)
-    paths = connected(found, NETWORKS[name][0])
+    paths = connectivity.connected(found, pack.network(network, NETWORKS[name][0]))
     assert 0 < sum(map(np.count_nonzero, paths.values())) < sum(map(np.count_nonzero, found.values()))
     images = jax.random.normal(jax.random.key(0), (8, *NETWORKS[name][0]))
     expected = network(images)
@@ -113,11 +138,11 @@ def test_every_weight_on_a_path_moves_a_logit(name):
     # Where all weights and images are positive nothing cancels, and ELU is the identity: a weight has a
     # gradient where it is on a path, unless max-pools never choose that path on any of these images.
     network, found = build(name, positive=True)
-    paths = connected(found, NETWORKS[name][0])
+    paths = connectivity.connected(found, pack.network(network, NETWORKS[name][0]))
     images = jax.random.uniform(jax.random.key(0), (300, *NETWORKS[name][0])) ** 4
-    graph, params, rest = nnx.split(network, nnx.Param, ...)
-    gradient = jax.jit(jax.grad(lambda params: nnx.merge(graph, params, rest)(images).sum()))(params)
-    moved = nnx.merge(graph, gradient, rest)
+    definition, params, rest = nnx.split(network, nnx.Param, ...)
+    gradient = jax.jit(jax.grad(lambda params: nnx.merge(definition, params, rest)(images).sum()))(params)
+    moved = nnx.merge(definition, gradient, rest)
     for path, layer in layers.masked_layers(moved):
         np.testing.assert_array_equal(
             (np.asarray(layer.kernel[...]) != 0) & (found[path] != 0), paths[path] != 0, err_msg=path

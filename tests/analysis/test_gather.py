@@ -12,6 +12,7 @@ from flax import nnx
 import ssm_jax
 from ssm_jax.analysis import gather, masks
 from ssm_jax.analysis.connectivity import connected
+from ssm_jax.artifact import pack
 from ssm_jax.runs.folder import RunFolder
 
 
@@ -36,7 +37,8 @@ def test_a_run_is_told_by_what_its_folder_holds(report, signed):
 
 def test_units_and_paths_are_means_over_the_seeds(report, signed):
     trees = [ssm_jax.restore(signed, seed=seed).masks for seed in (5, 6)]
-    paths = [connected(tree, (8, 8, 1)) for tree in trees]
+    network = pack.network(ssm_jax.restore(signed, seed=5).model, (8, 8, 1))
+    paths = [connected(tree, network) for tree in trees]
     run = report.runs[0]
     assert run.units == masks.mean(map(masks.units, trees))
     assert run.connectivity.units == masks.mean(map(masks.units, paths))

@@ -42,7 +42,7 @@ def digits(name: str) -> Case:
     width = 0.25 if name == "resnet20" else 0.1
     model = ssm_jax.build(name, images.shape[1:], 10, width=width, rngs=nnx.Rngs(0))
     model.eval()
-    return case_of(pack.network(model, images.shape[1:], 10), images)
+    return case_of(pack.network(model, images.shape[1:]), images)
 
 
 def case_of(network: graph.Network, images: np.ndarray) -> Case:

@@ -40,7 +40,7 @@ def model_of(name: str, normalization: str = "none", **masking: Any) -> nnx.Modu
 
 def network_of(name: str, normalization: str = "none", **masking: Any) -> graph.Network:
     """The same as plain data."""
-    return pack.network(model_of(name, normalization, **masking), IMAGES[name], CLASSES)
+    return pack.network(model_of(name, normalization, **masking), IMAGES[name])
 
 
 def images_of(name: str, batch: int = 3) -> np.ndarray:

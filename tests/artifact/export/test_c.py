@@ -98,7 +98,7 @@ def test_real_images(tmp_path):
     images = ssm_jax.data.datasets.load("digits").test_images[:100]
     model = ssm_jax.build("conv2", (8, 8, 1), 10, width=0.25, rngs=nnx.Rngs(0))
     model.eval()
-    network = pack.network(model, (8, 8, 1), 10)
+    network = pack.network(model, (8, 8, 1))
     theirs = by_jax(network, images)
     assert len(set(theirs.argmax(1).tolist())) > 1
     np.testing.assert_allclose(logits(network, images, tmp_path), theirs, atol=1e-4, rtol=0)
