@@ -16,9 +16,10 @@ import numpy as np
 from ssm_jax import errors, terminal
 from ssm_jax.artifact import format
 from ssm_jax.artifact.format import Artifact
-from ssm_jax.cli import images, status
+from ssm_jax.cli import status
 from ssm_jax.cli.parser import Parser
 from ssm_jax.cli.progress import Counter
+from ssm_jax.data import images
 from ssm_jax.graph import bounds
 
 _ABOUT = """Label images by an exported network.

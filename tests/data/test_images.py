@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from ssm_jax import errors
-from ssm_jax.cli import images
+from ssm_jax.data import images
 
 GREY, COLOR = (2, 3, 1), (2, 3, 3)
 
