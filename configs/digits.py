@@ -17,6 +17,9 @@ from ml_collections import ConfigDict
 from configs import common
 from ssm_jax import config as base
 
+# What the first run's screen says beside its own accuracy.
+DENSE = "a dense network gets 95.68 ± 0.39 %, 20 seeds on 2 CPU cores (results/single/digits-dense.json)"
+
 VARIANTS: base.Variants = common.RIVALS | {
     "dense": common.DENSE
     | {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 Entry = TypeVar("Entry")
@@ -52,11 +52,26 @@ def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
       unknown network 'conv9'; did you mean 'conv8'? (allowed: fcn, conv8)
     """
     allowed = [str(name) for name in allowed]
-    nearest = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.5)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    nearest = _nearest(str(given), allowed)
+    hint = f"; did you mean {nearest!r}?" if nearest else ""
     # A list that nobody reads would only hide the hint.
     listed = "" if nearest and len(allowed) > 12 else f" (allowed: {', '.join(allowed)})"
     return InputError(f"unknown {what} {given!r}{hint}{listed}")
+
+
+def _nearest(given: str, allowed: Sequence[str]) -> str | None:
+    """Find the name that was meant: by its last part, since many names begin alike."""
+
+    def last(name: str) -> str:
+        return name if "/" in name else name.rpartition(".")[2]
+
+    def initials(name: str) -> str:
+        return "".join(word[:1] for word in last(name).split("_"))
+
+    short = [name for name in allowed if len(last(given)) > 1 and initials(name) == last(given)]
+    alike = set(difflib.get_close_matches(last(given), map(last, allowed), n=9, cutoff=0.5))
+    among = short or [name for name in allowed if last(name) in alike]
+    return next(iter(difflib.get_close_matches(given, among, n=1, cutoff=0)), None)
 
 
 def choose(what: str, given: str, table: Mapping[str, Entry]) -> Entry:

@@ -19,8 +19,12 @@ MOST_TEXT = 2**26
 
 
 def cache_home() -> pathlib.Path:
-    """Return where this package caches: `ssm_jax` in the environment's XDG_CACHE_HOME, or in ~/.cache."""
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ssm_jax"
+    """Return where this package caches: `ssm_jax` in the environment's XDG_CACHE_HOME, or in ~/.cache.
+
+    Raises:
+      OSError: The user has no home.
+    """
+    return expand_user(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ssm_jax"
 
 
 def check_regular(path: pathlib.Path) -> None:
@@ -73,24 +77,20 @@ def read_json(path: pathlib.Path) -> Any:
         raise ValueError(str(error)) from error
 
 
-def write_whole(path: pathlib.Path, write: Callable[[BinaryIO], object], *, overwrite: bool = True) -> None:
+def write_whole(path: pathlib.Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file so that it is there whole or not at all, whoever else writes it at the same time.
 
     Args:
       path: The file; its folder exists.
       write: Writes the content to a binary stream.
-      overwrite: Whether to replace a file that is there when the content has been written.
 
     Raises:
-      FileExistsError: The file is there, and is not to be replaced.
       OSError: The file cannot be written; whatever was there before still is.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:
             write(file)
-        if not overwrite:
-            _claim(path, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -126,16 +126,6 @@ def open_to_append(path: pathlib.Path) -> BinaryIO:
     return open(path, "ab", opener=opener)
 
 
-def _claim(path: pathlib.Path, temporary: pathlib.Path) -> None:
-    """Make a file that is not there."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        path.open("xb").close()
-
-
 @contextlib.contextmanager
 def writing(path: pathlib.Path) -> Iterator[None]:
     """Turn an error of the operating system into one of the run that names what it could not write.
@@ -150,6 +140,21 @@ def writing(path: pathlib.Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise errors.RunError(f"cannot write {path}: {reason(error)}") from error
+
+
+def expand_user(path: str) -> pathlib.Path:
+    """Replace `~` by the user's home.
+
+    Args:
+      path: A path that perhaps begins with `~` or `~name`.
+
+    Raises:
+      OSError: Nobody knows that user's home.
+    """
+    expanded = pathlib.Path(os.path.expanduser(path))
+    if path.startswith("~") and expanded == pathlib.Path(path):
+        raise OSError(errno.ENOENT, f"there is no home for {path.partition('/')[0]}", path)
+    return expanded
 
 
 def reason(error: OSError) -> str:

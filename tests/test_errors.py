@@ -35,3 +35,21 @@ def test_unknown_gives_no_hint_when_nothing_is_near():
 @pytest.mark.parametrize("given", [7, None, ""])
 def test_unknown_takes_whatever_the_user_wrote(given):
     assert repr(given) in str(errors.unknown("network", given, iter(["fcn"])))
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [
+        ("optimizer.lr", "optimizer.learning_rate"),
+        ("lr", "optimizer.learning_rate"),
+        ("optimizer.learning_rat", "optimizer.learning_rate"),
+        ("learning_rate", "optimizer.learning_rate"),
+        ("trainig.epochs", "training.epochs"),
+        ("schedul.epochs", "schedule.epochs"),
+        ("optimizer.zzz", None),
+    ],
+)
+def test_the_last_part_of_a_name_decides_what_was_meant(given, nearest):
+    allowed = ["optimizer.clip", "optimizer.learning_rate", "schedule.epochs", "training.epochs"]
+    message = str(errors.unknown("config field", given, allowed))
+    assert f"did you mean {nearest!r}" in message if nearest else "did you mean" not in message

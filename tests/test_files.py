@@ -56,15 +56,8 @@ def test_json_that_is_none_is_a_value_error(tmp_path):
             files.read_json(tmp_path / "a")
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch, links):
-    def link(*_):
-        raise OSError(1, "Operation not permitted")
-
-    if not links:
-        monkeypatch.setattr(os, "link", link)
-    files.write_whole(tmp_path / "a", lambda file: file.write(b"one"), overwrite=False)
-    with pytest.raises(FileExistsError):
-        files.write_whole(tmp_path / "a", lambda file: file.write(b"two"), overwrite=False)
-    assert files.read_whole(tmp_path / "a") == b"one"
-    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+def test_a_home_that_nobody_knows_is_an_error_and_no_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.expand_user("~/a") == tmp_path / "a" and str(files.expand_user("a/~b")) == "a/~b"
+    with pytest.raises(OSError, match="there is no home for ~nosuchuser"):
+        files.expand_user("~nosuchuser/x")

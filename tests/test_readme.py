@@ -9,6 +9,7 @@ import pytest
 from benchmarks import inference
 from examples import record
 from ssm_jax.artifact import format
+from ssm_jax.cli import configs
 from ssm_jax.cli.experiments import PAGES
 from ssm_jax.experiments import paper, readme, tables
 from ssm_jax.experiments.record import FILE
@@ -174,3 +175,12 @@ def test_the_snippet_runs(tmp_path, monkeypatch, capsys):
 def test_links_lead_to_files(path):
     for link in re.findall(r"\]\((?!http)([^)#]+)", path.read_text()):
         assert (path.parent / link).exists(), link
+
+
+def test_what_the_screen_says_of_a_dense_network_is_what_the_file_says():
+    text = configs.dense(
+        str(ROOT / "configs" / "digits.py"), configs.load(str(ROOT / "configs" / "digits.py"))
+    )
+    path = re.search(r"\((results/.*\.json)\)", text)[1]
+    found = json.loads((ROOT / path).read_text())["test_accuracy"]
+    assert f"gets {found['mean']:.2f} ± {found['std']:.2f} %, {len(found['values'])} seeds" in text

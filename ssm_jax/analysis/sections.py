@@ -52,8 +52,9 @@ def sections(runs: Sequence[Finished], networks: Sequence[Network]) -> Iterator[
         if len(runs) > 1:
             cards = [dataclasses.replace(card, name=run.name) for card, run in zip(cards, runs, strict=True)]
         yield Section(anchor=kind.anchor, title=kind.title, text=kind.text, cards=cards)
-        if kind.anchor == "units":
-            yield _overlap(runs, networks)
+        compared = _compared(runs, networks) if kind.anchor == "units" else []
+        if len(compared) > 1:
+            yield _overlap(compared)
 
 
 def _settings(runs: Sequence[Finished]) -> Card:
@@ -139,14 +140,14 @@ def _curves(runs: Sequence[Finished]) -> Section:
     return Section(anchor="curves", title="Curves", text=text, cards=[Card(figures=drawings, note=note)])
 
 
-def _overlap(runs: Sequence[Finished], networks: Sequence[Network]) -> Section:
+def _overlap(compared: Sequence[tuple[str, masks.Masks]]) -> Section:
     return Section(
         anchor="overlap",
         title="Overlap of masks",
         text="Of the weights that remain in either of two masks, the share that remains in both; and what it "
         "would be if the weights of every layer lay at random. Of those in both, the share of equal signs, "
         "and likewise. Networks of one seed begin with the same kernels and scores.",
-        cards=[_overlap_card(_compared(runs, networks))],
+        cards=[_overlap_card(compared)],
     )
 
 
@@ -172,7 +173,7 @@ def _overlap_card(compared: Sequence[tuple[str, masks.Masks]]) -> Card:
             different.append(f"{first} and {second}")
     note = f"Left out, of different networks: {'; '.join(different)}." if different else ""
     if not pairs:
-        return Card(note=note or "There are no two masks to compare.")
+        return Card(note=note)
     by_network: dict[tuple[str, ...], dict[str, masks.ByLayer[masks.Overlap]]] = {}
     for name, pair in pairs.items():
         by_network.setdefault(tuple(pair.layers), {})[name] = pair

@@ -14,6 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ssm_jax import config as configuration
 from ssm_jax import errors, files, terminal
 from ssm_jax.cli import status
 from ssm_jax.cli.parser import Parser
@@ -109,6 +110,20 @@ def variants(path: str) -> list[str]:
     return list(_run(path).get("VARIANTS", ()))
 
 
+def dense(value: str, config: ConfigDict) -> str | None:
+    """Say what a dense network gets under a config's main settings, if its file knows, its `DENSE`.
+
+    Args:
+      value: The config file, perhaps with `:variant`.
+      config: The config of a run, which may have been changed on the command line.
+    """
+    if ":" in value:
+        return None
+    ours, main = (dict(configuration.fields(each)) for each in (config, load(value)))
+    changed = {line.partition(":")[0] for line in configuration.differences(ours, main)}
+    return None if changed - {"seed", "seeds"} else _run(value).get("DENSE")
+
+
 def _run(path: str) -> dict[str, Any]:
     with _running(path):
         module = runpy.run_path(path)
@@ -128,7 +143,9 @@ def _running(path: str) -> Iterator[None]:
         yield
     except errors.InputError:
         raise
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a config file may raise whatever it likes
         frames = [
             frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path
         ]

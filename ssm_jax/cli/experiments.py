@@ -230,6 +230,7 @@ def _run(
         overrides=overrides,
         workdir=workdir,
         load=_load(arguments.configs),
+        plan=arguments.dry_run,
     )
     if arguments.dry_run:
         terminal.say(runner.describe(jobs))

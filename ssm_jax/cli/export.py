@@ -10,7 +10,7 @@ import pathlib
 import shlex
 from collections.abc import Sequence
 
-from ssm_jax import errors, files, graph, terminal
+from ssm_jax import errors, graph, terminal
 from ssm_jax.artifact import export, format
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.artifact.sizes import Sizes
@@ -85,10 +85,7 @@ def _main(argv: Sequence[str]) -> None:
     terminal.say(headline(artifact.record) or f"{source} has no record of a training")
     if arguments.compact:
         artifact = _compacted(artifact)
-    try:
-        export.write(artifact, target, arguments.format)
-    except OSError as error:
-        raise errors.RunError(f"cannot write {target}: {files.reason(error)}") from error
+    output.write(written, arguments.force, lambda path: export.write(artifact, path, arguments.format))
     for path in written:
         terminal.say(f"wrote {path}, {path.stat().st_size:,} bytes")
     sizes = Sizes.of(layer.kernel for layer in artifact.network.layers())

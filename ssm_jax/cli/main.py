@@ -52,9 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in VERBS:
         # Loaded on first use: some verbs need JAX, whose import takes longer than what others do.
-        module = importlib.import_module(f"ssm_jax.cli.{arguments[0]}")
+        try:
+            module = importlib.import_module(f"ssm_jax.cli.{arguments[0]}")
+        except ValueError as error:  # of a setting of JAX in the environment
+            return status.run(functools.partial(_fail, error))
         return int(module.main(arguments[1:]))
     return status.run(functools.partial(_about, arguments))
+
+
+def _fail(error: Exception) -> None:
+    raise error
 
 
 def _about(arguments: list[str]) -> None:

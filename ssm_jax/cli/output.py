@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pathlib
+import tempfile
+from collections.abc import Callable, Sequence
 
-from ssm_jax import errors
+from ssm_jax import errors, files
 
 
 def check_free(path: pathlib.Path, force: bool) -> None:
@@ -24,3 +26,34 @@ def check_free(path: pathlib.Path, force: bool) -> None:
         raise errors.InputError(f"{path} is there already: --force overwrites it, --output writes elsewhere")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise errors.InputError(f"cannot write {path}: {path.parent} is not a writable folder")
+
+
+def write(paths: Sequence[pathlib.Path], force: bool, write: Callable[[pathlib.Path], object]) -> None:
+    """Write files that belong together; all of them are there at the end, or none.
+
+    Args:
+      paths: The files, in one folder.
+      force: Whether they may be overwritten, those too that have appeared since `check_free`.
+      write: Writes all of them, given a path in another folder that stands for the first.
+
+    Raises:
+      InputError: A file has appeared and may not be overwritten.
+      RunError: They can't be written.
+    """
+    claimed: list[pathlib.Path] = []
+    try:
+        with tempfile.TemporaryDirectory(prefix=".", dir=paths[0].parent) as folder:
+            write(pathlib.Path(folder) / paths[0].name)
+            for path in () if force else paths:
+                path.open("xb").close()
+                claimed.append(path)
+            for path in paths:
+                os.replace(pathlib.Path(folder) / path.name, path)
+    except FileExistsError as error:
+        for path in claimed:
+            path.unlink()
+        raise errors.InputError(
+            f"{error.filename} has appeared meanwhile: --force overwrites it, --output writes elsewhere"
+        ) from error
+    except OSError as error:
+        raise errors.RunError(f"cannot write {paths[0]}: {files.reason(error)}") from error

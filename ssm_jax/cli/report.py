@@ -62,7 +62,7 @@ def _main(argv: Sequence[str]) -> None:
     from ssm_jax.analysis import report
 
     status.set_up_logging()
-    report.write(runs, target, seed=arguments.seed)
+    output.write([target], arguments.force, lambda path: report.write(runs, path, seed=arguments.seed))
     terminal.say(f"wrote {target}, {target.stat().st_size:,} bytes: open it in a browser")
 
 

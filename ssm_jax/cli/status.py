@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import logging
 import os
+import pathlib
+import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 
 from ssm_jax import errors, terminal
@@ -45,6 +48,12 @@ def run(
         if isinstance(error, terminal.OutputError):
             _discard_output()
         return error.exit_status
+    except Exception as error:
+        fault = _environment_fault(error)
+        if fault is None:
+            raise
+        terminal.complain(f"error: {fault}")
+        return errors.InputError.exit_status
     except KeyboardInterrupt:
         terminal.complain(interrupted)
         os._exit(130)  # The threads of a save that was interrupted may never end.
@@ -63,6 +72,18 @@ def set_up_logging() -> None:
 class _Complaining(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         terminal.complain(record.getMessage())
+
+
+def _environment_fault(error: Exception) -> str | None:
+    """Say which setting of JAX in the environment is wrong; None where an error tells of none."""
+    flag = re.search(r"for JAX flag jax_(\w+)", str(error))
+    name = f"JAX_{flag[1].upper()}" if flag else "JAX_PLATFORMS"
+    frames = traceback.extract_tb(error.__traceback__)
+    no_device = bool(frames) and pathlib.Path(frames[-1].filename).name == "xla_bridge.py"
+    if os.environ.get(name) is None or not (flag or no_device):
+        return None
+    why = f": {errors.one_line(error)}" if str(error) else ""
+    return f"JAX does not start with {name}={os.environ[name]} in the environment{why}"
 
 
 def _keep_standard_files() -> None:

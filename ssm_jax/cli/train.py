@@ -68,7 +68,9 @@ def parse(argv: list[str]) -> flags.FlagValues:
         list(config.fields(values.config))  # a config file that failed says so at the first access
     except errors.InputError:
         raise
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a config file may raise whatever it likes
         raise arguments.explain(error, argv) from error
     return values
 
@@ -97,8 +99,10 @@ def train(argv: list[str]) -> None:
     values = parse(argv)
     status.set_up_logging()
     hosts.join(values.coordinator, values.processes, values.process, values.heartbeat)
-    workdir = values.workdir or configs.default_workdir(arguments.value_of("config", argv) or "")
-    ssm_jax.train_and_evaluate(values.config, workdir)
+    chosen = arguments.value_of("config", argv) or ""
+    ssm_jax.train_and_evaluate(values.config, values.workdir or configs.default_workdir(chosen))
+    if dense := configs.dense(chosen, values.config):
+        hosts.say(f"dense:   {dense}")
 
 
 def main(argv: Sequence[str]) -> int:

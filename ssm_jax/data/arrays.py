@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -66,21 +66,23 @@ def check(
     return arrays, classes
 
 
-def find(name: str, root: pathlib.Path) -> pathlib.Path:
+def find(name: str, root: Callable[[], pathlib.Path]) -> pathlib.Path:
     """Find the user's file.
 
     Args:
       name: Its path, relative to the working directory or else to `root`.
-      root: The folder of prepared datasets.
+      root: Returns the folder of prepared datasets.
 
     Raises:
       InputError: There is none.
     """
     given = pathlib.Path(os.path.expanduser(name))
-    path = next((p for p in (given, root / given) if os.path.exists(p)), None)
-    if path is None:
-        raise InputError(f"no dataset file {name!r} in {pathlib.Path.cwd()} or in {root}")
-    return path
+    if os.path.exists(given):
+        return given
+    folder = root()
+    if not os.path.exists(folder / given):
+        raise InputError(f"no dataset file {name!r} in {pathlib.Path.cwd()} or in {folder}")
+    return folder / given
 
 
 def read_arrays(path: pathlib.Path, members: Mapping[str, npz.Member]) -> dict[str, np.ndarray]:

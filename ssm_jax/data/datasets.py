@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import logging
 import os
@@ -96,14 +97,12 @@ def load(
     """
     if not 0 <= validation < 1:
         raise InputError(f"validation must be a share in [0, 1), not {validation!r}")
-    root = _root(data_dir)
     if name == "digits":
         dataset = _digits()
     elif name.endswith(".npz"):
-        dataset = _npz(name, root)
+        dataset = _npz(name, data_dir)
     else:
-        cache = pathlib.Path(cache_dir).expanduser() if cache_dir else files.cache_home() / "datasets"
-        dataset = _tfds(name, root, cache, read_only)
+        dataset = _tfds(name, _root(data_dir), _cache(cache_dir), read_only)
     return _hold_out(dataset, validation)
 
 
@@ -121,7 +120,7 @@ def class_names(name: str, data_dir: str = "", *, classes: int) -> tuple[str, ..
     names: list[str] = []
     with contextlib.suppress(*npz.DAMAGE, InputError, ImportError):
         if name.endswith(".npz"):
-            path = arrays.find(name, _root(data_dir))
+            path = arrays.find(name, functools.partial(_root, data_dir))
             names = arrays.names_of(path, npz.members(path))
         elif name != "digits":
             names = _tfds_names(name, _root(data_dir))
@@ -152,7 +151,19 @@ def _root(data_dir: str) -> pathlib.Path:
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     if "://" in data_dir:
         raise InputError(f"data_dir must be a local directory, not {data_dir!r}")
-    return pathlib.Path(os.path.abspath(os.path.expanduser(data_dir)))
+    try:
+        return pathlib.Path(os.path.abspath(files.expand_user(data_dir)))
+    except OSError as error:
+        raise InputError(f"data_dir is {data_dir!r}: {files.reason(error)}; set config.data.dir") from error
+
+
+def _cache(folder: str | None) -> pathlib.Path | None:
+    """Return the folder of decoded datasets; None, and a warning, where there can't be one."""
+    try:
+        return files.expand_user(folder) if folder else files.cache_home() / "datasets"
+    except OSError as error:
+        _log.warning("datasets are not cached: %s", files.reason(error))
+        return None
 
 
 def _dataset(name: str, version: str, classes: int, given: Mapping[str, np.ndarray]) -> Dataset:
@@ -194,8 +205,8 @@ def _digits() -> Dataset:
     return _dataset("digits", "1.0.0", 10, parts)
 
 
-def _npz(name: str, root: pathlib.Path) -> Dataset:
-    path = arrays.find(name, root)
+def _npz(name: str, data_dir: str) -> Dataset:
+    path = arrays.find(name, functools.partial(_root, data_dir))
     try:
         members = npz.members(path)
         names = arrays.names_of(path, members)
@@ -216,7 +227,7 @@ def _npz(name: str, root: pathlib.Path) -> Dataset:
     return _dataset(path.stem, version, classes, checked)
 
 
-def _tfds(name: str, root: pathlib.Path, cache_dir: pathlib.Path, read_only: bool) -> Dataset:
+def _tfds(name: str, root: pathlib.Path, cache_dir: pathlib.Path | None, read_only: bool) -> Dataset:
     parts = _TFDS_NAME.fullmatch(name)
     prepared = parts and _find_prepared(root, parts["name"], parts["config"], parts["version"])
     if not prepared and read_only:
@@ -241,8 +252,8 @@ def _tfds(name: str, root: pathlib.Path, cache_dir: pathlib.Path, read_only: boo
     except OSError as error:
         raise InputError(f"cannot read the prepared dataset {prepared}: {one_line(error)}") from error
     *title, version = prepared.relative_to(root).parts
-    path = cache_dir / f"{'-'.join(title)}-{version}-{digest}.npz"
-    if path.exists():
+    path = cache_dir and cache_dir / f"{'-'.join(title)}-{version}-{digest}.npz"
+    if path and path.exists():
         try:
             cached = arrays.read_arrays(path, npz.members(path))
             (number,) = npz.read(path, ["classes"]).values()
@@ -256,7 +267,7 @@ def _tfds(name: str, root: pathlib.Path, cache_dir: pathlib.Path, read_only: boo
         _log.info("decoding %s", prepared)
         decoded, classes = tfds.decode(prepared)
         checked, classes = arrays.check(str(prepared), decoded, classes)
-        if not read_only:
+        if path and not read_only:
             _write_cache(path, checked, classes)
     return _dataset("/".join(title), version, classes, checked)
 

@@ -40,13 +40,13 @@ class Job:
     run: Run
     config: ConfigDict
     folder: RunFolder
-    sizes: estimate.Sizes
+    sizes: estimate.Sizes | None
     summary: Summary | None
 
     def seconds(self, speeds: estimate.Speeds) -> float | None:
-        """Estimate the seconds that are left of it; None where nothing is known of its network."""
+        """Estimate the seconds that are left of it; None where nothing is known of its network or data."""
         per_step = speeds.of(self.config)
-        if per_step is None:
+        if per_step is None or self.sizes is None:
             return None
         taken: dict[int, int] = {}
         for line in read_metrics(self.folder.path / "metrics.jsonl"):
@@ -62,6 +62,7 @@ def prepare(
     overrides: Mapping[str, str],
     workdir: pathlib.Path,
     load: Load,
+    plan: bool = False,
 ) -> list[Job]:
     """Check everything that can be checked before a run starts.
 
@@ -71,6 +72,7 @@ def prepare(
       seeds: Number of seeds of each setting.
       overrides: Values of config fields for all runs, as text by dotted name.
       workdir: The experiment's folder.
+      plan: Whether nothing is to be run: data that are not at hand are then not fetched.
       load: Makes the config of a setting from its file and variants.
 
     Returns:
@@ -87,17 +89,26 @@ def prepare(
     # Every config before any data, which may have to be downloaded.
     configs = [_config(run, load) for run in runs]
     jobs = []
-    sizes: dict[tuple[object, ...], estimate.Sizes] = {}
+    sizes: dict[tuple[object, ...], estimate.Sizes | None] = {}
     for run, config in zip(runs, configs, strict=True):
         folder = RunFolder(workdir / run.name)
         summary = _checked_summary(folder, config)
         chosen = config.data.name, config.data.dir, config.data.validation
         if chosen not in sizes:
-            data = datasets.load(config.data.name, config.data.dir, validation=config.data.validation)
-            evaluated = len(data.validation_labels) + len(data.test_labels)
-            sizes[chosen] = estimate.Sizes(len(data.train_labels), evaluated)
+            sizes[chosen] = _sizes(config, plan)
         jobs.append(Job(run, config, folder, sizes[chosen], summary))
     return jobs
+
+
+def _sizes(config: ConfigDict, plan: bool) -> estimate.Sizes | None:
+    name, folder, validation = config.data.name, config.data.dir, config.data.validation
+    try:
+        data = datasets.load(name, folder, validation=validation, read_only=plan)
+    except errors.InputError:
+        if plan:
+            return None
+        raise
+    return estimate.Sizes(len(data.train_labels), len(data.validation_labels) + len(data.test_labels))
 
 
 def _overridden(setting: Setting, overrides: Mapping[str, str]) -> Setting:
@@ -146,6 +157,9 @@ def describe(jobs: Sequence[Job]) -> str:
         line += f"), {job.config.training.epochs} epochs, {_seeds(job.run)}"
         if job.summary is not None:
             lines.append(f"{line}: finished")
+            continue
+        if job.sizes is None:
+            lines.append(f"{line}: no estimate, {job.config.data.name} is not at hand")
             continue
         source = "by finished runs"
         task = estimate.task_of(job.config)

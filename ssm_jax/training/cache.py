@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import pathlib
 import tempfile
 from typing import Any
@@ -34,7 +33,12 @@ def use_compilation_cache(folder: str) -> None:
     elif not folder:
         chosen = _ours = None
     else:
-        chosen = str(files.cache_home() / "compiled") if folder == "auto" else os.path.expanduser(folder)
+        try:
+            home = files.cache_home() / "compiled" if folder == "auto" else None
+            chosen = str(home or (folder if "://" in folder else files.expand_user(folder)))
+        except OSError as error:
+            _log.warning("compiled programs are not kept: %s", files.reason(error))
+            chosen = None
         _ours = chosen
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     if chosen and (fault := _fault(chosen)):  # JAX would say so for every program.

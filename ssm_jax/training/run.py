@@ -124,7 +124,7 @@ def train_and_evaluate(
     with _alone(folder, contents), _memory_errors():
         if stored is None and jax.process_index() == 0:
             folder.write_record(record)
-        hosts.say(_headline(record, shapes, method, folder))
+        hosts.say(f"{_headline(record, shapes, method, folder)}\n{_settings(config)}")
         results = _train_groups(record, folder, task, programs, data, Metrics(folder.path, writers))
 
         # 7. Summarize.
@@ -225,6 +225,13 @@ def _headline(record: Record, shapes: dict[str, tuple[int, ...]], method: str, f
         f"batch {config.training.batch_size}, {config.training.precision}, {record.products} products, on "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}, into {folder.path}"
     )
+
+
+def _settings(config: ConfigDict) -> str:
+    """Name what a config or its variants set to other than the defaults, in one line."""
+    default = dict(configuration.fields(configuration.default()))
+    changed = [f"{name}={value}" for name, value in configuration.fields(config) if value != default[name]]
+    return f"settings: {', '.join(changed) or 'the defaults'}"
 
 
 def _train_groups(

@@ -111,5 +111,5 @@ def test_a_mask_that_is_drawn_is_not_compared(shown):
     run, network = shown["signed"]
     drawn = {name: mask.astype(np.float32) for name, mask in network.masks.items()}
     networks = [dataclasses.replace(network, masks=drawn)]
-    (section,) = (one for one in sections.sections([run], networks) if one.anchor == "overlap")
-    assert section.cards == [Card(note="There are no two masks to compare.")]
+    # Of one network or of masks that are drawn there is no section, not even an empty one.
+    assert "overlap" not in [one.anchor for one in sections.sections([run], networks)]

@@ -78,3 +78,21 @@ def test_a_file_without_get_config_is_no_config_file(tmp_path):
     assert str(configs.fault(str(tmp_path / "own.py"))).startswith(
         f"{tmp_path / 'own.py'} has no get_config()"
     )
+
+
+def test_whatever_a_config_raises_is_one_line(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text("class Stop(BaseException): ...\n\ndef get_config():\n    raise Stop('no\\nmore')\n")
+    with pytest.raises(errors.InputError, match=r"own\.py, line 4: Stop: no$"):
+        configs.load(str(path))
+
+
+def test_a_config_knows_what_a_dense_network_gets_under_its_main_settings_alone():
+    path = configs.find("digits")
+    config = configs.load(path)
+    config.seeds = 3
+    assert "results/single/digits-dense.json" in configs.dense(path, config)
+    config.training.epochs = 3
+    assert configs.dense(path, config) is None
+    assert configs.dense(f"{path}:dense", configs.load(path)) is None
+    assert configs.dense(configs.find("conv2"), configs.load(configs.find("conv2"))) is None

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -113,3 +114,19 @@ def test_warnings_of_the_library_are_lines_without_control_characters(capsys):
         ours.setLevel(before[1])
         logging.getLogger("absl").setLevel(before[2])
     assert capsys.readouterr().err == "a file \\x1b[2J\\n\n"
+
+
+@pytest.mark.parametrize("setting", ["JAX_PLATFORMS=cuda", "JAX_DEFAULT_MATMUL_PRECISION=junk"])
+def test_a_setting_with_which_jax_does_not_start_is_named(setting, tmp_path):
+    name, _, value = setting.partition("=")
+    done = subprocess.run(
+        [sys.executable, "-m", "ssm_jax", "train", "digits", f"--workdir={tmp_path}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, name: value},
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: JAX does not start with {setting} in the environment")
+    assert "Traceback" not in done.stderr

@@ -527,3 +527,24 @@ def test_read_only_nothing_is_kept_in_the_cache(tmp_path: pathlib.Path, decoder:
     assert not (tmp_path / "cache").exists()
     datasets.load("tiny", **options)
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_without_a_home_only_the_cache_is_missing(
+    tmp_path: pathlib.Path,
+    decoder: Decoder,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "~nosuchuser/cache")
+    monkeypatch.setenv("TFDS_DATA_DIR", "~nosuchuser/data")
+    monkeypatch.chdir(tmp_path)
+    np.savez("a.npz", **arrays())
+    datasets.load("a.npz")
+    fails(
+        "data_dir is '~nosuchuser/data': there is no home for ~nosuchuser; set config.data.dir", name="tiny"
+    )
+    prepared(tmp_path / "data", "tiny/1.0.0")
+    with caplog.at_level(logging.WARNING, logger="ssm_jax"):
+        datasets.load("tiny", str(tmp_path / "data"))
+    assert caplog.messages == ["datasets are not cached: there is no home for ~nosuchuser"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "data"]

@@ -24,7 +24,7 @@ SIGNED, DENSE, DIVERGING = setting("signed"), setting("dense", "dense"), setting
 
 @pytest.fixture(scope="module")
 def prepare(configs):
-    def prepare(workdir, settings, seeds=1, **overrides):
+    def prepare(workdir, settings, seeds=1, plan=False, **overrides):
         return runner.prepare(
             KIND,
             settings,
@@ -32,6 +32,7 @@ def prepare(configs):
             overrides={name.replace("_", ".", 1): value for name, value in overrides.items()},
             workdir=workdir,
             load=lambda spec: files.load(str(configs / spec)),
+            plan=plan,
         )
 
     return prepare
@@ -181,3 +182,11 @@ def test_what_is_trained_already_is_not_counted(prepare, tmp_path):
     line = '{"epoch": 1, "step": 23, "seed": 0, "time": 1.0}\n'
     (tmp_path / "signed" / "metrics.jsonl").write_text(line)
     assert job.seconds(speeds) == pytest.approx(whole / 2)
+
+
+def test_a_plan_needs_no_data(prepare, tmp_path):
+    other = {"data_name": "mnist", "data_dir": str(tmp_path / "none")}
+    jobs = prepare(tmp_path / "runs", [SIGNED], plan=True, **other)
+    line, _ = runner.describe(jobs).splitlines()
+    assert line.endswith("2 epochs, seed 0: no estimate, mnist is not at hand")
+    assert not list(tmp_path.iterdir())

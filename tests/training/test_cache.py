@@ -107,3 +107,13 @@ def test_a_program_that_cannot_be_kept_is_one_warning(tmp_path, caplog, monkeypa
     monkeypatch.setattr(os, "replace", full)
     (warning,) = compiled_anew(tmp_path, caplog)
     assert "No space left on device" in warning and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["auto", "~nosuchuser/compiled"])
+def test_without_a_home_there_is_one_warning_and_no_cache(folder, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "~nosuchuser/cache")
+    with caplog.at_level(logging.WARNING, logger="ssm_jax"):
+        use_compilation_cache(folder)
+    assert caplog.messages == ["compiled programs are not kept: there is no home for ~nosuchuser"]
+    assert chosen() is None and not list(tmp_path.iterdir())

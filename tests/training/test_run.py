@@ -466,3 +466,14 @@ def test_a_run_says_which_products_it_has_and_whether_they_change(tmp_path, caps
     capsys.readouterr()
     ssm_jax.train_and_evaluate(small(), tmp_path)
     assert "products are dense, and were sparse when the run began" in capsys.readouterr().out
+
+
+def test_the_first_lines_name_the_data_and_what_is_not_the_default(tmp_path, capsys):
+    config = small(**{"mask.rule": "edge_popup", "mask.density": 0.25, "training.epochs": 1})
+    training.train_and_evaluate(config, tmp_path / "run")
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert "on digits (8x8x1, 10 classes), " in first
+    assert second == (
+        "settings: compilation_cache=, data.name=digits, mask.density=0.25, mask.rule=edge_popup, "
+        "model.width=0.1, training.batch_size=64, training.epochs=1"
+    )
