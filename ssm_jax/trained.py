@@ -12,13 +12,14 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from ssm_jax import errors
+from ssm_jax import environment, errors
 from ssm_jax.nn.layers import evaluated, masked_layers
 from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.runs.folder import Record, RunFolder, model_name
 from ssm_jax.training import setup
 from ssm_jax.training.shapes import kernel_shapes
-from ssm_jax.training.step import Build, Task
+from ssm_jax.training.step import Build, State, Task
+from ssm_jax.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,21 +127,32 @@ def _restore_group(
     if step is None:
         hint = "; only config.checkpoint.best keeps one" if best else ""
         raise errors.InputError(f"there is no checkpoint in {checkpoints.directory} yet{hint}")
-    one = dict(zip(("state", "frozen"), jax.eval_shape(task.initialize, np.int32(group[0])), strict=True))
-    template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(group), *leaf.shape), leaf.dtype), one)
     try:
-        tree, _ = checkpoints.restore(template)
+        tree = _read(checkpoints, task, group)
     finally:
         checkpoints.close()
     for seed in seeds:
-        index = group.index(seed)
-        state, frozen = (jax.tree.map(operator.itemgetter(index), tree[name]) for name in ("state", "frozen"))
-        parts = *jax.device_put((state.params, frozen, state.rest)), task.random(state)
-        network = nnx.merge(task.graph(training=False), *parts)
-        masks = {path: np.asarray(evaluated(layer).mask) for path, layer in masked_layers(network)}
+        one = jax.tree.map(operator.itemgetter(group.index(seed)), tree)
+        network, masks = _network(task, one["state"], one["frozen"])
         yield Trained(network, masks, record.config, seed, step)
 
 
+@environment.own_program()
+def _read(checkpoints: Checkpoints, task: Task, group: range) -> dict[str, PyTree]:
+    one = dict(zip(("state", "frozen"), jax.eval_shape(task.initialize, np.int32(group[0])), strict=True))
+    template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(group), *leaf.shape), leaf.dtype), one)
+    tree: dict[str, PyTree] = checkpoints.restore(template)[0]
+    return tree
+
+
+@environment.own_program()
+def _network(task: Task, state: State, frozen: nnx.State) -> tuple[nnx.Module, dict[str, np.ndarray]]:
+    parts = *jax.device_put((state.params, frozen, state.rest)), task.random(state)
+    network = nnx.merge(task.graph(training=False), *parts)
+    return network, {path: np.asarray(evaluated(layer).mask) for path, layer in masked_layers(network)}
+
+
+@environment.own_program()
 def make_task(record: Record, model: Build | None = None) -> Task:
     """Set up what a run trained, and check that it can be.
 

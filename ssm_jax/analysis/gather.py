@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 
 from ssm_jax import config as configuration
-from ssm_jax import errors, graph
+from ssm_jax import environment, errors, graph
 from ssm_jax.analysis import inversion, masks
 from ssm_jax.analysis.connectivity import connected
 from ssm_jax.analysis.findings import Connectivity, Moment, Pairs, Report, RunReport, Transfers
@@ -65,6 +65,7 @@ class _Network:
     effective_signs: Masks
 
 
+@environment.own_program()
 def analyze(
     folders: Sequence[str | os.PathLike[str]],
     *,
@@ -191,7 +192,7 @@ def _analyze(
             structure = _structure(trained.model, run.record)
         if tests is not None:
             _log.info("%s: the mask of seed %d on other kernels", run.name, trained.seed)
-            key = jax.random.key(trained.seed)
+            key = environment.key(trained.seed)
             transfers.append(transfer(trained.model, drawn, tests.accuracy, key))
     # A mask of floats is the expectation of one that is drawn: it has shares, and no places.
     exact = _has_masks(run) and all(mask.dtype == np.int8 for mask in networks[0].masks.values())

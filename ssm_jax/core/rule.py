@@ -37,7 +37,7 @@ def count(mask: jax.Array) -> Counts:
     """Count the values of a mask.
 
     Args:
-      mask: Any shape, values -1, 0 and 1 (a binary mask inverts nothing).
+      mask: Any shape, values -1, 0 and 1 (a binary mask inverts nothing), which rounding may have changed.
 
     Returns:
       The numbers of -1, 0 and +1; their sum is the number of weights.
@@ -47,8 +47,8 @@ def count(mask: jax.Array) -> Counts:
       >>> [int(n) for n in count(jnp.array([[1, 0], [-1, 0]]))]
       [1, 2, 1]
     """
-    inverted = jnp.sum(mask < 0, dtype=jnp.int32)
-    kept = jnp.sum(mask > 0, dtype=jnp.int32)
+    inverted = jnp.sum(mask < -0.5, dtype=jnp.int32)
+    kept = jnp.sum(mask > 0.5, dtype=jnp.int32)
     return Counts(inverted, jnp.int32(mask.size) - inverted - kept, kept)
 
 

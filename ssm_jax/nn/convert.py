@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import jax
 from flax import nnx
 
-from ssm_jax import errors
+from ssm_jax import environment, errors
 from ssm_jax.nn.blocks import LAYERS, in_blocks, of_layer
 from ssm_jax.nn.layers import Frozen, MaskedKernel, Masking
 
@@ -22,6 +22,7 @@ _TREATMENTS = ("trained", "frozen", "dropped")
 _SHARDING = ("out_sharding", "sharding_rules", "mesh")
 
 
+@environment.pinned()
 def supermask(
     model: Model,
     masking: Masking = Masking(),
@@ -39,8 +40,10 @@ def supermask(
     inputs summed over, outputs made. All else of a layer stays in force: its call, its dtypes, its precision.
     What the kernels were before does not matter. Layers that share a kernel share its mask.
 
-    Scores are the only `nnx.Param` of masked layers without bias: train them with
-    `nnx.Optimizer(model, tx, wrt=ssm_jax.Score)`, or everything that is trained with `wrt=nnx.Param`.
+    Train all of it with `nnx.Optimizer(model, tx, wrt=nnx.Param)`: a score is an `nnx.Param`, and so are the
+    embeddings, scales, offsets and biases that are trained. `wrt=ssm_jax.Score` leaves these as they began, which
+    costs accuracy. Of many weights few remain only if they are made to: `examples/characters.py` has the
+    recipe, an optimizer for scores that decays them, another for the rest, and `set_density` along the way.
 
     Args:
       model: The model; it is not changed. Stacks that `nnx.vmap` makes are masked layer by layer inside it;
@@ -98,7 +101,7 @@ def supermask(
 
 def _streams(rngs: nnx.Rngs | int) -> nnx.Rngs:
     try:
-        rngs = rngs if isinstance(rngs, nnx.Rngs) else nnx.Rngs(rngs)
+        rngs = rngs if isinstance(rngs, nnx.Rngs) else nnx.Rngs(environment.key(rngs))
     except (TypeError, ValueError) as error:
         raise errors.InputError(f"rngs is {reprlib.repr(rngs)}; it must be an nnx.Rngs or a seed") from error
     for name in ("params", "scores"):

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from ssm_jax import core, errors
+from ssm_jax import core, environment, errors
 from ssm_jax.core import initializers
 from ssm_jax.nn.convolution import convolve, matmul
 from ssm_jax.nn.products.handlers import Products
@@ -124,7 +124,8 @@ class Masked(nnx.Module):
         self.rule = masking.rule
         self.dtype = masking.dtype
         self.rank = len(shape)
-        kernel, scores, state = _draw(masking, rngs.params(), rngs.scores(), tuple(shape))
+        with environment.pinned():
+            kernel, scores, state = _draw(masking, rngs.params(), rngs.scores(), tuple(shape))
         if masking.rule is None:
             self.kernel: nnx.Variable[jax.Array] = nnx.Param(kernel)
             return
@@ -191,7 +192,8 @@ class Masked(nnx.Module):
         # What is expected is counted in floats.
         mask = self.mask()
         whole = jnp.issubdtype(jax.eval_shape(self._counted, mask).kept.dtype, jnp.integer)
-        return mask.astype(jnp.int8 if whole else jnp.float32)
+        # A straight-through `hard + soft - stop_gradient(soft)` may come to 0.99999994.
+        return jnp.rint(mask).astype(jnp.int8) if whole else mask.astype(jnp.float32)
 
     def count(self) -> core.Counts:
         """How many weights the layer inverts, hides and keeps in evaluation."""

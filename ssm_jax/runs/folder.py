@@ -45,6 +45,8 @@ class Record:
       seeds_per_group: Number of networks that are trained, and saved, together.
       config: The run's config; fields that it lacks because they are younger have their defaults.
       products: What computed the products of its layers, `sparse` or `dense`, which is XLA.
+      jax_settings: Settings of JAX by which results may differ, see `ssm_jax.environment.recorded`; None
+        where an earlier version began the run.
     """
 
     format: ClassVar[int] = 1
@@ -58,6 +60,7 @@ class Record:
     seeds_per_group: Count
     config: ConfigDict
     products: str = "dense"
+    jax_settings: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
         seeds = self.config.seeds

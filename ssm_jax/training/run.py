@@ -18,7 +18,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from ssm_jax import config as configuration
-from ssm_jax import errors
+from ssm_jax import environment, errors
 from ssm_jax.data import datasets
 from ssm_jax.data.batches import steps_per_epoch
 from ssm_jax.nn.products.use import choose
@@ -40,6 +40,7 @@ from ssm_jax.training.stored import check_same_data, look
 _MOST_STEPS = 2**31 - 1
 
 
+@environment.own_program()
 def train_and_evaluate(
     config: ConfigDict,
     workdir: str | os.PathLike[str],
@@ -77,6 +78,7 @@ def train_and_evaluate(
     if isinstance(model, nnx.Module):
         raise errors.InputError(f"model is a {type(model).__name__}; give the function that builds it")
     config = configuration.from_dict(config.to_dict())  # the caller may change his own
+    environment.check()
 
     # 2. Look into the folder: a new run, one to go on with, or a finished one.
     folder = RunFolder(workdir)
@@ -118,8 +120,9 @@ def train_and_evaluate(
     # 6. Train one group after another.
     given = {name: value for name, value in configuration.fields(config) if name != "data.dir"}
     hosts.check_same(
-        repr((given, data.version, size, record.products)),
-        "the hosts were not given the same config, data and compilers: start the same command on each",
+        repr((given, data.version, size, record.products, record.jax_settings)),
+        "the hosts were not given the same config, data, compilers and settings of JAX: start the same "
+        "command on each",
     )
     with _alone(folder, contents), _memory_errors():
         if stored is None and jax.process_index() == 0:
@@ -165,6 +168,7 @@ def _record(config: ConfigDict, model: Build | None, task: Task, data: datasets.
         seeds_per_group=size,
         config=config,
         products=_products(config)[0],
+        jax_settings=environment.recorded(),
     )
 
 

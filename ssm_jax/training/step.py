@@ -19,7 +19,7 @@ from flax import nnx
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from ssm_jax import core
+from ssm_jax import core, environment
 from ssm_jax.data import batches
 from ssm_jax.data.batches import Data
 from ssm_jax.nn.density import follow_density, has_density
@@ -98,7 +98,7 @@ class Task:
 
     def network(self, seed: ArrayLike) -> nnx.Module:
         """The freshly initialized network of a seed."""
-        key = jax.random.key(seed)
+        key = environment.key(seed)
         streams = {"params": _PARAMS, "scores": _SCORES, "default": _DEFAULT}
         return self.build(nnx.Rngs(**{name: jax.random.fold_in(key, use) for name, use in streams.items()}))
 
@@ -137,7 +137,7 @@ class Task:
 
     def order(self, seed: jax.Array, step: jax.Array) -> jax.Array:
         """The order of the epoch that holds this step: int32 `[steps, B]`, see `batches.epoch_order`."""
-        key = jax.random.fold_in(jax.random.key(seed), _ORDER)
+        key = jax.random.fold_in(environment.key(seed), _ORDER)
         epoch = step // self.steps_per_epoch
         return batches.epoch_order(
             key, epoch, self.examples, self.batch_size, passes=self.passes, shuffle=self.shuffle
@@ -215,7 +215,7 @@ class Task:
         return jax.tree.flatten(split(self.abstract()).random)
 
     def _key(self, state: State, use: int) -> jax.Array:
-        return jax.random.fold_in(jax.random.key(state.seed), use)
+        return jax.random.fold_in(environment.key(state.seed), use)
 
     def train_step(
         self,

@@ -103,7 +103,7 @@ def _check_same_summary(summary: Summary, record: Record, folder: RunFolder) -> 
 
 
 def check_same_data(stored: Record, record: Record, folder: RunFolder) -> None:
-    """Check that the data, and the caller's own network, are those with which the run began.
+    """Check that data, the caller's own network and settings of JAX are those with which the run began.
 
     Args:
       stored: The folder's record.
@@ -119,4 +119,13 @@ def check_same_data(stored: Record, record: Record, folder: RunFolder) -> None:
             raise errors.InputError(
                 f"{record.dataset} does not fit {folder.record_path}: {name} is {now!r}, and {before!r} "
                 "stored; choose another --workdir"
+            )
+    if stored.jax_settings is None or record.jax_settings is None:
+        return  # begun by an earlier version, which did not write them down
+    for name in sorted(stored.jax_settings.keys() | record.jax_settings.keys()):
+        before, now = (one.jax_settings.get(name, "unset") for one in (stored, record))
+        if before != now:
+            raise errors.InputError(
+                f"{name} is {now}, and was {before} when the run in {folder.path} began: set it as it was, or "
+                "choose another --workdir"
             )

@@ -300,6 +300,27 @@ def test_a_mask_is_stored_as_whole_numbers_unless_it_is_an_expectation(rule, dty
     np.testing.assert_array_equal(layer.stored_mask(), layer.mask())
 
 
+@dataclasses.dataclass(frozen=True)
+class Common(core.Rule):
+    """The straight-through estimator as it is commonly written, which rounds."""
+
+    def mask(self, scores, state, key=None):
+        hard = jnp.sign(scores) * (jnp.abs(scores) > 0.1)
+        return hard + scores - jax.lax.stop_gradient(scores)
+
+
+def test_a_mask_that_is_whole_but_for_rounding_is_stored_and_counted_whole():
+    layer = Dense(40, 30, masking=Masking(rule=Common()), rngs=nnx.Rngs(0))
+    scores, mask = layer.scores[...], layer.mask()
+    hard = np.sign(scores) * (np.abs(scores) > 0.1)
+    assert (mask != hard).any()  # what the test is about
+    np.testing.assert_array_equal(layer.stored_mask(), hard)
+    expected = [(hard == value).sum() for value in (-1, 0, 1)]
+    assert list(map(int, layer.count())) == expected
+    # Nor does an error of rounding make a weight of a hidden one.
+    assert [int(n) for n in core.count(jnp.float32([-1e-8, 1e-8, 0.9999999, -1.0000001]))] == [1, 2, 1]
+
+
 def test_layers_inside_a_users_own_module():
     model = Own(nnx.Rngs(0))
     images = jax.random.normal(jax.random.key(0), (6, 8, 8, 3))

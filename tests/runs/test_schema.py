@@ -32,6 +32,7 @@ class Whole:
     parts: tuple[Part, ...]
     versions: dict[str, str]
     config: ConfigDict
+    younger: dict[str, str] | None = None
 
 
 def whole() -> Whole:
@@ -59,6 +60,11 @@ def test_what_was_written_comes_back(tmp_path):
     schema.write(tmp_path / "a.json", whole())
     assert schema.read(Whole, tmp_path / "a.json") == whole()
     assert json.loads((tmp_path / "a.json").read_text())["format"] == 2
+
+
+def test_a_field_with_a_default_may_be_missing(tmp_path):
+    assert schema.read(Whole, write(tmp_path / "a.json", younger=...)) == whole()
+    assert schema.read(Whole, write(tmp_path / "a.json", younger={"a": "b"})).younger == {"a": "b"}
 
 
 def test_no_file_is_none(tmp_path):

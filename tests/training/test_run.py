@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from hostile import hostile
 
 import ssm_jax
 from ssm_jax import config as configuration
@@ -91,6 +92,15 @@ def test_the_summary_agrees_with_the_restored_network(finished):
     masks = ssm_jax.restore(workdir).masks
     hidden = sum((mask == 0).sum() for mask in masks.values()) / sum(mask.size for mask in masks.values())
     assert summary.remaining_weights.mean == pytest.approx(1 - hidden)
+
+
+def test_the_settings_of_jax_change_nothing(finished, tmp_path):
+    with hostile():
+        summary = ssm_jax.train_and_evaluate(small(), tmp_path / "run")
+        masks = ssm_jax.restore(tmp_path / "run").masks
+    assert summary.test_accuracy == finished[1].test_accuracy
+    for path, mask in ssm_jax.restore(finished[0]).masks.items():
+        np.testing.assert_array_equal(masks[path], mask)
 
 
 def test_a_finished_run_prints_its_table_again_and_trains_nothing(finished, capsys, monkeypatch):
@@ -417,10 +427,22 @@ def test_data_that_contradict_the_record(copy, values, message):
         ssm_jax.train_and_evaluate(small(), copy)
 
 
+def test_a_setting_of_jax_that_changes_rounding_is_that_of_the_run(copy):
+    (copy / "summary.json").unlink()
+    with (
+        jax.default_matmul_precision("highest"),
+        pytest.raises(ssm_jax.InputError, match="JAX_DEFAULT_MATMUL_PRECISION is highest, and was unset"),
+    ):
+        ssm_jax.train_and_evaluate(small(), copy)
+    assert not (copy / "summary.json").exists()
+
+
 def test_a_run_that_knew_fewer_settings_goes_on(copy):
     values = json.loads((copy / "run.json").read_text())["config"]
     del values["schedule"], values["mask"]["threshold"], values["profile"]
-    change(copy / "run.json", config=values)
+    record = json.loads((copy / "run.json").read_text()) | {"config": values}
+    del record["jax_settings"]
+    (copy / "run.json").write_text(json.dumps(record))
     (copy / "summary.json").unlink()
     ssm_jax.train_and_evaluate(small(), copy)
     with pytest.raises(ssm_jax.InputError, match=r"mask.threshold: 0.3 requested, 0.4 stored"):
