@@ -47,8 +47,9 @@ def count(mask: jax.Array) -> Counts:
       >>> [int(n) for n in count(jnp.array([[1, 0], [-1, 0]]))]
       [1, 2, 1]
     """
-    inverted = jnp.sum(mask < -0.5, dtype=jnp.int32)
-    kept = jnp.sum(mask > 0.5, dtype=jnp.int32)
+    whole = jnp.rint(mask)
+    inverted = jnp.sum(whole < 0, dtype=jnp.int32)
+    kept = jnp.sum(whole > 0, dtype=jnp.int32)
     return Counts(inverted, jnp.int32(mask.size) - inverted - kept, kept)
 
 

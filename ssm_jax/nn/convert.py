@@ -41,9 +41,9 @@ def supermask(
     What the kernels were before does not matter. Layers that share a kernel share its mask.
 
     Train all of it with `nnx.Optimizer(model, tx, wrt=nnx.Param)`: a score is an `nnx.Param`, and so are the
-    embeddings, scales, offsets and biases that are trained. `wrt=ssm_jax.Score` leaves these as they began, which
-    costs accuracy. Of many weights few remain only if they are made to: `examples/characters.py` has the
-    recipe, an optimizer for scores that decays them, another for the rest, and `set_density` along the way.
+    embeddings, scales, offsets and biases that are trained. `wrt=ssm_jax.Score` leaves these as they began,
+    which costs accuracy. Many weights go only if they are made to: `examples/characters.py` has the recipe,
+    an optimizer for scores that decays them, another for the rest, and `set_density` along the way.
 
     Args:
       model: The model; it is not changed. Stacks that `nnx.vmap` makes are masked layer by layer inside it;

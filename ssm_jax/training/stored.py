@@ -120,12 +120,12 @@ def check_same_data(stored: Record, record: Record, folder: RunFolder) -> None:
                 f"{record.dataset} does not fit {folder.record_path}: {name} is {now!r}, and {before!r} "
                 "stored; choose another --workdir"
             )
-    if stored.jax_settings is None or record.jax_settings is None:
-        return  # begun by an earlier version, which did not write them down
-    for name in sorted(stored.jax_settings.keys() | record.jax_settings.keys()):
-        before, now = (one.jax_settings.get(name, "unset") for one in (stored, record))
+    settings = [one.jax_settings for one in (stored, record) if one.jax_settings is not None]
+    for name in sorted({name for one in settings for name in one}):
+        # An earlier version did not write them down.
+        before, now = (one.get(name, "unset") for one in (settings[0], settings[-1]))
         if before != now:
             raise errors.InputError(
-                f"{name} is {now}, and was {before} when the run in {folder.path} began: set it as it was, or "
-                "choose another --workdir"
+                f"{name} is {now}, and was {before} when the run in {folder.path} began: set it as it was, "
+                "or choose another --workdir"
             )

@@ -305,14 +305,14 @@ class Common(core.Rule):
     """The straight-through estimator as it is commonly written, which rounds."""
 
     def mask(self, scores, state, key=None):
-        hard = jnp.sign(scores) * (jnp.abs(scores) > 0.1)
+        hard = jnp.where(jnp.abs(scores) > 0.1, jnp.sign(scores), 0)
         return hard + scores - jax.lax.stop_gradient(scores)
 
 
 def test_a_mask_that_is_whole_but_for_rounding_is_stored_and_counted_whole():
     layer = Dense(40, 30, masking=Masking(rule=Common()), rngs=nnx.Rngs(0))
     scores, mask = layer.scores[...], layer.mask()
-    hard = np.sign(scores) * (np.abs(scores) > 0.1)
+    hard = np.where(np.abs(scores) > 0.1, np.sign(scores), 0)
     assert (mask != hard).any()  # what the test is about
     np.testing.assert_array_equal(layer.stored_mask(), hard)
     expected = [(hard == value).sum() for value in (-1, 0, 1)]
