@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ssm_jax import compilers, errors, graph
+from ssm_jax import compilers, errors, graph, terminal
 from ssm_jax.artifact import format, native, run
 from ssm_jax.graph.compact import compact
 
@@ -116,7 +116,7 @@ class Model:
 
     def __repr__(self) -> str:
         network = self.artifact.network
-        name = self.artifact.record.get("network", "a network")
+        name = terminal.printable(str(self.artifact.record.get("network", "a network")))[:100]
         return f"<Model of {name}: uint8 {network.image_shape} to {network.classes} logits, {self.backend}>"
 
     def module(self) -> Module:

@@ -35,6 +35,7 @@ bright on dark there. A file that can't be read is named, and the others are lab
 _BATCH = 256
 _MOST_ELEMENTS = 2**28
 _TOP = 3
+_MOST = 1_000_000
 
 
 def main(argv: Sequence[str]) -> int:
@@ -122,6 +123,8 @@ def _read(
     for path in paths:
         try:
             array, batch = images.read(pathlib.Path(path), image_shape)
+            if len(found) + len(array) > _MOST:
+                raise errors.InputError(f"{path} makes more than {_MOST:,} images: label fewer at a time")
         except errors.InputError as error:
             faults.append(error)
         else:

@@ -11,7 +11,7 @@ import io
 import logging
 import pathlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -82,25 +82,9 @@ def decode(directory: pathlib.Path) -> tuple[dict[str, np.ndarray], int]:
         prepared = tfds.builder_from_directory(directory)
     except Exception as error:  # Its metadata may be damaged in any way.
         raise InputError(f"cannot read the prepared dataset {directory}: {one_line(error)}") from error
-    info = prepared.info
-    image_key, label_key = supervised_keys(info)
-    features = dict(info.features.items()) if hasattr(info.features, "items") else {}
-    image, label = features.get(image_key), features.get(label_key)
-    classes = getattr(label, "num_classes", None)
-    if not isinstance(image, tfds.features.Image) or not classes:
-        raise InputError(
-            f"{directory} is no image classification dataset: it needs an image and a class label, "
-            f"and has {', '.join(sorted(features)) or 'no named features'}"
-        )
-    if image.np_dtype != np.uint8:
-        raise InputError(f"{directory} must hold uint8 images, not {np.dtype(image.np_dtype)}")
-    splits = ["train", "test" if "test" in info.splits else "validation"]
-    missing = [split for split in splits if split not in info.splits]
-    if missing:
-        raise InputError(
-            f"{directory} needs the splits train and test (or validation), "
-            f"and has {', '.join(sorted(info.splits)) or 'none'}"
-        )
+    image_key, label_key = supervised_keys(prepared.info)
+    classes = check_features(str(directory), prepared.info)
+    splits = check_splits(str(directory), prepared.info.splits)
     arrays: dict[str, np.ndarray] = {}
     for split, as_split in zip(("train", "test"), splits):
         where = f"{directory} split {as_split}"
@@ -111,7 +95,53 @@ def decode(directory: pathlib.Path) -> tuple[dict[str, np.ndarray], int]:
         except Exception as error:  # Every format and image library has errors of its own.
             raise InputError(f"{where} is damaged, prepare it again: {one_line(error)}") from error
         arrays |= {f"{split}_images": images, f"{split}_labels": labels}
-    return arrays, int(classes)
+    return arrays, classes
+
+
+def check_features(source: str, info: Any) -> int:
+    """Check that a dataset is a classification of images.
+
+    Args:
+      source: What messages call it.
+      info: Its `tfds.core.DatasetInfo`; it need not be prepared.
+
+    Returns:
+      The number of classes.
+
+    Raises:
+      InputError: It holds something else.
+    """
+    image_key, label_key = supervised_keys(info)
+    features = dict(info.features.items()) if hasattr(info.features, "items") else {}
+    image, label = features.get(image_key), features.get(label_key)
+    classes = getattr(label, "num_classes", None)
+    if not isinstance(image, tfds.features.Image) or not classes:
+        raise InputError(
+            f"{source} is no image classification dataset: it needs an image and a class label, "
+            f"and has {', '.join(sorted(features)) or 'no named features'}"
+        )
+    if image.np_dtype != np.uint8:
+        raise InputError(f"{source} must hold uint8 images, not {np.dtype(image.np_dtype)}")
+    return int(classes)
+
+
+def check_splits(source: str, splits: Collection[str]) -> list[str]:
+    """Name the splits to train and to test on.
+
+    Args:
+      source: What messages call the dataset.
+      splits: The splits that it has.
+
+    Raises:
+      InputError: One of them is missing.
+    """
+    chosen = ["train", "test" if "test" in splits else "validation"]
+    if not set(chosen) <= set(splits):
+        raise InputError(
+            f"{source} needs the splits train and test (or validation), "
+            f"and has {', '.join(sorted(splits)) or 'none'}"
+        )
+    return chosen
 
 
 def supervised_keys(info: Any) -> tuple[str, str]:

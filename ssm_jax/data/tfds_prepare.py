@@ -11,6 +11,7 @@ import difflib
 import gzip
 import io
 import logging
+import os
 import pathlib
 import queue
 import shutil
@@ -29,7 +30,7 @@ from PIL import Image
 from tensorflow_datasets.core import registered
 from tensorflow_datasets.core.download import download_manager, downloader, util
 
-from ssm_jax.data.tfds import calm, known_features, supervised_keys
+from ssm_jax.data.tfds import calm, check_features, check_splits, known_features, supervised_keys
 from ssm_jax.errors import InputError, one_line, unknown
 
 _log = logging.getLogger("ssm_jax")
@@ -166,9 +167,13 @@ def prepare(builder: Any, name: str, data_dir: pathlib.Path) -> None:
       data_dir: The directory of all prepared datasets.
 
     Raises:
-      InputError: The dataset cannot be fetched or made; no part of it stays behind. Without a network
+      InputError: The dataset is none to train and test on, which is said before anything is fetched where
+        its builder tells; or it cannot be fetched or made, and no part of it stays behind. Without a network
         this takes less than 5 s.
     """
+    check_features(name, builder.info)
+    if splits := _splits(builder):
+        check_splits(name, splits)
     _log.info("preparing %s in %s", name, builder.data_path)
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
@@ -190,6 +195,30 @@ def prepare(builder: Any, name: str, data_dir: pathlib.Path) -> None:
         raise InputError(f"cannot prepare {name}: {one_line(error)}; {remedy}") from error
     finally:
         _sweep(data_dir, builder)
+
+
+class _Nowhere:
+    """Stands for TFDS's download manager: it fetches nothing, and every path that it gives leads nowhere."""
+
+    manual_dir = extracted = pathlib.Path(os.devnull, "nowhere")
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda given=None, *_, **__: _paths(given)
+
+
+def _paths(given: Any) -> Any:
+    if isinstance(given, dict):
+        return {key: _paths(value) for key, value in given.items()}
+    return [_paths(value) for value in given] if isinstance(given, (list, tuple)) else _Nowhere.manual_dir
+
+
+def _splits(builder: Any) -> set[str]:
+    """Ask a builder for the names of its splits; it tells none where it looks into its archives for them."""
+    try:
+        made = builder._split_generators(_Nowhere())
+        return {str(getattr(split, "name", split)) for split in made}
+    except Exception:  # Of a path that leads nowhere, or of a library that is not installed.
+        return set()
 
 
 def _sweep(data_dir: pathlib.Path, builder: Any) -> None:

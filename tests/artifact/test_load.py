@@ -206,3 +206,13 @@ def test_a_modules_statistics_are_no_parameters():
 def test_a_model_says_what_it_is(file):
     model = ssm_jax.load(file, backend="dense")
     assert repr(model) == f"<Model of small: uint8 (8, 8, 3) to {CLASSES} logits, dense>"
+
+
+def test_a_name_in_a_record_cannot_steer_a_terminal(tmp_path):
+    nodes = (graph.Standardize(inputs=(0,)), graph.Flatten(inputs=(1,)))
+    nodes += (graph.Dense(inputs=(2,), name="head", kernel=graph.Kernel(np.int8([[1, -1]]))),)
+    network = graph.Network(image_shape=(1, 1, 1), classes=2, nodes=nodes)
+    model = load.Model(format.Artifact(network, ("no", "yes"), {"network": "\x1b[2J" * 50}), backend="dense")
+    assert (
+        repr(model).startswith(r"<Model of \x1b[2J") and repr(model).isprintable() and len(repr(model)) < 200
+    )

@@ -86,6 +86,12 @@ def test_bad_images_are_refused(refused, network, digits, tmp_path):
     assert "cannot read none.png: No such file" in refused("predict", network, "none.png")
 
 
+def test_a_file_of_images_without_end_is_refused(refused, network, digits, tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", digits)
+    monkeypatch.setattr(predict, "_MOST", 19)
+    assert "a.npy makes more than 19 images" in refused("predict", network, tmp_path / "a.npy")
+
+
 def test_a_bad_file_among_others_is_named_and_the_others_are_labeled(ssm, network, digits, tmp_path):
     np.save(tmp_path / "good.npy", digits[:2])
     status, out, err = ssm("predict", network, "none.png", tmp_path / "good.npy", tmp_path, "--json")

@@ -344,3 +344,24 @@ def test_builder_that_needs_tensorflow(tmp_path: pathlib.Path, monkeypatch: pyte
         f"a copy prepared elsewhere goes to {root}/emnist/digits/3.1.0",
     )
     check_nothing_left(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("deep_weeds", "deep_weeds needs the splits train and test (or validation), and has train"),
+        ("ag_news_subset", "ag_news_subset is no image classification dataset: it needs an image and"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused_before_it_is_fetched(tmp_path, monkeypatch, name, why):
+    monkeypatch.setattr("socket.socket", None)
+    fails(lambda: datasets.load(name, str(tmp_path / "data")), why)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "splits"),
+    [("svhn_cropped", {"train", "test", "extra"}), ("mnist", {"train", "test"}), ("cifar10", set())],
+)
+def test_a_builder_tells_its_splits_without_its_archives(tmp_path, name, splits):
+    assert tfds_prepare._splits(tfds_prepare.builder(name, tmp_path)) == splits
