@@ -99,7 +99,7 @@ def convolution(form: str) -> contextlib.AbstractContextManager[Any]:
         what `vmap` makes of them by itself; `im2col`, as matrix products.
     """
     if form == "grouped":
-        return mock.patch.object(convolutions, "_one_by_one", lambda function: function)
+        return mock.patch.object(convolutions, "one_by_one", lambda function: function)
     if form == "im2col":
         return mock.patch.object(layers.Conv, "__call__", _im2col)
     return contextlib.nullcontext()

@@ -13,7 +13,7 @@ from ssm_jax.nn.products.handlers import Products
 from ssm_jax.types import PyTree
 
 
-def _one_by_one(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
+def one_by_one(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """The function itself; `vmap` calls it once for every element instead of batching its operations.
 
     What stands around the calls, masks and activations and updates, is batched as ever.
@@ -54,8 +54,8 @@ def convolve(
       `[B, ceil(H / stride), ceil(W / stride), O]`.
     """
     if products is not None and products.fit(inputs, kernel):
-        return _one_by_one(functools.partial(products.forward, stride=stride))(inputs, kernel)
-    return _one_by_one(functools.partial(_convolution, stride=stride))(inputs, kernel)
+        return one_by_one(functools.partial(products.forward, stride=stride))(inputs, kernel)
+    return one_by_one(functools.partial(_convolution, stride=stride))(inputs, kernel)
 
 
 def matmul(inputs: jax.Array, kernel: jax.Array, products: Products | None = None) -> jax.Array:
@@ -91,10 +91,10 @@ def _convolve_backward(
 ) -> tuple[jax.Array, jax.Array]:
     inputs, kernel = residuals
     if products is not None and products.fit(inputs, kernel):
-        of_inputs = _one_by_one(functools.partial(products.of_inputs, shape=inputs.shape, stride=stride))
-        of_kernel = _one_by_one(functools.partial(products.of_kernel, shape=kernel.shape, stride=stride))
+        of_inputs = one_by_one(functools.partial(products.of_inputs, shape=inputs.shape, stride=stride))
+        of_kernel = one_by_one(functools.partial(products.of_kernel, shape=kernel.shape, stride=stride))
         return of_inputs(cotangent, kernel), of_kernel(inputs, cotangent)
-    return _one_by_one(functools.partial(_gradients, stride=stride))(*residuals, cotangent)
+    return one_by_one(functools.partial(_gradients, stride=stride))(*residuals, cotangent)
 
 
 # Output positions over which XLA's CPU backend sums a kernel's gradient well; measured on 2 cores for

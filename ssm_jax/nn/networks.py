@@ -98,7 +98,7 @@ class Convolutional(nnx.Module):
         for i, conv in enumerate(self.convs):
             images = conv(images)
             if i % 2:
-                images = max_pool(images, 2, 2)
+                images = max_pool(images, 2, 2, conv.products)
             # After the pool, where a quarter is left: ELU is monotone, so the maximum is the same.
             images = nnx.elu(images)
         return _head(self.denses, images)
@@ -254,7 +254,8 @@ class ResNet(nnx.Module):
         hidden = nnx.elu(self.stem_norm(self.stem(images)))
         # SAME padding: activations are finite, so the lowest finite value never wins a window.
         lowest = jnp.finfo(hidden.dtype).min
-        hidden = max_pool(jnp.pad(hidden, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=lowest), 3, 1)
+        padded = jnp.pad(hidden, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=lowest)
+        hidden = max_pool(padded, 3, 1, self.stem.products)
         for block in self.blocks:
             hidden = block(hidden)
         return self.head(hidden.mean((1, 2)))

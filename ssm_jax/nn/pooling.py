@@ -8,9 +8,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ssm_jax.nn.convolution import one_by_one
+from ssm_jax.nn.products.handlers import Products
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def max_pool(inputs: jax.Array, window: int, stride: int) -> jax.Array:
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def max_pool(inputs: jax.Array, window: int, stride: int, products: Products | None = None) -> jax.Array:
     """Max-pool without padding; an edge that fills no window is dropped.
 
     Equal to `flax.linen.max_pool`, value and gradient, ties included: the first maximum of a window in
@@ -21,6 +24,7 @@ def max_pool(inputs: jax.Array, window: int, stride: int) -> jax.Array:
       inputs: `[B, H, W, C]`, H and W at least `window`.
       window: The side of the square window.
       stride: The stride of both sides.
+      products: What computes the gradient on a CPU where it fits; None for XLA.
 
     Returns:
       `[B, (H - window) // stride + 1, (W - window) // stride + 1, C]`.
@@ -70,14 +74,23 @@ def _sliced_gradient(
     return gradient
 
 
-def _forward(inputs: jax.Array, window: int, stride: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    outputs = max_pool(inputs, window, stride)
+def _forward(
+    inputs: jax.Array, window: int, stride: int, products: Products | None
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    outputs = max_pool(inputs, window, stride, products)
     return outputs, (inputs, outputs)
 
 
 def _backward(
-    window: int, stride: int, residuals: tuple[jax.Array, jax.Array], cotangent: jax.Array
+    window: int,
+    stride: int,
+    products: Products | None,
+    residuals: tuple[jax.Array, jax.Array],
+    cotangent: jax.Array,
 ) -> tuple[jax.Array]:
+    if products is not None and products.fit_pool(residuals[0]):
+        of_pool = functools.partial(products.of_pool, window=window, stride=stride)
+        return (one_by_one(of_pool)(*residuals, cotangent),)
     native = functools.partial(_native_gradient, window=window, stride=stride)
     sliced = functools.partial(_sliced_gradient, window=window, stride=stride)
     return (lax.platform_dependent(*residuals, cotangent, tpu=native, default=sliced),)

@@ -75,17 +75,29 @@ class Products:
         """The gradient of the kernel, whose shape is given."""
         return _call("of_kernel", shape, inputs, cotangent, stride=np.int64(stride), bfloat16=self.bfloat16)
 
+    def fit_pool(self, inputs: jax.Array) -> bool:
+        """Whether they compute the gradient of a max-pool of `[B, H, W, C]`, and are quicker than XLA."""
+        return inputs.dtype == jnp.float32 and inputs.shape[0] >= _LEAST_BATCH and 0 < inputs.size < 2**31
 
-def _call(
-    name: str, shape: tuple[int, ...], first: jax.Array, second: jax.Array, **attributes: object
-) -> jax.Array:
+    def of_pool(
+        self, inputs: jax.Array, outputs: jax.Array, cotangent: jax.Array, window: int, stride: int
+    ) -> jax.Array:
+        """The gradient of a max-pool's inputs; a window's goes to its first maximum in row-major order."""
+        sizes = {"window": np.int64(window), "stride": np.int64(stride)}
+        return _call("of_pool", inputs.shape, inputs, outputs, cotangent, **sizes)
+
+
+# Of every handler, which of its arguments and its result is a kernel: these lie as they are written.
+_KERNELS = {"forward": (1,), "of_inputs": (1,), "of_kernel": (2,), "of_pool": ()}
+
+
+def _call(name: str, shape: tuple[int, ...], *arguments: jax.Array, **attributes: object) -> jax.Array:
     library.register()
-    kernels = {"forward": (1,), "of_inputs": (1,), "of_kernel": (2,)}[name]
-    layouts = [_AS_WRITTEN if place in kernels else _BATCH_LAST for place in range(3)]
+    layouts = [_AS_WRITTEN if place in _KERNELS[name] else _BATCH_LAST for place in range(len(arguments) + 1)]
     call = jax.ffi.ffi_call(
         library.target(name),
         jax.ShapeDtypeStruct(shape, jnp.float32),
-        input_layouts=layouts[:2],
-        output_layouts=layouts[2],
+        input_layouts=layouts[:-1],
+        output_layouts=layouts[-1],
     )
-    return call(first, second, **attributes)
+    return call(*arguments, **attributes)

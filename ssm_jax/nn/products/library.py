@@ -16,11 +16,11 @@ import jax
 
 from ssm_jax import compilers, errors, files
 
-HANDLERS = ("forward", "of_inputs", "of_kernel")
+HANDLERS = ("forward", "of_inputs", "of_kernel", "of_pool")
 # The first one includes the others.
 SOURCES = {
     name: pathlib.Path(__file__).with_name(name).read_text()
-    for name in ("products.cc", "base.h", "convolve.h", "gradient.h")
+    for name in ("products.cc", "base.h", "convolve.h", "gradient.h", "pages.h", "pool.h")
 }
 
 OPTIONS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fvisibility=hidden", "-w")

@@ -1,6 +1,8 @@
 #include "base.h"
 #include "convolve.h"
 #include "gradient.h"
+#include "pages.h"
+#include "pool.h"
 
 namespace {
 
@@ -50,6 +52,10 @@ void convolve(ffi::ThreadPool& pool, const Convolution& c, const float* kernel, 
       std::memcpy(to + row * batch, made + row * c.batch, batch * sizeof(float));
 }
 
+void enlarge(Result& made) {
+  if (made->size_bytes() >= size_t(1) << 22) enlarge_mapping(made->typed_data());
+}
+
 template <typename Work>
 ffi::Error guarded(const Work& work) {
   try {
@@ -62,6 +68,7 @@ ffi::Error guarded(const Work& work) {
 
 ffi::Error forward(ffi::ThreadPool pool, Array inputs, Array kernel, Result outputs, int64_t stride, double most) {
   return guarded([&] {
+    enlarge(outputs);
     const Convolution c = convolution_of(inputs.dimensions(), kernel.dimensions(), outputs->dimensions(), stride);
     convolve(pool, c, kernel.typed_data(), most, inputs.dimensions()[0], inputs.typed_data(), outputs->typed_data());
   });
@@ -69,6 +76,7 @@ ffi::Error forward(ffi::ThreadPool pool, Array inputs, Array kernel, Result outp
 
 ffi::Error of_inputs(ffi::ThreadPool pool, Array gradient, Array kernel, Result made, int64_t stride, double most) {
   return guarded([&] {
+    enlarge(made);
     Convolution c = convolution_of(made->dimensions(), kernel.dimensions(), gradient.dimensions(), stride);
     std::swap(c.from, c.to);
     c.backward = true;
@@ -92,6 +100,15 @@ ffi::Error of_kernel(ffi::ThreadPool pool, Array inputs, Array gradient, Result 
   });
 }
 
+ffi::Error of_pool(ffi::ThreadPool pool, Array inputs, Array outputs, Array cotangent, Result made, int64_t window,
+                   int64_t stride) {
+  return guarded([&] {
+    enlarge(made);
+    const Pool p = {image_of(inputs.dimensions()), image_of(outputs.dimensions()), inputs.dimensions()[0], window, stride};
+    unpool(pool, p, inputs.typed_data(), outputs.typed_data(), cotangent.typed_data(), made->typed_data());
+  });
+}
+
 }  // namespace
 
 #pragma GCC visibility push(default)
@@ -104,3 +121,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(ssm_jax_of_inputs, of_inputs,
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ssm_jax_of_kernel, of_kernel,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Ret<Array>()
                                   .Attr<int64_t>("stride").Attr<bool>("bfloat16"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ssm_jax_of_pool, of_pool,
+                              ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>()
+                                  .Attr<int64_t>("window").Attr<int64_t>("stride"));

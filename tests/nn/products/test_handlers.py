@@ -14,6 +14,7 @@ import pytest
 
 from ssm_jax import compilers, errors
 from ssm_jax.nn.convolution import convolve, matmul
+from ssm_jax.nn.pooling import max_pool
 from ssm_jax.nn.products.handlers import Products
 
 
@@ -146,12 +147,24 @@ def test_lists_end_where_the_density_says():
 
 
 def loss(products: Products, inputs: jax.Array, kernel: jax.Array, matrix: jax.Array) -> jax.Array:
-    hidden = jnp.tanh(convolve(inputs, kernel, 2, products))
+    hidden = max_pool(jax.nn.elu(convolve(inputs, kernel, 1, products)), 2, 2, products)
     return jnp.sum(matmul(hidden.reshape(len(hidden), -1), matrix, products) ** 2)
 
 
+@pytest.mark.parametrize(("window", "stride"), [(2, 2), (3, 1), (2, 3), (3, 2)])
+@pytest.mark.parametrize("batch", [7, 16, 100])
+def test_the_gradient_of_a_pool_is_that_without_them(window, stride, batch):
+    draw = np.random.default_rng(0)
+    images = draw.integers(-1, 2, (batch, 7, 5, 3)).astype(np.float32)  # most windows tie
+    images[0, 0, 0, 0] = np.nan
+    outputs, pull = jax.vjp(lambda images: max_pool(images, window, stride), images)
+    cotangent = draw.integers(1, 9, outputs.shape).astype(np.float32)
+    made = jax.jit(LISTS.of_pool, static_argnums=(3, 4))(images, outputs, cotangent, window, stride)
+    np.testing.assert_array_equal(made, pull(cotangent)[0])
+
+
 def test_networks_side_by_side_are_those_alone():
-    given = [arrays((16, 4, 4, 3, 5, (3, 3), 2), 0.3, seed)[:2] for seed in range(3)]
+    given = [arrays((16, 4, 4, 3, 5, (3, 3), 1), 0.3, seed)[:2] for seed in range(3)]
     matrices = np.random.default_rng(1).normal(size=(3, 20, 4)).astype(np.float32)
     gradient = jax.jit(jax.grad(functools.partial(loss, LISTS), argnums=(0, 1, 2)))
     together = jax.jit(jax.vmap(gradient))(*map(np.stack, zip(*given, strict=True)), matrices)
@@ -161,7 +174,7 @@ def test_networks_side_by_side_are_those_alone():
 
 
 def test_gradients_are_those_of_the_function():
-    inputs, kernel, _ = arrays((16, 4, 4, 3, 5, (3, 3), 2), 0.3)
+    inputs, kernel, _ = arrays((16, 4, 4, 3, 5, (3, 3), 1), 0.3)
     matrix = np.random.default_rng(1).normal(size=(20, 4)).astype(np.float32)
     ours = jax.grad(functools.partial(loss, LISTS), argnums=(0, 1, 2))(inputs, kernel, matrix)
     theirs = jax.grad(functools.partial(loss, None), argnums=(0, 1, 2))(inputs, kernel, matrix)
@@ -205,6 +218,7 @@ for products in (Products(1.0, True), Products(-1.0, False)):
     digest.update(np.asarray(products.forward(inputs, kernel, 1)))
     digest.update(np.asarray(products.of_inputs(cotangent, kernel, inputs.shape, 1)))
     digest.update(np.asarray(products.of_kernel(inputs, cotangent, kernel.shape, 1)))
+    digest.update(np.asarray(products.of_pool(cotangent, cotangent[:, :4, :4], cotangent[:, :4, :4], 2, 2)))
 print(digest.hexdigest())
 """
 
