@@ -22,7 +22,7 @@ Variants = Mapping[str, Mapping[str, Any]]
 
 PRECISIONS = ("float32", "bfloat16")
 PARALLEL = ("auto", "data", "seeds")
-AUGMENTATIONS = ("none", "crop_flip")
+AUGMENTATIONS = ("none", "crop_flip", "affine")
 PRODUCTS = ("auto", "dense", "sparse")
 
 # Fields that may differ when a run is resumed: they change a network of this library by rounding at most.
@@ -87,7 +87,8 @@ def default() -> ConfigDict:
     config.data = ConfigDict()
     config.data.name = "mnist"  # 'digits', a TFDS name, or the path of an .npz file
     config.data.dir = ""  # '' is $TFDS_DATA_DIR or ~/tensorflow_datasets
-    config.data.augment = "none"  # or 'crop_flip': pad 4, random crop, random flip, once standardized
+    # Once standardized: 'crop_flip' pads by 4, crops and flips; 'affine' turns, scales and shifts.
+    config.data.augment = "none"
     config.data.passes = 1  # through the training set in an epoch
     config.data.shuffle = True  # every pass anew; or the order of the data set, always the same
     config.data.validation = 0.0  # share of the training set that is held out

@@ -43,7 +43,7 @@ RANGES = {
 }
 NAMES = {
     "parallel": (("auto", "data", "seeds"), "dta"),
-    "data.augment": (("none", "crop_flip"), "crop"),
+    "data.augment": (("none", "crop_flip", "affine"), "crop"),
     "training.precision": (("float32", "bfloat16"), "float16"),
 }
 

@@ -94,6 +94,9 @@ ROWS = {
     # No row of the paper.
     "digits": (SIGNED, 0.4, 0.2, 2e-3, COSINE, 40),
     "digits:dense": (DENSE, None, 0.05, 2e-3, COSINE, 40),
+    "mcu": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 60),
+    "mcu:large": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 60),
+    "mcu:fast": (SIGNED, 0.4, 0.05, 1e-3, COSINE, 12),
 }
 # What a rival changes in any config: rule, its own fields, learning rate and decay (None: the config's).
 TENTH_SCALED = {"density": 0.1, "rescale": 0.5}
@@ -122,14 +125,15 @@ DENSITIES = dict.fromkeys(("fcn:best", "fcn:fast"), (0.0377, 0.2, 0.25)) | {
     **dict.fromkeys(("conv6:best", "conv6:fast"), (0.0236, 0.6, 0.25)),
     **dict.fromkeys(("conv8:best", "conv8:fast"), (0.0117, 0.6, 0.25)),
     "resnet20:best": (0.21, 0.6, 0.0),
+    **dict.fromkeys(("mcu", "mcu:large", "mcu:fast"), (0.4, 0.5, 0.25)),
 }
 AUGMENTED = {f"conv{depth}:{variant}" for depth in (2, 4, 6, 8) for variant in ("best", "fast")} | {
     "resnet20:best"
 }
 CLIPPED = OLDER | {"digits:dense", "conv8:best", "conv8:fast"}
 ELU_SCORES = {"resnet56", "resnet110", "resnet110:batch_norm"}
-NETWORKS = {"digits": "conv2", "resnet110:dense": "resnet110_plain"}
-DATA = {"fcn": "mnist", "digits": "digits"}  # the others: cifar10 or cifar100
+NETWORKS = {"digits": "conv2", "mcu": "micro", "resnet110:dense": "resnet110_plain"}
+DATA = {"fcn": "mnist", "digits": "digits", "mcu": "mnist"}  # the others: cifar10 or cifar100
 CIFAR100 = {row for row in ROWS if re.match("resnet(56|110)", row)} - {"resnet56:cifar10"}
 WEIGHTS = {
     "fcn": 266_200,
@@ -142,6 +146,8 @@ WEIGHTS = {
     "resnet56:cifar10": 829_232,
     "resnet110": 1_668_272,
     "resnet110:dense": 1_705_904,
+    "mcu": 29_200,
+    "mcu:large": 61_080,
     "digits": 9 * (32 + 32 * 32) + 512 * 128 + 128 * 128 + 128 * 10,
 }
 each_row = pytest.mark.parametrize("row", ROWS)
@@ -194,7 +200,8 @@ def test_settings(row):
     cifar100 = row in CIFAR100
     assert config.data.name == ("cifar100" if cifar100 else DATA.get(name, "cifar10"))
     # On CIFAR-100 the authors augment, and count two passes as an epoch.
-    assert config.data.augment == ("crop_flip" if cifar100 or row in AUGMENTED else "none")
+    crops = "crop_flip" if cifar100 or row in AUGMENTED else "none"
+    assert config.data.augment == ("affine" if name == "mcu" else crops)
     assert config.data.passes == (2 if cifar100 else 1)
     # The older recipe takes the data as it comes.
     assert config.data.shuffle == (row not in OLDER)
@@ -205,7 +212,7 @@ def test_settings(row):
     normalization = "batch_affine" if everywhere else "batch" if row == "resnet20:best" else "paper"
     assert config.model.normalization == (normalization if name.startswith("resnet") else "none")
     assert config.optimizer.decay_normalization == (row != "resnet20:best")
-    assert config.model.width == (0.5 if name == "digits" else 1)
+    assert config.model.width == {"digits": 0.5, "digits:dense": 0.5, "mcu:large": 1.5}.get(row, 1)
     assert (config.seed, config.seeds) == (0, 1)
 
 
@@ -213,7 +220,7 @@ def test_settings(row):
 @pytest.mark.parametrize("name", sorted({row.partition(":")[0] for row in ROWS}))
 def test_a_rival_changes_the_mask_and_what_it_needs(name, rival):
     rule, settings, learning_rate, decay = RIVALS[rival]
-    if name.startswith("conv"):
+    if name.startswith(("conv", "mcu")):
         learning_rate = CONV_RATES.get(rival, learning_rate)
     main, config = load(name), load(f"{name}:{rival}")
     configuration.validate(config)

@@ -7,8 +7,9 @@ and an example's place in the global batch, not on how many devices share it.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -133,3 +134,44 @@ def crop_flip(key: jax.Array, images: jax.Array, positions: jax.Array) -> jax.Ar
         return jnp.where(jax.random.bernoulli(side), crop[:, ::-1], crop)
 
     return jax.vmap(one)(positions, jnp.pad(images, margin))
+
+
+# Of `affine`: radians, share of the size, and pixels, each to both sides.
+TURN, GROWTH, SHIFT = math.radians(10), 0.1, 2.0
+
+
+def affine(key: jax.Array, images: jax.Array, positions: jax.Array) -> jax.Array:
+    """Turn, scale and shift every image at random, for digits and characters, which don't bear to be flipped.
+
+    Turned by up to 10 degrees, scaled by 0.9 to 1.1 along each axis, shifted by up to 2 pixels along each
+    axis, all of them uniform; bilinear, and beyond the edge the edge goes on.
+
+    Args:
+      key: A key of the step.
+      images: Standardized images, floating point `[B, H, W, C]`.
+      positions: int32 `[B]`, as in `crop_flip`.
+
+    Returns:
+      An array of the images' shape and dtype.
+    """
+    height, width = images.shape[1:3]
+    center = jnp.array([height - 1, width - 1], jnp.float32)[:, None, None] / 2
+    sides = (jnp.arange(side, dtype=jnp.float32) for side in (height, width))
+    grid = jnp.stack(jnp.meshgrid(*sides, indexing="ij")) - center
+
+    def one(position: jax.Array, image: jax.Array) -> jax.Array:
+        draws = jax.random.uniform(jax.random.fold_in(key, position), (5,), minval=-1.0)
+        turn, growth, shift = draws[0] * TURN, 1 + draws[1:3] * GROWTH, draws[3:] * SHIFT
+        rotation = jnp.array([[jnp.cos(turn), -jnp.sin(turn)], [jnp.sin(turn), jnp.cos(turn)]])
+        places = jnp.einsum("ij,jhw->ihw", rotation * growth[None], grid) + center + shift[:, None, None]
+        sample = functools.partial(jax.scipy.ndimage.map_coordinates, order=1, mode="nearest")
+        return jax.vmap(lambda plane: sample(plane, list(places)), -1, -1)(image)
+
+    return jax.vmap(one)(positions, images)
+
+
+# By their names in `config.data.augment`; of a key, standardized images and places in the global batch.
+AUGMENTATIONS: dict[str, Callable[[jax.Array, jax.Array, jax.Array], jax.Array]] = {
+    "crop_flip": crop_flip,
+    "affine": affine,
+}

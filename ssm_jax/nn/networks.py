@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -102,6 +103,45 @@ class Convolutional(nnx.Module):
             # After the pool, where a quarter is left: ELU is monotone, so the maximum is the same.
             images = nnx.elu(images)
         return _head(self.denses, images)
+
+
+class Micro(nnx.Module):
+    """A network for a microcontroller: three convolutions that halve the image, and one dense layer.
+
+    A 5x5 convolution with stride 2, two 3x3 convolutions with a 2x2 max-pool each, ELU after each of them.
+    Of 28x28 pixels and width 1, no two values that are needed at once have more than 4,704 elements.
+
+    Args:
+      image_shape: `(H, W, C)`; an odd edge is dropped by the pools.
+      classes: The number of classes.
+      width: Factor of the 16, 32 and 64 filters.
+      masking: How kernels are drawn and masked.
+      rngs: The streams `params` and `scores`.
+
+    Raises:
+      InputError: The image is too small.
+    """
+
+    def __init__(
+        self, image_shape: Sequence[int], classes: int, width: float, *, masking: Masking, rngs: nnx.Rngs
+    ) -> None:
+        height, width_, channels = image_shape
+        if min(height, width_) < 7:
+            raise errors.InputError(
+                f"images of {height}x{width_} are too small for micro: at least 7x7 is needed"
+            )
+        filters = _widened((16, 32, 64), width)
+        sizes = [(channels, filters[0], 5, 2), (filters[0], filters[1], 3, 1), (filters[1], filters[2], 3, 1)]
+        self.convs = nnx.List(Conv(*size, masking=masking, rngs=rngs) for size in sizes)
+        flat = math.prod((side + 1) // 2 // 4 for side in (height, width_)) * filters[-1]
+        self.head = Dense(flat, classes, masking=masking, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Logits `[B, classes]` of images `[B, H, W, C]`."""
+        for i, conv in enumerate(self.convs):
+            images = conv(images)
+            images = nnx.elu(max_pool(images, 2, 2) if i else images)
+        return self.head(lax.collapse(images, 1))
 
 
 def _denses(features: Sequence[int], masking: Masking, rngs: nnx.Rngs) -> nnx.List:
@@ -267,6 +307,7 @@ NETWORKS: dict[str, Callable[..., nnx.Module]] = {
     "conv4": functools.partial(Convolutional, depth=4),
     "conv6": functools.partial(Convolutional, depth=6),
     "conv8": functools.partial(Convolutional, depth=8),
+    "micro": Micro,
     "resnet20": functools.partial(ResNet, blocks=3),
     "resnet56": functools.partial(ResNet, blocks=9),
     # As the authors masked it; their dense baseline is the plain one.

@@ -120,7 +120,7 @@ def task(config: ConfigDict, build: Build, examples: int) -> Task:
         batch_size=config.training.batch_size,
         passes=config.data.passes,
         shuffle=config.data.shuffle,
-        augment=config.data.augment == "crop_flip",
+        augment=config.data.augment,
         dtype=jnp.dtype(config.training.precision),
         ramp=round(config.mask.ramp * config.training.epochs * steps),
     )

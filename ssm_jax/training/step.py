@@ -76,7 +76,7 @@ class Task:
       batch_size: B, over all devices.
       passes: How often an epoch goes through the training set.
       shuffle: Whether every pass has an order of its own.
-      augment: Whether to crop and flip at random.
+      augment: A key of `batches.AUGMENTATIONS`, or `none`.
       dtype: Compute dtype of the images.
       ramp: Steps in which masks go to the density that their rule asks for; 0 is at once.
     """
@@ -87,7 +87,7 @@ class Task:
     batch_size: int
     passes: int = 1
     shuffle: bool = True
-    augment: bool = False
+    augment: str = "none"
     dtype: DTypeLike = jnp.float32
     ramp: int = 0
 
@@ -166,9 +166,9 @@ class Task:
             images = batches.standardize(
                 data["images"][indices], (data["mean"][indices], data["deviation"][indices])
             )
-            if self.augment:
+            if self.augment != "none":
                 key = jax.random.fold_in(self._key(state, _AUGMENT), state.step)
-                images = batches.crop_flip(key, images, start + jnp.arange(size))
+                images = batches.AUGMENTATIONS[self.augment](key, images, start + jnp.arange(size))
             return images.astype(self.dtype), data["labels"][indices]
 
     def apply_masks(

@@ -12,7 +12,7 @@ import ssm_jax
 from ssm_jax import graph
 from ssm_jax.artifact import pack
 
-IMAGES = {"fcn": (6, 6, 1), "conv2": (8, 8, 3), "conv4": (8, 8, 3), "resnet20": (8, 8, 3)}
+IMAGES = {"fcn": (6, 6, 1), "conv2": (8, 8, 3), "conv4": (8, 8, 3), "micro": (9, 8, 3), "resnet20": (8, 8, 3)}
 CLASSES = 5
 
 
@@ -52,6 +52,7 @@ NETWORKS = [
     ("fcn", "none"),
     ("conv2", "none"),
     ("conv4", "none"),
+    ("micro", "none"),
     ("resnet20", "none"),
     ("resnet20", "paper"),
     ("resnet20", "batch"),

@@ -162,3 +162,39 @@ def test_crop_flip_keeps_the_dtype(dtype):
     images = jax.eval_shape(batches.crop_flip, KEY, jnp.ones((2, 8, 8, 1), dtype), jnp.arange(2))
     assert images.dtype == dtype
     assert images.shape == (2, 8, 8, 1)
+
+
+affine = jax.jit(batches.affine)
+
+
+def test_affine_turns_scales_and_shifts_about_the_middle():
+    """Two planes of coordinates become the coordinates that their pixels were taken from."""
+    side, count = 21, 200
+    rows, columns = np.meshgrid(np.arange(side), np.arange(side), indexing="ij")
+    image = np.stack([rows, columns], -1).astype(np.float32)
+    made = np.asarray(affine(KEY, jnp.asarray(np.stack([image] * count)), jnp.arange(count)), np.float64)
+    middle = side // 2
+    # The edge is not reached from here: what happens to neighbors is the matrix, column by column.
+    down = made[:, middle + 1, middle] - made[:, middle, middle]
+    right = made[:, middle, middle + 1] - made[:, middle, middle]
+    shift = made[:, middle, middle] - middle
+    scales = np.stack([np.hypot(*down.T), np.hypot(*right.T)])
+    turn = np.arctan2(down[:, 1], down[:, 0])
+    for distance, most in (
+        (np.abs(scales - 1), batches.GROWTH),
+        (np.abs(turn), batches.TURN),
+        (np.abs(shift), batches.SHIFT),
+    ):
+        assert 0.95 * most < distance.max() <= most + 1e-4
+    np.testing.assert_allclose(turn, np.arctan2(-right[:, 0], right[:, 1]), atol=1e-4)
+    assert made.min() >= -1e-4 and made.max() <= side - 1 + 1e-4  # beyond the edge the edge goes on
+
+
+def test_affine_follows_key_and_place_and_keeps_shape_and_dtype():
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(8, 8, 6, 1)), jnp.float32)
+    whole = affine(KEY, images, jnp.arange(8))
+    assert (whole.shape, whole.dtype) == (images.shape, images.dtype)
+    parts = [affine(KEY, images[i : i + 4], jnp.arange(i, i + 4)) for i in (0, 4)]
+    np.testing.assert_allclose(jnp.concatenate(parts), whole, atol=1e-6)
+    assert (whole != affine(jax.random.key(8), images, jnp.arange(8))).any()
+    np.testing.assert_allclose(affine(KEY, jnp.full((2, 5, 5, 1), 3.0), jnp.arange(2)), 3, rtol=1e-6)

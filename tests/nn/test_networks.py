@@ -81,6 +81,16 @@ def test_weights_of_wider_resnet20s_are_those_of_the_paper(width, count):
     assert weights(shapes_of("resnet20", width=width)) == count
 
 
+def test_micro_is_three_convolutions_that_halve_the_image():
+    assert list(kernels(shapes_of("micro", MNIST, width=1.5)).values()) == [
+        (5, 5, 1, 24),
+        (3, 3, 24, 48),
+        (3, 3, 48, 96),
+        (3 * 3 * 96, 10),
+    ]
+    assert weights(shapes_of("micro", MNIST)) == 29_200
+
+
 def test_the_dense_baseline_has_the_same_weights_and_no_scores():
     network = shapes_of("conv2", dense=True)
     assert weights(network) == 4_300_992
@@ -99,6 +109,8 @@ def test_the_dense_baseline_has_the_same_weights_and_no_scores():
         ("conv4", (28, 28, 1)),
         ("conv6", (33, 47, 3)),
         ("conv8", (16, 16, 3)),
+        ("micro", (7, 9, 2)),
+        ("micro", (28, 28, 1)),
         ("resnet20", (8, 8, 1)),
         ("resnet20", (1, 1, 3)),
         ("resnet20", (33, 17, 4)),
@@ -116,6 +128,7 @@ def test_logits_for_any_image_shape_and_number_of_classes(name, image_shape, cla
         ("conv4", (32, 3, 3), "4x4"),
         ("conv6", (7, 7, 1), "8x8"),
         ("conv8", (15, 15, 1), "16x16"),
+        ("micro", (6, 28, 1), "7x7"),
     ],
 )
 def test_images_too_small_for_the_pools(name, given, least):

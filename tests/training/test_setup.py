@@ -109,10 +109,10 @@ def test_network_takes_name_width_and_normalization():
 
 def test_task():
     task = task_of(changed(training__batch_size=8, data__augment="crop_flip", training__precision="bfloat16"))
-    assert (task.examples, task.batch_size, task.augment, task.dtype) == (20, 8, True, jnp.bfloat16)
+    assert (task.examples, task.batch_size, task.augment, task.dtype) == (20, 8, "crop_flip", jnp.bfloat16)
     assert task.steps_per_epoch == 3
     default = task_of(changed())
-    assert (default.augment, default.passes, default.shuffle) == (False, 1, True)
+    assert (default.augment, default.passes, default.shuffle) == ("none", 1, True)
     steep = task_of(changed(mask__ramp=0.5, training__epochs=4, training__batch_size=8))
     assert steep.ramp == 6  # half of twelve steps
 
