@@ -49,12 +49,17 @@ def apply(network: graph.Network, parameters: Sequence[Arrays], images: jax.Arra
     Returns:
       Logits `[B, classes]` in the network's dtype.
     """
+    return values(network, parameters, images)[-1]
+
+
+def values(network: graph.Network, parameters: Sequence[Arrays], images: jax.Array) -> list[jax.Array]:
+    """Compute all values of a network, see `apply`: the images, then what every operation makes."""
     dtype = jnp.dtype(network.dtype)
     values = [images]
     for node, arrays in zip(network.nodes, parameters, strict=True):
         inputs = (values[i] for i in node.inputs)
         values.append(_RUN[type(node)](node, arrays, dtype, *inputs))
-    return values[-1]
+    return values
 
 
 def _conv(node: graph.Conv, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:

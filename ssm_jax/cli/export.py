@@ -9,15 +9,21 @@ import os
 import pathlib
 import shlex
 from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
 
 from ssm_jax import errors, graph, terminal
-from ssm_jax.artifact import export, format
+from ssm_jax.artifact import export, format, integer
+from ssm_jax.artifact.export import c_integer
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.artifact.sizes import Sizes
 from ssm_jax.cli import output, status
 from ssm_jax.cli.describe import beside_file, headline
 from ssm_jax.cli.parser import Parser
+from ssm_jax.data import datasets
 from ssm_jax.graph.compact import compact
+from ssm_jax.runs.folder import RunFolder
 
 _ABOUT = """Write a trained network to a file, by itself: without scores, optimizer and checkpoint.
 
@@ -42,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         examples=[
             "runs/conv8                           # runs/conv8/model.ssm",
             "runs/conv8 --format c --compact      # runs/conv8/model.c and model.h",
+            "runs/mcu --format c --integer        # C without floating point, for a microcontroller",
             "runs/fcn-50 --seed 7 --output 7.ssm  # one network of a run of several",
             "model.ssm --format onnx              # another format without the run",
         ],
@@ -57,6 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--compact", action="store_true", help="leave out units that contribute nothing; the logits stay"
+    )
+    parser.add_argument(
+        "--integer", action="store_true", help="with --format c: int8 values, int32 sums, no floating point"
+    )
+    parser.add_argument(
+        "--images",
+        metavar="PATH",
+        help="with --integer: a .npy of images that the scales of int8 follow from (default: the training "
+        "images of the network's dataset)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite what is there")
     return parser
@@ -77,6 +93,10 @@ def _main(argv: Sequence[str]) -> None:
     target = pathlib.Path(default if arguments.output is None else os.path.expanduser(arguments.output))
     export.check(arguments.format, target)
     _check_ending(arguments.format, target)
+    if arguments.integer and arguments.format != "c":
+        raise errors.InputError(f"--integer is for --format c, not for --format {arguments.format}")
+    if arguments.images is not None and not arguments.integer:
+        raise errors.InputError("--images is for --integer, whose scales follow from them")
     written = chosen.files(target)
     for path in written:
         output.check_free(path, arguments.force)
@@ -85,13 +105,66 @@ def _main(argv: Sequence[str]) -> None:
     terminal.say(headline(artifact.record) or f"{source} has no record of a training")
     if arguments.compact:
         artifact = _compacted(artifact)
-    output.write(written, arguments.force, lambda path: export.write(artifact, path, arguments.format))
+    if arguments.integer:
+        data = _data(source, artifact, arguments)
+        whole = integer.quantize(artifact.network, data.calibration)
+        output.write(written, arguments.force, lambda path: c_integer.write(artifact, path, whole))
+        terminal.say("\n".join(_as_integers(whole, data)))
+    else:
+        output.write(written, arguments.force, lambda path: export.write(artifact, path, arguments.format))
     for path in written:
         terminal.say(f"wrote {path}, {path.stat().st_size:,} bytes")
     sizes = Sizes.of(layer.kernel for layer in artifact.network.layers())
     terminal.say("\n".join(beside_file(sizes, target.stat().st_size)))
     if arguments.format == "ssm":
         terminal.say(f"\n{_next_steps(target)}")
+
+
+class _Data(NamedTuple):
+    """Images of which scales follow, and those whose labels are known."""
+
+    calibration: np.ndarray
+    images: np.ndarray
+    labels: np.ndarray
+
+
+# Images that scales follow from, and multiply-adds that are spent on the accuracy.
+_CALIBRATION = 256
+_MOST_OPERATIONS = 2 * 10**11
+
+
+def _data(source: pathlib.Path, artifact: Artifact, arguments: argparse.Namespace) -> _Data:
+    shape = artifact.network.image_shape
+    if arguments.images is not None:
+        from ssm_jax.data import images
+
+        calibration, _ = images.read(pathlib.Path(os.path.expanduser(arguments.images)), shape)
+        return _Data(calibration[:_CALIBRATION], calibration[:0], np.zeros(0, np.int32))
+    if source.is_dir():
+        config = RunFolder(source).require_record().config
+        name, folder = config.data.name, config.data.dir
+    else:
+        recorded = artifact.record.get("config")
+        name, folder = recorded.get("data.name") if isinstance(recorded, dict) else None, ""
+    if not isinstance(name, str):
+        raise errors.InputError(f"{source} names no dataset: give --integer images by --images")
+    dataset = datasets.load(name, folder, read_only=not source.is_dir())
+    if dataset.image_shape != shape:
+        raise errors.InputError(
+            f"{name} has images of {dataset.image_shape}; allowed is {shape}: give --images"
+        )
+    return _Data(dataset.train_images[:_CALIBRATION], dataset.test_images, dataset.test_labels)
+
+
+def _as_integers(whole: integer.Integer, data: _Data) -> list[str]:
+    """What became of a network in whole numbers: its memory, and its accuracy where labels are known."""
+    flash, ram = c_integer.memory(whole)
+    lines = [f"tables (flash): {flash:,} bytes, scratch (RAM): {ram:,} bytes"]
+    tested = min(len(data.labels), _MOST_OPERATIONS // max(graph.multiply_adds(whole.network)[0], 1))
+    if tested:
+        right = whole.logits(data.images[:tested]).argmax(1) == data.labels[:tested]
+        lines.append(f"test accuracy in whole numbers: {100 * right.mean():.2f} % of {tested:,} images")
+    return lines
 
 
 def _check_ending(name: str, target: pathlib.Path) -> None:

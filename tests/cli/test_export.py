@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import ssm_jax
-from ssm_jax.artifact import export, format
+from ssm_jax.artifact import export, format, integer, pack
+from ssm_jax.artifact.export import c_integer
+from ssm_jax.data import datasets
 from ssm_jax.graph.compact import compact
 
 
@@ -67,6 +69,32 @@ def test_a_network_is_converted_without_its_run(ssm, network, tmp_path, name):
     assert all(f"wrote {tmp_path / file}, " in out for file in made)
 
 
+def test_a_run_becomes_c_in_whole_numbers_and_is_tested_as_such(ssm, run_folder):
+    status, out, _ = ssm("export", run_folder, "--format=c", "--integer")
+    artifact = pack.of_run(run_folder)
+    data = datasets.load("digits")
+    whole = integer.quantize(artifact.network, data.train_images[:256])
+    flash, ram = c_integer.memory(whole)
+    accuracy = 100 * (whole.logits(data.test_images).argmax(1) == data.test_labels).mean()
+    assert status == 0 and f"tables (flash): {flash:,} bytes, scratch (RAM): {ram:,} bytes\n" in out
+    assert f"test accuracy in whole numbers: {accuracy:.2f} % of 360 images\n" in out
+    assert "int32_t *scratch" in (run_folder / "model.h").read_text()
+
+
+def test_scales_follow_from_images_that_are_given(ssm, refused, network, tmp_path):
+    shape = format.read(network).network.image_shape
+    images = np.random.default_rng(0).integers(0, 256, (5, *shape), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    output = tmp_path / "net.c"
+    wanted = ("export", network, "--format=c", f"--output={output}", f"--images={tmp_path / 'images.npy'}")
+    assert "--images is for --integer" in refused(*wanted)
+    status, out, _ = ssm(*wanted, "--integer")
+    assert status == 0 and "tables (flash)" in out and "test accuracy in whole" not in out
+    artifact = format.read(network)
+    expected = c_integer.sources(artifact, integer.quantize(artifact.network, images), "net")
+    assert (output.read_text(), (tmp_path / "net.h").read_text()) == expected
+
+
 def test_units_that_contribute_nothing_are_left_out(ssm, network, tmp_path):
     output = tmp_path / "small.ssm"
     status, out, _ = ssm("export", network, "--compact", f"--output={output}")
@@ -91,6 +119,7 @@ def test_a_run_that_cannot_be_exported_is_refused_and_nothing_is_written(
         ([run_folder, f"--output={tmp_path}"], f"cannot write {tmp_path}: it is a folder"),
         ([run_folder, "--format=c", f"--output={tmp_path / 'model.txt'}"], "must end in .c for --format c"),
         ([run_folder, f"--output={tmp_path / 'net.onnx'}"], "ends as --format onnx does"),
+        ([run_folder, "--integer"], "--integer is for --format c, not for --format ssm"),
         ([network, "--seed=0"], f"{network} holds one"),
         ([network, "--best"], f"{network} holds one"),
     ):

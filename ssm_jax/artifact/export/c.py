@@ -12,6 +12,7 @@ import math
 import pathlib
 import re
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,24 @@ def write(artifact: Artifact, path: pathlib.Path) -> None:
       InputError: The path does not end in `.c`.
       OSError: A file cannot be written.
     """
+    path = check_path(path)
+    source, header = sources(artifact, path.stem)
+    files.write_whole(path.with_suffix(".h"), lambda file: file.write(header.encode()))
+    files.write_whole(path, lambda file: file.write(source.encode()))
+
+
+def check_path(path: pathlib.Path) -> pathlib.Path:
+    """Check that a path is one of a C file whose header can be included.
+
+    Raises:
+      InputError: It is not.
+    """
     path = pathlib.Path(path)
     if path.suffix != ".c":
         raise errors.InputError(f"a C export needs a path *.c, and puts its header beside; not {str(path)!r}")
     if re.search(r'["\\\n]', path.stem):
         raise errors.InputError(f"no C file can include {path.stem + '.h'!r}")
-    source, header = sources(artifact, path.stem)
-    files.write_whole(path.with_suffix(".h"), lambda file: file.write(header.encode()))
-    files.write_whole(path, lambda file: file.write(source.encode()))
+    return path
 
 
 def sources(artifact: Artifact, stem: str) -> tuple[str, str]:
@@ -66,9 +77,21 @@ def sources(artifact: Artifact, stem: str) -> tuple[str, str]:
     flash = sum(table.values.nbytes for table in plan.tables)
     height, width, channels = artifact.network.image_shape
     classes = artifact.network.classes
+    lines = [
+        f"constant tables (flash): {flash:,} bytes; scratch (RAM): {4 * plan.scratch:,} bytes",
+        "",
+        f'    #include "{stem}.h"',
+        f"    static float scratch[{upper}_SCRATCH];",
+        f"    float logits[{upper}_CLASSES];",
+        f"    {name}_predict(image, logits, scratch);",
+        "",
+        f"cc -std=c99 -O2 main.c {shlex.quote(f'{stem}.c')} -lm",
+    ]
+    if artifact.network.dtype != "float32":
+        lines.insert(0, f"Trained in {artifact.network.dtype}; computed in float32 here.")
     prototype = f"void {name}_predict(const uint8_t *image, float *logits, float *scratch)"
     header = f"""\
-{_about(artifact, stem, name, flash, 4 * plan.scratch)}
+{about(artifact, stem, lines)}
 #ifndef {upper}_H
 #define {upper}_H
 
@@ -96,10 +119,10 @@ extern const char *const {name}_class_names[{upper}_CLASSES];
 
 #endif
 """
-    names = ", ".join(_string(class_name) for class_name in artifact.class_names)
+    names = ", ".join(string(class_name) for class_name in artifact.class_names)
     steps = "\n".join(f"    {_step(step, tables)};" for step in plan.steps)
     source = f"""\
-/* See {_comment(stem)}.h. */
+/* See {comment(stem)}.h. */
 #include "{stem}.h"
 
 #include <math.h>
@@ -132,11 +155,17 @@ def identifier(stem: str) -> str:
     return name if name[:1].isalpha() else f"network_{name}".rstrip("_")
 
 
-def _about(artifact: Artifact, stem: str, name: str, flash: int, ram: int) -> str:
-    """The comment at the top of the header."""
-    record, network = artifact.record, artifact.network
-    weights = sum(math.prod(layer.kernel.shape) for layer in network.layers())
-    remaining = sum(layer.kernel.remaining for layer in network.layers())
+def about(artifact: Artifact, stem: str, lines: Sequence[str]) -> str:
+    """Write the comment at the top of a header: what the network is, then some lines.
+
+    Args:
+      artifact: The network and its record.
+      stem: Name of the files without `.c` and `.h`.
+      lines: What follows, any text.
+    """
+    record, layers = artifact.record, artifact.network.layers()
+    weights = sum(math.prod(layer.kernel.shape) for layer in layers)
+    remaining = sum(layer.kernel.remaining for layer in layers)
     known = [f"{key}: {record[key]}" for key in ("dataset", "rule", "epochs", "seed") if key in record]
     accuracy = record.get("test_accuracy")
     if isinstance(accuracy, (int, float)):  # a record may hold anything
@@ -145,28 +174,19 @@ def _about(artifact: Artifact, stem: str, name: str, flash: int, ram: int) -> st
         f"{record.get('network', stem)}, a network from an image of uint8 to logits. Written by ssm_jax.",
         *known,
         f"weights: {weights:,}, of which {remaining:,} ({100 * remaining / max(weights, 1):.2f} %) are not 0",
-        f"constant tables (flash): {flash:,} bytes; scratch (RAM): {ram:,} bytes",
-        "",
-        f'    #include "{stem}.h"',
-        f"    static float scratch[{name.upper()}_SCRATCH];",
-        f"    float logits[{name.upper()}_CLASSES];",
-        f"    {name}_predict(image, logits, scratch);",
-        "",
-        f"cc -std=c99 -O2 main.c {shlex.quote(f'{stem}.c')} -lm",
+        *lines,
     ]
-    if network.dtype != "float32":
-        lines.insert(1, f"Trained in {network.dtype}; computed in float32 here.")
-    return "/*" + "\n *".join(f" {_comment(line)}".rstrip() for line in lines) + "\n */"
+    return "/*" + "\n *".join(f" {comment(line)}".rstrip() for line in lines) + "\n */"
 
 
-def _comment(text: str) -> str:
-    """Text that may stand in a comment."""
+def comment(text: str) -> str:
+    """Make text that may stand in a comment."""
     plain = "".join(character if " " <= character <= "~" else "_" for character in text)
     return re.sub(r"\*(?=/)|/(?=\*)|\?(?=\?)", r"\g<0> ", plain)
 
 
-def _string(text: str) -> str:
-    """A literal of C; whatever could mean something in it is written as octal."""
+def string(text: str) -> str:
+    """Write a literal of C; whatever could mean something in it is written as octal."""
     allowed = re.compile(rb"[\w .:,/()-]", re.ASCII)
     return (
         '"'
