@@ -108,6 +108,7 @@ def check() -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
+        platforms = jax.config.values["jax_platforms"]
         raise errors.InputError(
-            f"JAX finds no device, JAX_PLATFORMS is {jax.config.jax_platforms!r}: {errors.one_line(error)}"
+            f"JAX finds no device, JAX_PLATFORMS is {platforms!r}: {errors.one_line(error)}"
         ) from error

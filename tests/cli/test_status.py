@@ -128,5 +128,5 @@ def test_a_setting_with_which_jax_does_not_start_is_named(setting, tmp_path):
     )
     assert done.returncode == 2 and done.stdout == ""
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert line.startswith(f"error: JAX does not start with {setting} in the environment")
+    assert name in line and value in line
     assert "Traceback" not in done.stderr
