@@ -76,7 +76,7 @@ def build(
                 command = [*words, *choice, "-shared", "-fPIC", "-o", str(made), str(main), *options]
                 done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
                 if not done.returncode:
-                    loaded = ctypes.CDLL(str(made))  # which outlives its file
+                    loaded = _load(made, words, what, "XDG_CACHE_HOME" if target else "TMPDIR")
                     if target:
                         os.replace(made, target)
                     return loaded
@@ -85,3 +85,14 @@ def build(
     lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
     faults = [line for line in lines if "error: " in line]
     raise errors.RunError(f"{failed}: {(faults or lines)[-1]}")
+
+
+def _load(path: pathlib.Path, words: Sequence[str], what: str, variable: str) -> ctypes.CDLL:
+    """The library of a file, which outlives it; `variable` is what decides where the file lies."""
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:  # no library, or one in a folder that is mounted noexec
+        raise errors.RunError(
+            f"{shlex.join(words)} compiled {what} into a library that can't be loaded: {errors.one_line(error)}; "
+            f"if {path.parents[1]} forbids programs, set {variable} to a folder that doesn't"
+        ) from error

@@ -144,7 +144,7 @@ def text(value: Any, name: str) -> str:
 
 
 def path(value: Any, name: str) -> str:
-    """Check that a value is the path of a layer, which may go into source code as it is."""
-    if type(value) is not str or not _NAME.fullmatch(value):
-        raise errors.misfit(name, value, f"1 to {LONGEST_NAME} letters, digits and ._/-")
+    """Check that a value is the path of a layer, which source code and names of files may hold."""
+    if type(value) is not str or not _NAME.fullmatch(value) or {"", ".", ".."} & set(value.split("/")):
+        raise errors.misfit(name, value, f"1 to {LONGEST_NAME} letters, digits and ._-, parted by single /")
     return value

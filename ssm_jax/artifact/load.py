@@ -21,6 +21,9 @@ from ssm_jax.graph.compact import compact
 Array = jax.Array | np.ndarray
 Predict = Callable[[Any], Array]
 
+# What `load` takes; it runs no program and chooses nothing by the machine.
+DEFAULT = "dense"
+
 # Nanoseconds on 2 cores, rounded: they only decide where one backend is well ahead. Of `native`, on one core,
 # an addition in a convolution and one in a dense layer; of `compact` a call, an image, a multiply-add in a
 # convolution and, in a dense layer, every weight once a call and its multiply-add once an image.
@@ -30,12 +33,12 @@ _COMPACT = {"call": 30_000, "image": 3_000, "conv": 0.015, "weight": 0.15, "dens
 _A_THREADS = 1_000_000
 
 
-def load(path: str | os.PathLike[str], backend: str = "auto") -> Model:
+def load(path: str | os.PathLike[str], backend: str = DEFAULT) -> Model:
     """Load a trained network.
 
     Args:
       path: A file that `ssm-jax export` or `ssm_jax.artifact.format.write` wrote.
-      backend: What computes the logits, see `Model`.
+      backend: What computes the logits, see `Model`; only `native` and `auto` run the system's C compiler.
 
     Returns:
       A function from images to logits.
@@ -53,11 +56,13 @@ class Model:
 
     Backends:
       dense: The network as it was trained, jitted: the logits are the trained network's bit for bit (in
-        bfloat16 but for rounding where there is one image).
+        bfloat16 but for rounding where there is one image). The default.
       compact: The compacted network, jitted.
       native: The compacted network, compiled by the system's C compiler, on a CPU; its kernels are lists of
         what to add and what to subtract. It computes in float32. A batch is shared by threads.
       auto: The best for the batch, see `best`. Equal to `dense` but for rounding.
+
+    It can be pickled; the copy compiles for itself.
 
     Args:
       artifact: The network, its class names and its record.
@@ -72,13 +77,20 @@ class Model:
       RunError: The C compiler failed.
     """
 
-    def __init__(self, artifact: format.Artifact, backend: str = "auto") -> None:
+    def __init__(self, artifact: format.Artifact, backend: str = DEFAULT) -> None:
         errors.choose("backend", backend, ALLOWED)
         self.artifact, self.backend = artifact, backend
-        self._smaller = compact(artifact.network)
         self._made: dict[str, Predict] = {}
         self._best: dict[int, str] = {}
         self._predict(1, traced=False)
+
+    def __reduce__(self) -> tuple[type[Model], tuple[format.Artifact, str]]:
+        return Model, (self.artifact, self.backend)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the logits' order."""
+        return self.artifact.class_names
 
     def __call__(self, images: Array) -> Array:
         """Compute logits.
@@ -87,13 +99,18 @@ class Model:
           images: uint8 `[B, H, W, C]`, any B. In a function that JAX transforms, `native` is `compact`.
 
         Returns:
-          Logits `[B, classes]`, float32; of `native` a NumPy array.
+          Logits `[B, classes]`, float32, a NumPy array; in a function that JAX transforms, an array of JAX.
 
         Raises:
           InputError: The images are of another shape or dtype.
         """
         check(self.artifact.network, images)
-        return self._predict(len(images), traced=isinstance(images, jax.core.Tracer))(images)
+        logits = self._predict(len(images), traced=isinstance(images, jax.core.Tracer))(images)
+        return logits if isinstance(logits, jax.core.Tracer) else np.asarray(logits)
+
+    @functools.cached_property
+    def _smaller(self) -> graph.Network:
+        return compact(self.artifact.network)
 
     def _predict(self, batch: int, *, traced: bool) -> Predict:
         """The function for a batch, made when it is first needed."""

@@ -55,7 +55,7 @@ def apply(network: graph.Network, parameters: Sequence[Arrays], images: jax.Arra
 def values(network: graph.Network, parameters: Sequence[Arrays], images: jax.Array) -> list[jax.Array]:
     """Compute all values of a network, see `apply`: the images, then what every operation makes."""
     dtype = jnp.dtype(network.dtype)
-    values = [images]
+    values = [images.astype(jnp.float32)]
     for node, arrays in zip(network.nodes, parameters, strict=True):
         inputs = (values[i] for i in node.inputs)
         values.append(_RUN[type(node)](node, arrays, dtype, *inputs))

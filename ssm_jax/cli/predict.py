@@ -72,7 +72,7 @@ def _main(argv: Sequence[str]) -> None:
     if not 1 <= top <= classes:
         raise errors.out_of_range("--top", top, f"1 to {classes}, the number of classes")
     with warnings.catch_warnings():
-        # Of a compiler that doesn't work, for example: one line, without the place in this program.
+        # One line, without the place in this program.
         warnings.showwarning = lambda message, *_: terminal.complain(f"warning: {message}")
         found, faults = _read(arguments.images, artifact.network.image_shape)
         if len(arguments.images) == 1 and faults:

@@ -1,6 +1,7 @@
 """A trained network as plain data: operations in their order and their arrays, numpy alone.
 
-Value 0 is a batch of uint8 images `[B, H, W, C]`, and node i makes value i + 1; the last value is the logits.
+Value 0 is a batch of uint8 images `[B, H, W, C]`, taken as float32, and node i makes value
+i + 1; the last value is the logits.
 A network here has no masks: it holds effective kernels, the products of mask and frozen kernel.
 """
 
@@ -104,6 +105,9 @@ class Node:
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Standardize(Node):
     """Every image to zero mean and unit deviation with a floor of 1/sqrt(H*W*C); the result is float32."""
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return _image(self, inputs[0])
 
 
 def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:

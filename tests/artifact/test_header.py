@@ -70,7 +70,9 @@ def test_real_numbers_are_written_as_such(value):
         header.real(value, "x")
 
 
-@pytest.mark.parametrize("value", ["", "a b", "a\n", "*/", "x" * 201, 1])
+@pytest.mark.parametrize(
+    "value", ["", "a b", "a\n", "*/", "x" * 201, 1, "../a", "a/..", "/a", "a/", "a//b", "./a"]
+)
 def test_paths_of_layers_are_harmless(value):
     assert header.path("blocks/0/conv-1.x_y", "name") == "blocks/0/conv-1.x_y"
     with pytest.raises(errors.InputError, match="name is"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import pickle
 import re
+import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -54,17 +56,19 @@ def expected() -> np.ndarray:
 def test_dense_gives_the_logits_of_the_trained_network_bit_for_bit(file, expected):
     model = ssm_jax.load(file, backend="dense")
     logits = model(images_of("conv2"))
-    assert isinstance(logits, jax.Array) and logits.dtype == jnp.float32 and logits.shape == (3, CLASSES)
+    assert logits.shape == (3, CLASSES)
     np.testing.assert_array_equal(logits, expected)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_backend_gives_these_logits_for_one_image_and_several(backend, file, expected):
     model = load.load(file, backend)
-    assert model.backend == backend and model.artifact.class_names == NAMES
+    assert model.backend == backend and model.class_names == NAMES
     images = images_of("conv2")
     for given in (images, jnp.asarray(images), np.asfortranarray(images)):
-        np.testing.assert_allclose(model(given), expected, rtol=1e-5, atol=1e-5)
+        logits = model(given)
+        assert type(logits) is np.ndarray and logits.dtype == np.float32
+        np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(model(images[1:2]), expected[1:2], rtol=1e-5, atol=1e-5)
     assert model(images[:0]).shape == (0, CLASSES)
 
@@ -75,6 +79,35 @@ def test_a_model_can_be_part_of_a_jitted_function(backend, file, expected):
     for _ in range(2):  # what was made in the first function must be of use in the second
         labels = jax.jit(lambda images: model(images).argmax(-1))(images_of("conv2"))
         np.testing.assert_array_equal(labels, expected.argmax(-1))
+
+
+def test_by_default_no_program_runs(file, expected, monkeypatch):
+    monkeypatch.setattr(compilers, "find", None)
+    monkeypatch.setattr(subprocess, "run", None)
+    np.testing.assert_array_equal(ssm_jax.load(file)(images_of("conv2")), expected)
+
+
+def test_a_model_is_pickled_by_its_artifact(file, expected):
+    model = pickle.loads(pickle.dumps(ssm_jax.load(file)))
+    assert model.backend == "dense" and model.class_names == NAMES
+    np.testing.assert_array_equal(model(images_of("conv2")), expected)
+
+
+def test_an_image_is_taken_as_it_is_where_nothing_is_standardized():
+    """By every backend as float32, whose sums don't wrap and whose pools have a lowest value."""
+    nodes = (
+        graph.Add(inputs=(0, 0)),
+        graph.MaxPool(inputs=(0,), window=2, stride=2, padding=1),
+        graph.Offset(inputs=(1,), values=np.float32([0.5])),
+        graph.Elu(inputs=(3,)),
+        graph.Mean(inputs=(4,)),
+        graph.Mean(inputs=(2,)),
+        graph.Add(inputs=(5, 6)),
+    )
+    artifact = format.Artifact(graph.Network(image_shape=(2, 2, 1), classes=1, nodes=nodes), ("a",), {})
+    images = np.uint8([200, 30, 7, 255]).reshape(1, 2, 2, 1)
+    for backend in ("dense", "compact", *(["native"] if compiles() else [])):
+        assert load.Model(artifact, backend)(images).tolist() == [[2 * 123 + 0.5 + 123]]
 
 
 @pytest.fixture
@@ -117,7 +150,7 @@ def test_the_best_is_compact_without_a_compiler(monkeypatch):
 def test_auto_is_the_best_for_the_batch(file, expected, monkeypatch):
     asked = []
     monkeypatch.setattr(load, "best", lambda network, batch: asked.append(batch) or "compact")
-    model = load.load(file)
+    model = load.load(file, "auto")
     for _ in range(2):
         logits = model(images_of("conv2"))
         np.testing.assert_array_equal(logits, load.load(file, "compact")(images_of("conv2")))
@@ -132,7 +165,7 @@ def test_auto_does_without_a_compiler_that_fails(file, expected, compiler, monke
     monkeypatch.setattr(native, "compile", fail)
     monkeypatch.setattr(load, "best", lambda network, batch: "native")
     with pytest.warns(UserWarning, match="no headers; the backend is 'compact' instead"):
-        model = load.load(file)
+        model = load.load(file, "auto")
     np.testing.assert_allclose(model(images_of("conv2")), expected, rtol=1e-5, atol=1e-5)
     with pytest.raises(errors.RunError, match="no headers"):
         load.load(file, "native")

@@ -84,8 +84,11 @@ def test_a_compiler_that_does_not_run_or_makes_nothing_is_one_line(monkeypatch, 
     path = pathlib.Path(script(tmp_path, ""))
     path.write_text(program)
     monkeypatch.setenv("CC", str(path))
-    with pytest.raises(errors.RunError, match=r"compiler can't compile the network: .+$"):
+    with pytest.raises(
+        errors.RunError, match=r"compiler (can't compile the network: .+|compiled the network .+)$"
+    ):
         native.compile(network_of("fcn"))
+
 
 
 def test_no_place_for_its_files_is_one_line(monkeypatch, tmp_path):

@@ -9,8 +9,8 @@ Beside them stand three texts, each JSON:
 
 - `graph`: an object of `image_shape`, `classes`, `dtype` and the list `operations`, each an object of
   `operation` (a key of `ssm_jax.graph.OPERATIONS`, whose docstrings define it), `inputs` (value 0 is
-  the images, operation i makes value i + 1, the last value is the logits), `name` where it has arrays, and
-  its settings: `stride`, `epsilon`, `window`, `padding`.
+  the images as float32, operation i makes value i + 1, the last value is the logits), `name` where it has
+  arrays, and its settings: `stride`, `epsilon`, `window`, `padding`.
 - `class_names`: the names of the classes in the logits' order.
 - `record`: where the network comes from and how good it is.
 
@@ -18,13 +18,12 @@ A network that computes in bfloat16 has the arrays that it computes with, rounde
 
 With the arrays as `tensors` and the text `graph` decoded, an FCN in NumPy alone:
 
-    values = [images]  # uint8 [B, H, W, C]
+    values = [images.astype(np.float32)]  # of uint8 [B, H, W, C]
     for operation in graph["operations"]:
         x = values[operation["inputs"][0]]
         match operation["operation"]:
             case "standardize":
-                x = x.astype(np.float32)
-                x -= x.mean((1, 2, 3), keepdims=True)
+                x = x - x.mean((1, 2, 3), keepdims=True)
                 x /= np.maximum(x.std((1, 2, 3), keepdims=True), x[0].size ** -0.5)
             case "flatten":
                 x = x.reshape(len(x), -1)
@@ -82,12 +81,12 @@ def tensors(network: graph.Network) -> dict[str, np.ndarray]:
       network: The network.
 
     Raises:
-      InputError: Two layers have one name.
+      InputError: Two layers have one name, or one has a name that no file may have.
     """
     found: dict[str, np.ndarray] = {}
     for number, node in enumerate(rounded(network).nodes):
         for name, array in _arrays(node).items():
-            full = f"{_name(number, node)}.{name}"
+            full = f"{header.path(_name(number, node), 'the name of a layer')}.{name}"
             if full in found:
                 raise errors.InputError(f"two arrays of the network are named {full!r}")
             found[full] = np.asarray(array, order="C")

@@ -88,7 +88,7 @@ class _Writer:
         self.shapes = network.shapes()
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
-        self.values: list[dict[str, str]] = [{LAST: "images"}]
+        self.values: list[dict[str, str]] = [{LAST: self.add("Cast", "images", to=onnx.TensorProto.FLOAT)}]
 
     def add(self, operation: str, *inputs: str, **attributes: Any) -> str:
         name = f"{operation.lower()}_{len(self.nodes)}"
@@ -130,7 +130,7 @@ class _Writer:
 
 def _standardize(writer: _Writer, node: graph.Standardize) -> dict[str, str]:
     (number,) = node.inputs
-    images = writer.add("Cast", writer.value(number, LAST), to=onnx.TensorProto.FLOAT)
+    images = writer.value(number, LAST)
     axes = writer.constant([1, 2, 3], np.int64)
     centered = writer.add("Sub", images, writer.add("ReduceMean", images, axes))
     variance = writer.add("ReduceMean", writer.add("Mul", centered, centered), axes)

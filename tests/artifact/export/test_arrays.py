@@ -7,10 +7,11 @@ import json
 from typing import Any
 
 import numpy as np
+import pytest
 from artifact.exported import artifact_of
 from artifact.small import network_of
 
-from ssm_jax import graph
+from ssm_jax import errors, graph
 from ssm_jax.artifact import run
 from ssm_jax.artifact.export import arrays
 from ssm_jax.artifact.format import Artifact
@@ -51,6 +52,15 @@ def assert_whole(network: graph.Network) -> None:
     assert arrays.tensors(again).keys() == tensors.keys()
     for name, array in arrays.tensors(again).items():
         np.testing.assert_array_equal(array, tensors[name], strict=True)
+
+
+def test_a_name_that_leads_out_of_a_folder_is_refused():
+    nodes = (
+        graph.Flatten(inputs=(0,)),
+        graph.Dense(inputs=(1,), name="../../x", kernel=graph.Kernel(np.int8([[1]]))),
+    )
+    with pytest.raises(errors.InputError, match=r"the name of a layer is '\.\./\.\./x'; it must be"):
+        arrays.tensors(graph.Network(image_shape=(1, 1, 1), classes=1, nodes=nodes))
 
 
 def test_a_network_of_every_family_can_be_built_again(family):

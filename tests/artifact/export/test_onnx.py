@@ -55,6 +55,20 @@ def test_every_operation_is_translated(every_operation, agree):
     agree(logits_of(every_operation.artifact, every_operation.images), every_operation)
 
 
+def test_an_image_is_taken_as_it_is_where_nothing_is_standardized(agree):
+    nodes = (
+        graph.Add(inputs=(0, 0)),
+        graph.MaxPool(inputs=(0,), window=2, stride=1, padding=1),
+        graph.Offset(inputs=(1,), values=np.float32([0.5])),
+        graph.Mean(inputs=(3,)),
+        graph.Mean(inputs=(2,)),
+        graph.Add(inputs=(4, 5)),
+    )
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1), np.uint8)
+    case = case_of(graph.Network(image_shape=(4, 4, 1), classes=1, nodes=nodes), images)
+    agree(logits_of(case.artifact, images), case)
+
+
 def test_a_bfloat16_network_computes_in_float32_with_its_rounded_kernels(agree):
     network = network_of("conv2")
     in_bfloat16 = case_of(dataclasses.replace(network, dtype="bfloat16"), images_of("conv2"))
