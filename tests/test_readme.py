@@ -9,6 +9,7 @@ import pytest
 from benchmarks import inference
 from examples import record
 from ssm_jax.artifact import format
+from ssm_jax.artifact.export import c
 from ssm_jax.cli import configs
 from ssm_jax.cli.experiments import PAGES
 from ssm_jax.experiments import paper, readme, tables
@@ -80,9 +81,11 @@ def test_every_collected_experiment_is_on_a_page():
 
 def models_table():
     head = "| file | network | test accuracy % | weights that remain | bytes | bytes as float32 |"
+    head += " flash in C | RAM in C |"
     rows = []
     for path in MODELS:
         artifact = format.read(path)
+        flash, ram = c.memory(artifact.network)
         facts = artifact.record
         weights = sum(node.kernel.values.size for node in artifact.network.nodes if hasattr(node, "kernel"))
         cells = [
@@ -92,6 +95,8 @@ def models_table():
             f"{round(facts['remaining_weights'] * weights):,} of {weights:,}",
             f"{path.stat().st_size:,}",
             f"{4 * weights:,}",
+            f"{flash:,}",
+            f"{ram:,}",
         ]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])

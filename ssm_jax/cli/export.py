@@ -15,7 +15,7 @@ import numpy as np
 
 from ssm_jax import errors, graph, terminal
 from ssm_jax.artifact import export, format, integer
-from ssm_jax.artifact.export import c_integer
+from ssm_jax.artifact.export import c, c_integer
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.artifact.sizes import Sizes
 from ssm_jax.cli import output, status
@@ -112,10 +112,14 @@ def _main(argv: Sequence[str]) -> None:
         terminal.say("\n".join(_as_integers(whole, data)))
     else:
         output.write(written, arguments.force, lambda path: export.write(artifact, path, arguments.format))
-    for path in written:
-        terminal.say(f"wrote {path}, {path.stat().st_size:,} bytes")
-    sizes = Sizes.of(layer.kernel for layer in artifact.network.layers())
-    terminal.say("\n".join(beside_file(sizes, target.stat().st_size)))
+        if arguments.format == "c":
+            terminal.say(_of_memory(*c.memory(artifact.network)))
+    if arguments.format == "c":  # the size of a text tells nothing
+        terminal.say("\n".join(f"wrote {path}" for path in written))
+    else:
+        terminal.say(f"wrote {target}, {target.stat().st_size:,} bytes")
+        sizes = Sizes.of(layer.kernel for layer in artifact.network.layers())
+        terminal.say("\n".join(beside_file(sizes, target.stat().st_size)))
     if arguments.format == "ssm":
         terminal.say(f"\n{_next_steps(target)}")
 
@@ -156,10 +160,13 @@ def _data(source: pathlib.Path, artifact: Artifact, arguments: argparse.Namespac
     return _Data(dataset.train_images[:_CALIBRATION], dataset.test_images, dataset.test_labels)
 
 
+def _of_memory(flash: int, ram: int) -> str:
+    return f"tables (flash): {flash:,} bytes, scratch (RAM): {ram:,} bytes"
+
+
 def _as_integers(whole: integer.Integer, data: _Data) -> list[str]:
     """What became of a network in whole numbers: its memory, and its accuracy where labels are known."""
-    flash, ram = c_integer.memory(whole)
-    lines = [f"tables (flash): {flash:,} bytes, scratch (RAM): {ram:,} bytes"]
+    lines = [_of_memory(*c_integer.memory(whole))]
     tested = min(len(data.labels), _MOST_OPERATIONS // max(graph.multiply_adds(whole.network)[0], 1))
     if tested:
         right = whole.logits(data.images[:tested]).argmax(1) == data.labels[:tested]

@@ -90,7 +90,6 @@ def test_a_compiler_that_does_not_run_or_makes_nothing_is_one_line(monkeypatch, 
         native.compile(network_of("fcn"))
 
 
-
 def test_no_place_for_its_files_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     with pytest.raises(errors.RunError, match=r"can't compile the network: .*No such file"):

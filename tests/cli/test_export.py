@@ -7,7 +7,7 @@ import pytest
 
 import ssm_jax
 from ssm_jax.artifact import export, format, integer, pack
-from ssm_jax.artifact.export import c_integer
+from ssm_jax.artifact.export import c, c_integer
 from ssm_jax.data import datasets
 from ssm_jax.graph.compact import compact
 
@@ -66,7 +66,10 @@ def test_a_network_is_converted_without_its_run(ssm, network, tmp_path, name):
     made = {path.name for path in tmp_path.iterdir()} - {"net.ssm"}
     assert status == 0 and err == ""
     assert made == ({f"net.{ending}", "net.h"} if name == "c" else {f"net.{ending}"})
-    assert all(f"wrote {tmp_path / file}, " in out for file in made)
+    assert all(f"wrote {tmp_path / file}{'' if name == 'c' else ','}" in out for file in made)
+    if name == "c":
+        flash, ram = c.memory(format.read(network).network)
+        assert f"tables (flash): {flash:,} bytes, scratch (RAM): {ram:,} bytes\n" in out
 
 
 def test_a_run_becomes_c_in_whole_numbers_and_is_tested_as_such(ssm, run_folder):

@@ -2,11 +2,13 @@
 
 A kernel is, for every output, a list of places to add and a list of places to subtract; one multiplication by
 the constant follows. It is what a microcontroller runs, and on a CPU the fast path, see
-`ssm_jax.artifact.native`.
+`ssm_jax.artifact.native`. Both files hold a digest of them, which the preprocessor compares: those of two
+exports don't compile.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.resources
 import math
 import pathlib
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ssm_jax import errors, files
+from ssm_jax import errors, files, graph
 from ssm_jax.artifact.export import c_plan
 from ssm_jax.artifact.format import Artifact
 
@@ -55,8 +57,9 @@ def check_path(path: pathlib.Path) -> pathlib.Path:
     path = pathlib.Path(path)
     if path.suffix != ".c":
         raise errors.InputError(f"a C export needs a path *.c, and puts its header beside; not {str(path)!r}")
-    if re.search(r'["\\\n]', path.stem):
-        raise errors.InputError(f"no C file can include {path.stem + '.h'!r}")
+    # Quotes and what a compiler reads as another character: backslashes, trigraphs, what is no text.
+    if re.search(r'["\\]|\?\?', path.stem) or not path.stem.isprintable():
+        raise errors.InputError(f"no C file can include {path.stem + '.h'!r}; choose another --output")
     return path
 
 
@@ -74,11 +77,11 @@ def sources(artifact: Artifact, stem: str) -> tuple[str, str]:
     name = identifier(stem)
     upper = name.upper()
     tables = _table_names(plan)
-    flash = sum(table.values.nbytes for table in plan.tables)
+    flash, ram = _memory(plan)
     height, width, channels = artifact.network.image_shape
     classes = artifact.network.classes
     lines = [
-        f"constant tables (flash): {flash:,} bytes; scratch (RAM): {4 * plan.scratch:,} bytes",
+        f"constant tables (flash): {flash:,} bytes; scratch (RAM): {ram:,} bytes",
         "",
         f'    #include "{stem}.h"',
         f"    static float scratch[{upper}_SCRATCH];",
@@ -86,6 +89,7 @@ def sources(artifact: Artifact, stem: str) -> tuple[str, str]:
         f"    {name}_predict(image, logits, scratch);",
         "",
         f"cc -std=c99 -O2 main.c {shlex.quote(f'{stem}.c')} -lm",
+        "On an AVR add -std=gnu99 -DSSM_TABLES=__flash, or the tables lie in RAM.",
     ]
     if artifact.network.dtype != "float32":
         lines.insert(0, f"Trained in {artifact.network.dtype}; computed in float32 here.")
@@ -127,6 +131,11 @@ extern const char *const {name}_class_names[{upper}_CLASSES];
 
 #include <math.h>
 
+/* Where the tables lie and are read from: an address space of the compiler, such as -DSSM_TABLES=__flash. */
+#ifndef SSM_TABLES
+#define SSM_TABLES
+#endif
+
 {_functions(plan)}
 {"".join(_table(table, tables[id(table)]) for table in plan.tables)}
 const char *const {name}_class_names[{upper}_CLASSES] = {{{names}}};
@@ -136,7 +145,42 @@ const char *const {name}_class_names[{upper}_CLASSES] = {{{names}}};
 {steps}
 }}
 """
-    return source, header
+    return paired(source, header, upper)
+
+
+def paired(source: str, header: str, upper: str) -> tuple[str, str]:
+    """Put a digest of both into a source file and its header, so that they compile with each other alone.
+
+    Args:
+      source: The text of the source file, which includes the header first.
+      header: The text of the header, which defines the image's height.
+      upper: The prefix of its macros.
+    """
+    # 15 digits: as much as any preprocessor counts with.
+    digest = f"0x{hashlib.sha256((header + source).encode()).hexdigest()[:15]}"
+    check = f"""\
+#if {upper}_DIGEST != {digest}
+#error "this file and its header are of different exports"
+#endif
+"""
+    define = f"#define {upper}_DIGEST {digest} /* of this file and its source */\n"
+    return (
+        re.sub(r"^#include .*\n", lambda line: line[0] + check, source, count=1, flags=re.M),
+        re.sub(rf"^(?=#define {upper}_HEIGHT )", define, header, count=1, flags=re.M),
+    )
+
+
+def memory(network: graph.Network) -> tuple[int, int]:
+    """Compute the bytes of all tables, which lie in flash, and of the scratch memory.
+
+    Args:
+      network: The network.
+    """
+    return _memory(c_plan.Plan(network))
+
+
+def _memory(plan: c_plan.Plan) -> tuple[int, int]:
+    return sum(table.values.nbytes for table in plan.tables), 4 * plan.scratch
 
 
 def identifier(stem: str) -> str:
@@ -228,7 +272,7 @@ def _table(table: c_plan.Table, name: str) -> str:
     write = _float if kind == "float32" else str
     starts = range(0, len(table.values), _A_LINE)
     lines = ",\n".join(",".join(map(write, table.values[start : start + _A_LINE])) for start in starts)
-    return f"static const {_TYPES[kind]} {name}[] = {{\n{lines}\n}};\n\n"
+    return f"static const SSM_TABLES {_TYPES[kind]} {name}[] = {{\n{lines}\n}};\n\n"
 
 
 def _float(value: np.float32) -> str:

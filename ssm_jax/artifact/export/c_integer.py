@@ -427,7 +427,7 @@ extern "C" {{
 {_functions(body, upper)}
 {"".join(_table(table, values, upper) for table, values in plan.tables.items())}
 {body}"""
-    return source, header
+    return c.paired(source, header, upper)
 
 
 def _functions(body: str, upper: str) -> str:

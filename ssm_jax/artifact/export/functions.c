@@ -92,11 +92,12 @@ static void every(const float *restrict in, float *restrict out, int32_t channel
 /* A convolution whose kernel is, for every unit and every factor, a list of places to add and one of places to
  * subtract: a length, then the distance of every place from the one before. Positions run over the rows and the
  * border between them, as many at a time as four variables hold. */
-static void conv_INDEX(const float *restrict in, float *restrict out, const INDEX_t *list, const float *factors,
-                       int levels, int32_t units, int32_t positions, int32_t plane)
+static void conv_INDEX(const float *restrict in, float *restrict out, const SSM_TABLES INDEX_t *list,
+                       const SSM_TABLES float *factors, int levels, int32_t units, int32_t positions,
+                       int32_t plane)
 {
     for (int32_t first = 0; first < positions; first += 4 * LANES) {
-        const INDEX_t *next = list;
+        const SSM_TABLES INDEX_t *next = list;
         for (int32_t unit = 0; unit < units; unit++) {
             lanes *const to = (lanes *)(out + unit * plane + first);
             for (int level = 0; level < levels; level++) {
@@ -137,12 +138,12 @@ static void conv_INDEX(const float *restrict in, float *restrict out, const INDE
 }
 
 /* The same with a weight for every place. */
-static void conv_weights_INDEX(const float *restrict in, float *restrict out, const INDEX_t *list,
-                               const float *weights, int32_t units, int32_t positions, int32_t plane)
+static void conv_weights_INDEX(const float *restrict in, float *restrict out, const SSM_TABLES INDEX_t *list,
+                               const SSM_TABLES float *weights, int32_t units, int32_t positions, int32_t plane)
 {
     for (int32_t first = 0; first < positions; first += 4 * LANES) {
-        const INDEX_t *next = list;
-        const float *weight = weights;
+        const SSM_TABLES INDEX_t *next = list;
+        const SSM_TABLES float *weight = weights;
         for (int32_t unit = 0; unit < units; unit++) {
             lanes *const to = (lanes *)(out + unit * plane + first);
             lanes a = {0.0f}, b = {0.0f}, c = {0.0f}, d = {0.0f};
@@ -164,8 +165,8 @@ static void conv_weights_INDEX(const float *restrict in, float *restrict out, co
 }
 
 /* A dense layer, by the same lists. */
-static void dense_INDEX(const float *restrict in, float *restrict out, const INDEX_t *list, const float *factors,
-                        int levels, int32_t units)
+static void dense_INDEX(const float *restrict in, float *restrict out, const SSM_TABLES INDEX_t *list,
+                        const SSM_TABLES float *factors, int levels, int32_t units)
 {
     for (int32_t unit = 0; unit < units; unit++) {
         float total = 0.0f;
@@ -188,8 +189,8 @@ static void dense_INDEX(const float *restrict in, float *restrict out, const IND
 }
 
 /* The same with a weight for every place. */
-static void dense_weights_INDEX(const float *restrict in, float *restrict out, const INDEX_t *list,
-                                const float *weights, int32_t units)
+static void dense_weights_INDEX(const float *restrict in, float *restrict out, const SSM_TABLES INDEX_t *list,
+                                const SSM_TABLES float *weights, int32_t units)
 {
     for (int32_t unit = 0; unit < units; unit++) {
         const float *from = in;
@@ -204,7 +205,7 @@ static void dense_weights_INDEX(const float *restrict in, float *restrict out, c
 
 /* values * factor + offset, one of each a channel. */
 static void scale(float *values, int32_t channels, int32_t height, int32_t width, int32_t row, int32_t plane,
-                  const float *factors, const float *offsets)
+                  const SSM_TABLES float *factors, const SSM_TABLES float *offsets)
 {
     for (int32_t c = 0; c < channels; c++)
         for (int32_t y = 0; y < height; y++) {
@@ -216,7 +217,7 @@ static void scale(float *values, int32_t channels, int32_t height, int32_t width
 
 /* values + offset, one a channel. */
 static void offset(float *values, int32_t channels, int32_t height, int32_t width, int32_t row, int32_t plane,
-                   const float *offsets)
+                   const SSM_TABLES float *offsets)
 {
     for (int32_t c = 0; c < channels; c++)
         for (int32_t y = 0; y < height; y++) {
@@ -228,7 +229,7 @@ static void offset(float *values, int32_t channels, int32_t height, int32_t widt
 
 /* values + offset, one a value. */
 static void offset_each(float *values, int32_t channels, int32_t height, int32_t width, int32_t row,
-                        int32_t plane, const float *offsets)
+                        int32_t plane, const SSM_TABLES float *offsets)
 {
     for (int32_t c = 0; c < channels; c++)
         for (int32_t y = 0; y < height; y++, offsets += width) {

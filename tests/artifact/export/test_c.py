@@ -204,6 +204,29 @@ def test_the_header_tells_flash_and_memory(tmp_path):
     assert "#define NET_SCRATCH 3 " in header
 
 
+def test_files_of_two_exports_do_not_compile(tmp_path):
+    command = [*compiler(), *STRICT, "-c", "-o", str(tmp_path / "net.o"), str(tmp_path / "net.c")]
+    c.write(artifact_of(dense_network([[1], [1]])), tmp_path / "net.c")
+    subprocess.run(command, check=True)
+    newer = c.sources(artifact_of(dense_network([[1], [-1]])), "net")[1]
+    before = (tmp_path / "net.h").read_text()
+    without = re.sub("#define NET_DIGEST.*\n", "", before)
+    for header in (newer, without):
+        (tmp_path / "net.h").write_text(header)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode and "this file and its header are of different exports" in done.stderr
+
+
+def test_every_table_lies_where_the_user_says(tmp_path):
+    network = drawn_network(1)
+    images = np.random.default_rng(1).integers(0, 256, (2, *network.image_shape), np.uint8)
+    # A pointer to a table that doesn't say so would not compile.
+    made = logits(network, images, tmp_path, "-DSSM_TABLES=volatile")
+    np.testing.assert_allclose(made, by_jax(network, images), atol=1e-4, rtol=0)
+    tables = re.findall(r"^static const .*\[\] = ", (tmp_path / "net.c").read_text(), re.M)
+    assert tables and all(table.startswith("static const SSM_TABLES ") for table in tables)
+
+
 def test_the_header_says_what_to_link(tmp_path):
     c.write(artifact_of(dense_network([[1], [1]])), tmp_path / "net.c")
     assert "main.c net.c -lm" in (tmp_path / "net.h").read_text()
@@ -215,8 +238,9 @@ def test_a_path_that_is_no_c_file_is_refused(tmp_path):
         errors.InputError, match=r"needs a path \*\.c, and puts its header beside; not .*net.h"
     ):
         c.write(artifact, tmp_path / "net.h")
-    with pytest.raises(errors.InputError, match="no C file can include"):
-        c.write(artifact, tmp_path / 'a".c')
+    for name in ('a".c', "a\\.c", "what??(.c", "a\nb.c", "\x1b.c", "a\udcff.c"):
+        with pytest.raises(errors.InputError, match="no C file can include"):
+            c.write(artifact, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
