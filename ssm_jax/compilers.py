@@ -93,6 +93,7 @@ def _load(path: pathlib.Path, words: Sequence[str], what: str, variable: str) ->
         return ctypes.CDLL(str(path))
     except OSError as error:  # no library, or one in a folder that is mounted noexec
         raise errors.RunError(
-            f"{shlex.join(words)} compiled {what} into a library that can't be loaded: {errors.one_line(error)}; "
+            f"{shlex.join(words)} compiled {what} into a library that can't be loaded: "
+            f"{errors.one_line(error)}; "
             f"if {path.parents[1]} forbids programs, set {variable} to a folder that doesn't"
         ) from error

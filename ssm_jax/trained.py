@@ -8,11 +8,14 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from ssm_jax import environment, errors
+from ssm_jax.data.batches import standardize
 from ssm_jax.nn.layers import evaluated, masked_layers
 from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.runs.folder import Record, RunFolder, model_name
@@ -27,8 +30,8 @@ class Trained:
     """A network as a run left it.
 
     Attributes:
-      model: The network in evaluation mode; it takes standardized float images, see
-        `ssm_jax.data.batches.standardize`.
+      model: The network in evaluation mode; it takes standardized float images, see `standardize`. `logits`
+        takes images as they are.
       masks: By the path of a masked layer, int8 in the kernel's shape: -1 (invert), 0 (hide), 1 (keep) or
         more coats; float32 of a rule whose evaluation takes the expectation of its mask.
       config: The run's config.
@@ -41,6 +44,28 @@ class Trained:
     config: ConfigDict
     seed: int
     step: int
+
+    def logits(self, images: ArrayLike) -> jax.Array:
+        """Compute what the network makes of images.
+
+        Args:
+          images: uint8 `[B, H, W, C]`, 0 to 255; they are standardized as in training.
+
+        Returns:
+          The network's outputs, of our networks logits `[B, classes]` in their dtype.
+
+        Raises:
+          InputError: The images are of another dtype or rank.
+        """
+        shape, dtype = np.shape(images), getattr(images, "dtype", type(images).__name__)
+        if dtype != np.uint8 or len(shape) != 4:
+            raise errors.InputError(f"images are {dtype} {list(shape)}; allowed is uint8 [B, H, W, C]")
+        return _logits(self.model, jnp.asarray(images))
+
+
+@nnx.jit
+def _logits(model: nnx.Module, images: jax.Array) -> jax.Array:
+    return model(standardize(images))
 
 
 def restore(

@@ -29,9 +29,21 @@ def test_the_restored_network_has_the_accuracy_of_the_summary(run, place):
     workdir, summary = run
     trained = ssm_jax.restore(workdir, seed=5 + place)
     data = datasets.load("digits")
-    logits = trained.model(batches.standardize(jnp.asarray(data.test_images)))
+    logits = trained.logits(data.test_images)
     accuracy = 100 * np.mean(logits.argmax(-1) == data.test_labels)
     assert summary.test_accuracy.values[place] == pytest.approx(accuracy)
+    themselves = trained.model(batches.standardize(jnp.asarray(data.test_images)))
+    np.testing.assert_allclose(logits, themselves, atol=1e-5)
+
+
+def test_logits_are_of_images_as_they_are(run):
+    trained = ssm_jax.restore(run[0])
+    for images, said in (
+        (np.zeros((1, 8, 8, 1), np.float32), r"images are float32 \[1, 8, 8, 1\]; allowed is uint8"),
+        (np.zeros((8, 8, 1), np.uint8), r"images are uint8 \[8, 8, 1\]; allowed is uint8 \[B, H, W, C\]"),
+    ):
+        with pytest.raises(ssm_jax.InputError, match=said):
+            trained.logits(images)
 
 
 def test_masks_are_the_scores_beyond_the_threshold(run):

@@ -22,7 +22,8 @@ from ssm_jax.columns import aligned
 
 _ABOUT = """Show what an exported network holds, layer by layer.
 
--1, 0 and +1 are shares of the kernel as it is applied, mask times sign of the frozen weight. Bytes are those
+Shares are of the weights as they are applied, mask times frozen weight: below 0, 0, and above 0. Those above
+and below are not the shares of -1 and +1 that a run's table has of its masks. Bytes are those
 of the kernel in the file, entropy is what no coder goes below that codes every weight by itself. An input is
 dead that no weight reads, an output that no weight enters; ssm-jax export --compact leaves such units out."""
 
@@ -139,7 +140,7 @@ def _text(artifact: Artifact, size: int) -> str:
             f"{network.classes} classes: {plain(list(artifact.class_names))}",
             "",
             *aligned([_HEAD, *map(_row, layers), _all(layers, sizes)], left=2),
-            "-1, 0, +1: of the kernel as applied, mask times frozen sign; in a run's table of the mask",
+            "<0, 0, >0: of the weights as applied, mask times frozen weight; a run's table is of the mask",
             "dead: inputs that no weight reads, outputs that no weight enters",
             "",
             f"the file has {size:,} bytes, {sum(each.bytes for each in layers):,} of them kernels",
@@ -157,7 +158,7 @@ def _record(record: Mapping[str, Any]) -> list[str]:
     return ["", "training record", *lines, *(["  config: see --json"] if "config" in record else [])]
 
 
-_HEAD = ("layer", "kernel", "weights", "-1 %", "0 %", "+1 %", "bytes", "entropy", "dead in", "dead out")
+_HEAD = ("layer", "kernel", "weights", "<0 %", "0 %", ">0 %", "bytes", "entropy", "dead in", "dead out")
 
 
 def _row(each: Layer) -> tuple[str, ...]:

@@ -283,9 +283,9 @@ def _next_steps(folder: RunFolder, model: Build | None) -> str:
     curves = f"curves:  pip install tensorboard && tensorboard --logdir {path}"
     if model is not None:
         # Nobody but the caller can build the network, and what it computes can't be written down.
-        return f"use it:  ssm_jax.restore({str(folder.path)!r}, model=...).model\n{curves}"
+        return f"use it:  ssm_jax.restore({str(folder.path)!r}, model=...).logits(images)\n{curves}"
     return (
-        f"use it:  ssm_jax.restore({str(folder.path)!r}).model\n"
+        f"use it:  ssm_jax.restore({str(folder.path)!r}).logits(images)\n"
         f"export:  ssm-jax export {path}\n"
         f"report:  ssm-jax report {path}\n{curves}"
     )

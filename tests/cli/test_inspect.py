@@ -40,7 +40,7 @@ def test_the_table_and_the_record_are_shown(ssm, network, trained):
     assert "\nimages 8x8x1 of uint8, computed in float32\n10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n" in out
     for layer in summary["layers"]:
         assert f"{layer['name']}  {'x'.join(map(str, layer['shape']))}" in out
-    assert "\n-1, 0, +1: of the kernel as applied" in out
+    assert "\n<0, 0, >0: of the weights as applied" in out and "+1" not in out
     assert f"{network.stat().st_size:,} bytes" in out and "\n  dataset: digits\n" in out
 
 

@@ -110,7 +110,11 @@ def test_a_finished_run_prints_its_table_again_and_trains_nothing(finished, caps
     again = ssm_jax.train_and_evaluate(small(), workdir)
     assert again == summary
     said = capsys.readouterr().out
-    assert "denses/0" in said and f"ssm_jax.restore({str(workdir)!r})" in said and "tensorboard" in said
+    assert (
+        "denses/0" in said
+        and f"ssm_jax.restore({str(workdir)!r}).logits(images)" in said
+        and "tensorboard" in said
+    )
     assert f"ssm-jax export {workdir}\n" in said and f"ssm-jax report {workdir}\n" in said
     assert (workdir / "metrics.jsonl").read_bytes() == before
 
@@ -260,7 +264,7 @@ def test_a_network_of_the_users_own_trains_and_comes_back(tmp_path, capsys):
     config = small(**{"training.epochs": 1, "logging.epochs": 1})
     summary = ssm_jax.train_and_evaluate(config, tmp_path, model=Own)
     said = capsys.readouterr().out
-    assert f"ssm_jax.restore({str(tmp_path)!r}, model=...)" in said and "ssm-jax" not in said
+    assert f"ssm_jax.restore({str(tmp_path)!r}, model=...).logits(images)" in said and "ssm-jax" not in said
     assert summary.network == "Own" and summary.weights == 9 * 4 + 640
     with pytest.raises(ssm_jax.InputError, match="pass the same `model`"):
         ssm_jax.restore(tmp_path)
