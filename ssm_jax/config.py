@@ -85,13 +85,17 @@ def default() -> ConfigDict:
     config.init.score = "xavier_uniform"  # see ssm_jax.core.initializers.score_initializer
 
     config.data = ConfigDict()
-    config.data.name = "mnist"  # 'digits', a TFDS name, or the path of an .npz file
+    # 'digits', a TFDS name, the path of an .npz file, or a folder train/<class>/*.png: a path that ends in /
+    config.data.name = "mnist"
     config.data.dir = ""  # '' is $TFDS_DATA_DIR or ~/tensorflow_datasets
     # Once standardized: 'crop_flip' pads by 4, crops and flips; 'affine' turns, scales and shifts.
     config.data.augment = "none"
     config.data.passes = 1  # through the training set in an epoch
     config.data.shuffle = True  # every pass anew; or the order of the data set, always the same
     config.data.validation = 0.0  # share of the training set that is held out
+    config.data.test = 0.0  # share of it that is the test set, of data that has none
+    config.data.image_size = 0  # of a folder: the side to which images are cut and resized; 0: as they are
+    config.data.channels = 0  # of a folder: 1 is gray, 3 color, 0 as they are
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "nesterov"  # 'nesterov', 'sgd' or 'adam'
@@ -248,6 +252,9 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "init.elu_factor": (_positive, "above 0"),
     "data.passes": (_natural, "at least 1"),
     "data.validation": (_share, "at least 0 and below 1"),
+    "data.test": (_share, "at least 0 and below 1"),
+    "data.image_size": (lambda side: 0 <= side <= 4096, "0 to 4096"),
+    "data.channels": (lambda channels: channels in (0, 1, 3), "0, 1 or 3"),
     "optimizer.learning_rate": (_positive, "above 0"),
     "optimizer.weight_decay": (_share, "at least 0 and below 1"),
     "optimizer.momentum": (_share, "at least 0 and below 1"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from ssm_jax import errors, graph
 from ssm_jax.artifact import format, pack, run
@@ -158,14 +159,14 @@ def networks(runs: Sequence[Finished], most: int = 20) -> Iterator[Network]:
       runs: The runs.
       most: The most mistakes to return of each.
     """
-    known: dict[tuple[str, str, float], datasets.Dataset | str] = {}
+    known: dict[tuple[object, ...], datasets.Dataset | str] = {}
     for one in runs:
         trained = restore(one.folder.path, seed=one.seed)
         artifact = pack.of_trained(one.record, one.summary, trained)
         config = one.record.config.data
-        key = (config.name, config.dir, config.validation)
+        key = tuple(config.items())
         if key not in known:
-            known[key] = _load(*key)
+            known[key] = _load(config)
         data = known[key]
         if not isinstance(data, str) and data.version != one.record.dataset_version:
             data = f"the data at hand is version {data.version}, the run's was {one.record.dataset_version}"
@@ -188,9 +189,9 @@ def masks_of(one: Finished, seeds: Collection[int]) -> dict[int, dict[str, np.nd
     return {trained.seed: trained.masks for trained in restore_each(one.folder.path, seeds)}
 
 
-def _load(name: str, folder: str, validation: float) -> datasets.Dataset | str:
+def _load(config: ConfigDict) -> datasets.Dataset | str:
     try:
-        return datasets.load(name, folder, validation=validation, read_only=True)
+        return datasets.load_as(config, read_only=True)
     except (errors.InputError, errors.RunError) as error:
         return f"the data is not at hand: {errors.one_line(error)}"
 

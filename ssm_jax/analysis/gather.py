@@ -169,7 +169,7 @@ def _test_set(run: _Run) -> TestSet:
     record, chosen = run.record, run.record.config.data
     try:
         # A run may be a stranger's: what it names is read, and nothing is fetched or written.
-        data = datasets.load(chosen.name, chosen.dir, read_only=True)
+        data = datasets.load_as(chosen, read_only=True)
     except errors.InputError as error:
         raise errors.InputError(f"{error} (with draws=0 no data is needed)") from error
     if (data.version, data.image_shape) != (record.dataset_version, record.image_shape):

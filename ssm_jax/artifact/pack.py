@@ -92,7 +92,9 @@ def _record(record: Record, summary: Summary, trained: Trained) -> dict[str, Any
         "versions": summary.versions,
         "config": {
             # A file of the user's own without its folder, which is of this machine.
-            name: pathlib.PurePath(value).name if name == "data.name" and value.endswith(".npz") else value
+            name: pathlib.PurePath(value).name
+            if name == "data.name" and value.endswith((".npz", "/"))
+            else value
             for name, value in configuration.fields(config)
             if name not in configuration.NEUTRAL
         },

@@ -19,7 +19,11 @@ NAMES = "class_names"
 
 
 def check(
-    source: str, given: Mapping[str, np.ndarray], classes: int | None, others: Iterable[str] = ()
+    source: str,
+    given: Mapping[str, np.ndarray],
+    classes: int | None,
+    others: Iterable[str] = (),
+    test: float = 0.0,
 ) -> tuple[dict[str, np.ndarray], int]:
     """Bring the four arrays into the form of a dataset.
 
@@ -28,6 +32,7 @@ def check(
       given: The arrays by name.
       classes: Number of classes; None where the labels tell.
       others: Names of what the file holds besides.
+      test: The share of the training images that become the test images, where there are none.
 
     Returns:
       The arrays, images uint8 `[N, H, W, C]` and labels int32 `[N]`, and the number of classes.
@@ -35,10 +40,16 @@ def check(
     Raises:
       InputError: They can't be brought into that form.
     """
-    missing = [key for key in ARRAYS if key not in given]
+    tested = [key for key in ARRAYS[2:] if key in given]
+    if test and tested:
+        raise InputError(f"{source} has {tested[0]} of its own: set config.data.test=0")
+    missing = [key for key in ARRAYS if key not in given and not (test and key in ARRAYS[2:])]
     if missing:
         needed, held = ", ".join(ARRAYS), ", ".join(sorted([*given, *others])) or "nothing"
-        raise InputError(f"{source} lacks {', '.join(missing)} (needed: {needed}; it holds {held})")
+        hint = "" if tested or missing != list(ARRAYS[2:]) else "; config.data.test=0.1 holds a tenth out"
+        raise InputError(f"{source} lacks {', '.join(missing)} (needed: {needed}; it holds {held}){hint}")
+    if test:
+        given = _with_test(source, given, test)
     arrays = {}
     for split in ("train", "test"):
         images, labels = given[f"{split}_images"], given[f"{split}_labels"]
@@ -59,11 +70,48 @@ def check(
             raise InputError(f"{where} must be in [0, {limit}), not {low if low < 0 else high}")
         arrays[f"{split}_images"] = np.ascontiguousarray(images)
         arrays[f"{split}_labels"] = labels.astype(np.int32)
-    train, test = (list(arrays[key].shape[1:]) for key in ("train_images", "test_images"))
-    if train != test:
-        raise InputError(f"{source}: test_images must be {train} (H, W, C) as train_images are, not {test}")
+    train, other = (list(arrays[key].shape[1:]) for key in ("train_images", "test_images"))
+    if train != other:
+        raise InputError(f"{source}: test_images must be {train} (H, W, C) as train_images are, not {other}")
     assert classes is not None
     return arrays, classes
+
+
+def held_out(source: str, count: int, share: float, seed: int) -> np.ndarray:
+    """Choose the examples that are held out of a training set, always the same.
+
+    Args:
+      source: What messages call the share.
+      count: The number of examples.
+      share: The share of them, above 0 and below 1.
+      seed: Of the permutation.
+
+    Returns:
+      Whether an example is held out, bool `[count]`.
+
+    Raises:
+      InputError: Nothing would be held out, or nothing left.
+    """
+    held = round(share * count)
+    if not 0 < held < count:
+        what = "holds out no example" if not held else "leaves no example to train on"
+        raise InputError(f"{source} {share!r} of {count} training examples {what}")
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng(seed).permutation(count)[:held]] = True
+    return chosen
+
+
+def _with_test(source: str, given: Mapping[str, np.ndarray], share: float) -> dict[str, np.ndarray]:
+    images, labels = given["train_images"], given["train_labels"]
+    if images.ndim == 0 or labels.ndim == 0 or len(images) != len(labels):
+        raise InputError(f"{source}: train_images and train_labels must be as many")
+    chosen = held_out(f"{source}: data.test", len(images), share, seed=1)
+    return {
+        "train_images": images[~chosen],
+        "train_labels": labels[~chosen],
+        "test_images": images[chosen],
+        "test_labels": labels[chosen],
+    }
 
 
 def find(name: str, root: Callable[[], pathlib.Path]) -> pathlib.Path:
@@ -96,15 +144,25 @@ def read_arrays(path: pathlib.Path, members: Mapping[str, npz.Member]) -> dict[s
       npz.DAMAGE: They can't be read.
     """
     wanted = [name for name in ARRAYS if name in members]
-    needed, there = sum(members[name].size for name in wanted), _memory()
-    if needed > there:
-        raise ValueError(f"its images take {needed / 1e9:,.1f} GB, and there is memory of {there / 1e9:,.1f}")
+    check_memory(str(path), sum(members[name].size for name in wanted))
     return npz.read(path, wanted)
 
 
-def _memory() -> int:
-    """Bytes of this machine's memory."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def check_memory(source: str, needed: int) -> None:
+    """Check that images fit into this machine's memory.
+
+    Args:
+      source: What messages call the file or folder.
+      needed: Their bytes.
+
+    Raises:
+      InputError: They don't.
+    """
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise InputError(
+            f"the images of {source} take {needed / 1e9:,.1f} GB, and there is memory of {there / 1e9:,.1f}"
+        )
 
 
 def names_of(path: pathlib.Path, members: Mapping[str, npz.Member]) -> list[str]:

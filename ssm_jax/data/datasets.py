@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from ssm_jax import files, npz
 from ssm_jax.data import arrays
@@ -69,6 +70,9 @@ def load(
     data_dir: str = "",
     *,
     validation: float = 0.0,
+    test: float = 0.0,
+    image_size: int = 0,
+    channels: int = 0,
     cache_dir: str | None = None,
     read_only: bool = False,
 ) -> Dataset:
@@ -77,11 +81,15 @@ def load(
     Args:
       name: The dataset: `digits`; or a file `*.npz` that holds train_images, train_labels, test_images and
         test_labels (images uint8 [N, H, W] or [N, H, W, C], integer labels [N]) and perhaps class_names
-        (texts [classes]), relative to the working directory or else to `data_dir`; or a TFDS name such as
-        `mnist`, `name/config`, `name:1.2.3`.
+        (texts [classes]), relative to the working directory or else to `data_dir`; or a folder of images by
+        class, a path that ends in `/`, see `ssm_jax.data.folder`; or a TFDS name such as `mnist`,
+        `name/config`, `name:1.2.3`.
       data_dir: The folder where TFDS datasets lie prepared, or are downloaded to. By default the
         environment's TFDS_DATA_DIR, or ~/tensorflow_datasets.
       validation: Share of the training set, in [0, 1), that a fixed permutation holds out.
+      test: Likewise, of data without test images of its own; these are taken first.
+      image_size: Of a folder: the side to which images are cut and resized; 0 is as they are.
+      channels: Of a folder: 1 is gray, 3 color, 0 as they are.
       cache_dir: The folder where decoded TFDS datasets are kept. By default ssm_jax/datasets in the
         environment's XDG_CACHE_HOME, or in ~/.cache.
       read_only: Whether nothing may be downloaded or written, the cache neither: for names that come from a
@@ -97,13 +105,40 @@ def load(
     """
     if not 0 <= validation < 1:
         raise InputError(f"validation must be a share in [0, 1), not {validation!r}")
+    if (image_size or channels) and not name.endswith("/"):
+        setting = "image_size" if image_size else "channels"
+        raise InputError(f"config.data.{setting} is of a folder of images, and data.name is {name!r}")
     if name == "digits":
-        dataset = _digits()
+        dataset = _digits(test)
+    elif name.endswith("/"):
+        dataset = _folder(name, test, image_size, channels)
     elif name.endswith(".npz"):
-        dataset = _npz(name, data_dir)
+        dataset = _npz(name, data_dir, test)
     else:
-        dataset = _tfds(name, _root(data_dir), _cache(cache_dir), read_only)
+        dataset = _tfds(name, _root(data_dir), _cache(cache_dir), read_only, test)
     return _hold_out(dataset, validation)
+
+
+def load_as(data: ConfigDict, *, read_only: bool = False) -> Dataset:
+    """Load the dataset that a config asks for.
+
+    Args:
+      data: `config.data`.
+      read_only: See `load`.
+
+    Raises:
+      InputError: See `load`.
+      RunError: The disk is full.
+    """
+    return load(
+        data.name,
+        data.dir,
+        validation=data.validation,
+        test=data.test,
+        image_size=data.image_size,
+        channels=data.channels,
+        read_only=read_only,
+    )
 
 
 def class_names(name: str, data_dir: str = "", *, classes: int) -> tuple[str, ...]:
@@ -122,6 +157,9 @@ def class_names(name: str, data_dir: str = "", *, classes: int) -> tuple[str, ..
         if name.endswith(".npz"):
             path = arrays.find(name, functools.partial(_root, data_dir))
             names = arrays.names_of(path, npz.members(path))
+        elif name.endswith("/"):
+            train = pathlib.Path(os.path.expanduser(name)) / "train"
+            names = sorted(path.name for path in train.iterdir() if path.is_dir() and path.name[0] != ".")
         elif name != "digits":
             names = _tfds_names(name, _root(data_dir))
     names = [label for label in map(str.strip, names) if label]
@@ -175,13 +213,7 @@ def _dataset(name: str, version: str, classes: int, given: Mapping[str, np.ndarr
 def _hold_out(dataset: Dataset, validation: float) -> Dataset:
     if not validation:
         return dataset
-    count = len(dataset.train_labels)
-    held = round(validation * count)
-    if not 0 < held < count:
-        what = "holds out no example" if not held else "leaves no example to train on"
-        raise InputError(f"validation {validation!r} of {count} training examples {what}")
-    chosen = np.zeros(count, bool)
-    chosen[np.random.default_rng(0).permutation(count)[:held]] = True
+    chosen = arrays.held_out("validation", len(dataset.train_labels), validation, seed=0)
     return dataclasses.replace(
         dataset,
         train_images=dataset.train_images[~chosen],
@@ -191,7 +223,9 @@ def _hold_out(dataset: Dataset, validation: float) -> Dataset:
     )
 
 
-def _digits() -> Dataset:
+def _digits(test: float) -> Dataset:
+    if test:
+        raise InputError("digits have test images of their own: set config.data.test=0")
     try:
         import sklearn.datasets
     except ImportError as error:
@@ -200,12 +234,20 @@ def _digits() -> Dataset:
     # 16 gray levels of ink; 15 is the largest whole factor that keeps them in uint8.
     images = (bunch.images[..., None] * 15).astype(np.uint8)
     labels = bunch.target.astype(np.int32)
-    train, test = slice(None, 1437), slice(1437, None)
-    parts = dict(zip(arrays.ARRAYS, (images[train], labels[train], images[test], labels[test])))
+    parts = dict(zip(arrays.ARRAYS, (images[:1437], labels[:1437], images[1437:], labels[1437:])))
     return _dataset("digits", "1.0.0", 10, parts)
 
 
-def _npz(name: str, data_dir: str) -> Dataset:
+def _folder(name: str, test: float, image_size: int, channels: int) -> Dataset:
+    from ssm_jax.data import folder
+
+    path = pathlib.Path(os.path.expanduser(name))
+    given, names, version = folder.read(path, image_size, channels)
+    checked, classes = arrays.check(str(path), given, len(names), test=test)
+    return _dataset(path.resolve().name, version, classes, checked)
+
+
+def _npz(name: str, data_dir: str, test: float) -> Dataset:
     path = arrays.find(name, functools.partial(_root, data_dir))
     try:
         members = npz.members(path)
@@ -220,7 +262,7 @@ def _npz(name: str, data_dir: str) -> Dataset:
             f"cannot read {path} as an .npz of {', '.join(arrays.ARRAYS)}: {one_line(error)}"
         ) from error
     unused = sorted(members.keys() - {*arrays.ARRAYS, arrays.NAMES})
-    checked, classes = arrays.check(str(path), given, len(names) or None, unused)
+    checked, classes = arrays.check(str(path), given, len(names) or None, unused, test)
     arrays.check_likely(str(path), checked, classes, bool(names))
     if unused:
         _log.warning("%s also holds %s, which is not used", path, ", ".join(unused))

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from ssm_jax import errors, files
 
@@ -54,6 +54,21 @@ def read(path: pathlib.Path, image_shape: tuple[int, int, int]) -> tuple[np.ndar
     return _photo(path, image_shape)[None], False
 
 
+def shape_of(path: pathlib.Path) -> tuple[int, int, int]:
+    """Tell the shape (H, W, C) of a photo, turned as its camera says: C is 1 of a gray one, else 3.
+
+    Args:
+      path: A photo in one of `FORMATS`.
+
+    Raises:
+      InputError: It can't be read, or holds something else.
+    """
+    with _opened(path) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+        width, height = reversed(image.size) if turned else image.size
+        return height, width, 1 if image.mode in ("1", "L", "LA", "La") else 3
+
+
 def _array(path: pathlib.Path, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, bool]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -77,20 +92,29 @@ def _photo(path: pathlib.Path, image_shape: tuple[int, int, int]) -> np.ndarray:
         raise errors.InputError(
             f"{path} is no .npy file, and the network takes images of {channels} channels"
         )
+    with _opened(path) as image:
+        _shrink(image, path)
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.has_transparency_data:
+            # Colors multiplied by their opacity, which is what they are in front of black.
+            turned = (image if image.mode == "RGBA" else image.convert("RGBA")).convert("RGBa")
+        else:
+            turned = image if image.mode == _MODES[channels] else image.convert(_MODES[channels])
+        # An image of the network's size stays as it is.
+        fitted = ImageOps.fit(turned, (width, height), Image.Resampling.BILINEAR)
+        if fitted.mode == "RGBa":
+            fitted = Image.merge("RGB", fitted.split()[:3]).convert(_MODES[channels])
+        return np.asarray(fitted).reshape(image_shape)
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[ImageFile.ImageFile]:
+    """Open a photo, and turn whatever is wrong with it into an `InputError`."""
     try:
-        with _any_size(), Image.open(path, formats=FORMATS) as image:
+        files.check_regular(path)
+        with any_size(), Image.open(path, formats=FORMATS) as image:
             _check(image, path)
-            _shrink(image, path)
-            ImageOps.exif_transpose(image, in_place=True)
-            if image.has_transparency_data:
-                # Colors multiplied by their opacity, which is what they are in front of black.
-                turned = (image if image.mode == "RGBA" else image.convert("RGBA")).convert("RGBa")
-            else:
-                turned = image if image.mode == _MODES[channels] else image.convert(_MODES[channels])
-            # An image of the network's size stays as it is.
-            fitted = ImageOps.fit(turned, (width, height), Image.Resampling.BILINEAR)
-            if fitted.mode == "RGBa":
-                fitted = Image.merge("RGB", fitted.split()[:3]).convert(_MODES[channels])
+            yield image
     except errors.InputError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -98,11 +122,10 @@ def _photo(path: pathlib.Path, image_shape: tuple[int, int, int]) -> np.ndarray:
     # Pillow raises whatever its decoders raise, on files that are damaged.
     except Exception as error:
         raise errors.InputError(f"cannot read {path}: {errors.one_line(error)}") from error
-    return np.asarray(fitted).reshape(image_shape)
 
 
 @contextlib.contextmanager
-def _any_size() -> Iterator[None]:
+def any_size() -> Iterator[None]:
     """Let pillow open large images; how large they may be is checked before anything is decoded."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:

@@ -71,7 +71,7 @@ class Speeds:
         Args:
           config: A whole config.
         """
-        data = datasets.load(config.data.name, config.data.dir, validation=config.data.validation)
+        data = datasets.load_as(config.data)
         task = setup.task(
             config, setup.network(config, data.image_shape, data.classes), len(data.train_labels)
         )

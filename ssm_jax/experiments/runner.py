@@ -93,7 +93,7 @@ def prepare(
     for run, config in zip(runs, configs, strict=True):
         folder = RunFolder(workdir / run.name)
         summary = _checked_summary(folder, config)
-        chosen = config.data.name, config.data.dir, config.data.validation
+        chosen = tuple(config.data.items())
         if chosen not in sizes:
             sizes[chosen] = _sizes(config, plan)
         jobs.append(Job(run, config, folder, sizes[chosen], summary))
@@ -101,9 +101,8 @@ def prepare(
 
 
 def _sizes(config: ConfigDict, plan: bool) -> estimate.Sizes | None:
-    name, folder, validation = config.data.name, config.data.dir, config.data.validation
     try:
-        data = datasets.load(name, folder, validation=validation, read_only=plan)
+        data = datasets.load_as(config.data, read_only=plan)
     except errors.InputError:
         if plan:
             return None

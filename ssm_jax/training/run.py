@@ -95,7 +95,7 @@ def train_and_evaluate(
 
     with hosts.together():
         # 3. Load the data.
-        data = datasets.load(config.data.name, config.data.dir, validation=config.data.validation)
+        data = datasets.load_as(config.data)
         _check_size(config, data)
 
         # 4. Set up the task: the network, its optimizer, its batches.
