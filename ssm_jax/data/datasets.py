@@ -1,35 +1,30 @@
 """Image classification datasets as uint8 arrays in host memory.
 
-`load` knows three sources: `digits` (bundled with scikit-learn), `.npz` files of the user, and every
-TFDS dataset of fixed-size images. The latter are decoded once and cached as one uncompressed `.npz`,
-so that a second run needs no TFDS and starts in a second.
+`load` knows four sources: `digits` (bundled with scikit-learn), `.npz` files and folders of images of the
+user's, and every TFDS dataset of fixed-size images.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import hashlib
 import logging
 import os
 import pathlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from ssm_jax import files, npz
-from ssm_jax.data import arrays
-from ssm_jax.errors import InputError, RunError, one_line
+from ssm_jax.data import arrays, prepared
+from ssm_jax.errors import InputError, one_line
 
 __all__ = ["Dataset", "class_names", "load"]
 
 _log = logging.getLogger("ssm_jax")
-
-_TFDS_NAME = re.compile(r"(?P<name>[a-z]\w*)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,7 +110,7 @@ def load(
     elif name.endswith(".npz"):
         dataset = _npz(name, data_dir, test)
     else:
-        dataset = _tfds(name, _root(data_dir), _cache(cache_dir), read_only, test)
+        dataset = _dataset(*prepared.load(name, _root(data_dir), _cache(cache_dir), read_only, test))
     return _hold_out(dataset, validation)
 
 
@@ -161,27 +156,9 @@ def class_names(name: str, data_dir: str = "", *, classes: int) -> tuple[str, ..
             train = pathlib.Path(os.path.expanduser(name)) / "train"
             names = sorted(path.name for path in train.iterdir() if path.is_dir() and path.name[0] != ".")
         elif name != "digits":
-            names = _tfds_names(name, _root(data_dir))
+            names = prepared.label_names(name, _root(data_dir))
     names = [label for label in map(str.strip, names) if label]
     return tuple(names) if len(names) == classes else tuple(map(str, range(classes)))
-
-
-def _tfds_names(name: str, root: pathlib.Path) -> list[str]:
-    parts = _TFDS_NAME.fullmatch(name)
-    prepared = parts and _find_prepared(root, parts["name"], parts["config"], parts["version"])
-    if not prepared:
-        from ssm_jax.data import tfds_prepare
-
-        return tfds_prepare.label_names(name)
-    key = "label"
-    with contextlib.suppress(KeyError, IndexError, TypeError):
-        info = files.read_json(prepared / "dataset_info.json")
-        key = info["supervisedKeys"]["tuple"]["items"][1]["featureKey"]
-    return (
-        files.read_whole(prepared / pathlib.Path(f"{key}.labels.txt").name, files.MOST_TEXT)
-        .decode()
-        .split("\n")
-    )
 
 
 def _root(data_dir: str) -> pathlib.Path:
@@ -267,91 +244,3 @@ def _npz(name: str, data_dir: str, test: float) -> Dataset:
     if unused:
         _log.warning("%s also holds %s, which is not used", path, ", ".join(unused))
     return _dataset(path.stem, version, classes, checked)
-
-
-def _tfds(name: str, root: pathlib.Path, cache_dir: pathlib.Path | None, read_only: bool) -> Dataset:
-    parts = _TFDS_NAME.fullmatch(name)
-    prepared = parts and _find_prepared(root, parts["name"], parts["config"], parts["version"])
-    if not prepared and read_only:
-        raise InputError(f"{name} is not prepared in {root}")
-    if not prepared:
-        with _needing_tfds():
-            from ssm_jax.data import tfds_prepare
-
-        # A name that cannot be TFDS's goes there too: it knows the nearest valid one.
-        builder = tfds_prepare.builder(name, root)
-        try:
-            tfds_prepare.prepare(builder, name, root)
-        except InputError:
-            # Another process of the same run may have been the first to put it there.
-            if not builder.data_path.exists():
-                raise
-        prepared = pathlib.Path(builder.data_path)
-    try:
-        digest = hashlib.sha256(
-            files.read_whole(prepared / "dataset_info.json", files.MOST_TEXT)
-        ).hexdigest()[:12]
-    except OSError as error:
-        raise InputError(f"cannot read the prepared dataset {prepared}: {one_line(error)}") from error
-    *title, version = prepared.relative_to(root).parts
-    path = cache_dir and cache_dir / f"{'-'.join(title)}-{version}-{digest}.npz"
-    if path and path.exists():
-        try:
-            cached = arrays.read_arrays(path, npz.members(path))
-            (number,) = npz.read(path, ["classes"]).values()
-            checked, classes = arrays.check(str(path), cached, int(number))
-        except (*npz.DAMAGE, TypeError) as error:
-            raise InputError(f"the cached dataset {path} is damaged, delete it: {one_line(error)}") from error
-    else:
-        with _needing_tfds():
-            from ssm_jax.data import tfds
-
-        _log.info("decoding %s", prepared)
-        decoded, classes = tfds.decode(prepared)
-        checked, classes = arrays.check(str(prepared), decoded, classes)
-        if path and not read_only:
-            _write_cache(path, checked, classes)
-    return _dataset("/".join(title), version, classes, checked)
-
-
-@contextlib.contextmanager
-def _needing_tfds() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise InputError(
-            "TFDS datasets need tensorflow-datasets, importlib_resources, pillow and requests installed: "
-            f"{one_line(error)}"
-        ) from error
-
-
-def _find_prepared(
-    root: pathlib.Path, name: str, config: str | None, version: str | None
-) -> pathlib.Path | None:
-    """Find the directory that TFDS would read by its path alone: importing TFDS takes seconds."""
-    if config is None:
-        try:
-            metadata = files.read_json(root / name / ".config" / "metadata.json")
-            config = str(metadata["default_config_name"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # A dataset without configs, as most are.
-    parent = root / name / config if config else root / name
-    if version:
-        found = [parent / version]
-    else:
-        found = [path for path in parent.glob("*") if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
-        found.sort(key=lambda path: [int(number) for number in path.name.split(".")], reverse=True)
-    return next((path for path in found if (path / "dataset_info.json").is_file()), None)
-
-
-def _write_cache(path: pathlib.Path, given: Mapping[str, np.ndarray], classes: int) -> None:
-    """Write the cache file; where that cannot be, the dataset is decoded again the next time."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_whole(path, lambda file: np.savez(file, classes=np.int64(classes), **given))  # type: ignore[arg-type]
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise RunError(f"no space for the dataset cache {path}: {one_line(error)}") from error
-        _log.warning("cannot cache the dataset in %s, it will be decoded again: %s", path, one_line(error))
-    else:
-        _log.info("cached in %s", path)
