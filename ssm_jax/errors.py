@@ -55,7 +55,8 @@ def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
     nearest = _nearest(str(given), allowed)
     hint = f"; did you mean {nearest!r}?" if nearest else ""
     # A list that nobody reads would only hide the hint.
-    listed = "" if nearest and len(allowed) > 12 else f" (allowed: {', '.join(allowed)})"
+    within = [name for name in allowed if name.startswith(f"{given}.")] or allowed
+    listed = "" if nearest and len(allowed) > 12 else f" (allowed: {', '.join(within)})"
     return InputError(f"unknown {what} {given!r}{hint}{listed}")
 
 

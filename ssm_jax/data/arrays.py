@@ -158,11 +158,16 @@ def check_memory(source: str, needed: int) -> None:
     Raises:
       InputError: They don't.
     """
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    there = _memory()
     if needed > there:
         raise InputError(
             f"the images of {source} take {needed / 1e9:,.1f} GB, and there is memory of {there / 1e9:,.1f}"
         )
+
+
+def _memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def names_of(path: pathlib.Path, members: Mapping[str, npz.Member]) -> list[str]:

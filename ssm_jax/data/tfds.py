@@ -62,11 +62,12 @@ def known_features() -> Iterator[None]:
 
 @calm()
 @known_features()
-def decode(directory: pathlib.Path) -> tuple[dict[str, np.ndarray], int]:
+def decode(directory: pathlib.Path, *, held_out: bool = False) -> tuple[dict[str, np.ndarray], int]:
     """Decode a prepared dataset in array_record or tfrecord form.
 
     Args:
       directory: The prepared dataset, `<data_dir>/<name>[/<config>]/<version>`.
+      held_out: Whether a test set is held out of the training images, so that none is decoded.
 
     Returns:
       The arrays train_images, test_images (uint8 [N, H, W, C]) and train_labels, test_labels (int64 [N])
@@ -84,9 +85,9 @@ def decode(directory: pathlib.Path) -> tuple[dict[str, np.ndarray], int]:
         raise InputError(f"cannot read the prepared dataset {directory}: {one_line(error)}") from error
     image_key, label_key = supervised_keys(prepared.info)
     classes = check_features(str(directory), prepared.info)
-    splits = check_splits(str(directory), prepared.info.splits)
+    splits = check_splits(str(directory), prepared.info.splits, held_out)
     arrays: dict[str, np.ndarray] = {}
-    for split, as_split in zip(("train", "test"), splits):
+    for split, as_split in zip(("train", "test"), splits, strict=False):
         where = f"{directory} split {as_split}"
         try:
             images, labels = _decode_split(prepared, as_split, image_key, label_key, where)
@@ -125,21 +126,26 @@ def check_features(source: str, info: Any) -> int:
     return int(classes)
 
 
-def check_splits(source: str, splits: Collection[str]) -> list[str]:
+def check_splits(source: str, splits: Collection[str], held_out: bool) -> list[str]:
     """Name the splits to train and to test on.
 
     Args:
       source: What messages call the dataset.
       splits: The splits that it has.
+      held_out: Whether the test set is held out of the training images.
 
     Raises:
-      InputError: One of them is missing.
+      InputError: One of them is missing, or there is one to test on that would not be used.
     """
-    chosen = ["train", "test" if "test" in splits else "validation"]
+    own = "test" if "test" in splits else "validation"
+    if held_out and own in splits:
+        raise InputError(f"{source} has a split {own} of its own: set config.data.test=0")
+    chosen = ["train"] if held_out else ["train", own]
     if not set(chosen) <= set(splits):
+        hint = "; config.data.test=0.1 holds a tenth out" if "train" in splits else ""
         raise InputError(
             f"{source} needs the splits train and test (or validation), "
-            f"and has {', '.join(sorted(splits)) or 'none'}"
+            f"and has {', '.join(sorted(splits)) or 'none'}{hint}"
         )
     return chosen
 

@@ -156,7 +156,7 @@ _GENERATORS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @calm()
-def prepare(builder: Any, name: str, data_dir: pathlib.Path) -> None:
+def prepare(builder: Any, name: str, data_dir: pathlib.Path, *, held_out: bool = False) -> None:
     """Download and prepare a dataset as a standard TFDS directory of array_record files.
 
     Archives in `<data_dir>/downloads/manual` are taken from there; TFDS verifies their checksums.
@@ -165,6 +165,7 @@ def prepare(builder: Any, name: str, data_dir: pathlib.Path) -> None:
       builder: The builder that the function `builder` made.
       name: The name in messages.
       data_dir: The directory of all prepared datasets.
+      held_out: Whether a test set is held out of the training images.
 
     Raises:
       InputError: The dataset is none to train and test on, which is said before anything is fetched where
@@ -173,7 +174,7 @@ def prepare(builder: Any, name: str, data_dir: pathlib.Path) -> None:
     """
     check_features(name, builder.info)
     if splits := _splits(builder):
-        check_splits(name, splits)
+        check_splits(name, splits, held_out)
     _log.info("preparing %s in %s", name, builder.data_path)
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     try:

@@ -89,4 +89,4 @@ def test_a_small_file_of_images_that_memory_cannot_hold_is_refused(tmp_path, mon
     path = save(tmp_path)
     monkeypatch.setattr(arrays, "_memory", lambda: 400)
     monkeypatch.setattr("ssm_jax.npz.read", lambda *_: pytest.fail("it was read"))
-    refused(path, "its images take 0.0 GB, and there is memory of 0.0")
+    refused(path, "take 0.0 GB, and there is memory of 0.0")

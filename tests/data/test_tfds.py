@@ -21,6 +21,7 @@ from tensorflow_datasets.core import registered
 
 from ssm_jax.data import tfds as source
 from ssm_jax.data import tfds_prepare
+from ssm_jax.errors import InputError
 
 SPLITS = {"train": make_split(12, 0), "test": make_split(6, 1)}
 
@@ -344,3 +345,21 @@ def test_metadata_without_end_are_not_read(copy):
     with (copy / "features.json").open("r+b") as file:
         file.truncate(2**40)
     fails(lambda: source.decode(copy), "it is larger than 67,108,864 bytes")
+
+
+def test_a_test_set_is_held_out_of_a_train_split_alone(tmp_path: pathlib.Path) -> None:
+    write(tmp_path, {"train": SPLITS["train"]})
+    options = {"data_dir": str(tmp_path), "cache_dir": str(tmp_path / "cache")}
+    with pytest.raises(InputError, match=r"has train; config\.data\.test=0\.1 holds a tenth out"):
+        datasets.load("tiny", **options)
+    for _ in range(2):  # decoded, then from the cache
+        data = datasets.load("tiny", test=0.25, **options)
+        assert (len(data.train_labels), len(data.test_labels)) == (9, 3)
+        both = np.concatenate([data.train_images, data.test_images])
+        assert sorted(map(bytes, both)) == sorted(map(bytes, SPLITS["train"][0]))
+
+
+def test_a_split_of_its_own_is_not_passed_over(tiny: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    root = shutil.copytree(tiny.parents[1], tmp_path / "data")
+    with pytest.raises(InputError, match=r"has a split test of its own: set config\.data\.test=0"):
+        datasets.load("tiny", str(root), test=0.25, cache_dir=str(tmp_path / "cache"))
