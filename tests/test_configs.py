@@ -276,6 +276,7 @@ def test_the_default_is_the_fcn_row():
 def test_its_step_is_ready_for_gpus_and_tpus(name):
     """Several steps of its first variant's network lower for both, without what is slow there."""
     config, examples = load(name), 256
+    config.cpu_products = "dense"  # those of other devices
     shape, classes = IMAGES[config.data.name]
     task = setup.task(config, setup.network(config, shape, classes), examples)
     state, frozen = jax.eval_shape(task.initialize, jnp.int32(0))

@@ -140,7 +140,7 @@ class Micro(nnx.Module):
         """Logits `[B, classes]` of images `[B, H, W, C]`."""
         for i, conv in enumerate(self.convs):
             images = conv(images)
-            images = nnx.elu(max_pool(images, 2, 2) if i else images)
+            images = nnx.elu(max_pool(images, 2, 2, conv.products) if i else images)
         return self.head(lax.collapse(images, 1))
 
 
