@@ -185,6 +185,17 @@ def test_the_header_says_how_much_memory_it_takes(tmp_path):
         assert data == bss == 0 and text > flash
 
 
+def test_files_of_two_exports_do_not_compile_with_each_other(tmp_path):
+    case = digits("conv2")
+    written(case.artifact.network, case.images, tmp_path)
+    (tmp_path / "other").mkdir()
+    written(case.artifact.network, case.images // 2, tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "net.h", tmp_path / "net.h")
+    command = [*compiler(), "-std=c99", "-c", "-o", str(tmp_path / "net.o"), str(tmp_path / "net.c")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode and "this file and its header are of different exports" in done.stderr
+
+
 def test_tables_can_lie_elsewhere(tmp_path):
     """A macro for their place and one to read them: here every byte is kept inverted."""
     case = digits("fcn")
