@@ -220,11 +220,13 @@ def _checkpoints(group: Group) -> Iterator[tuple[Checkpoints, Checkpoints]]:
     latest, best = (Checkpoints(group.folder.checkpoints(group.seeds, which)) for which in ("latest", "best"))
     try:
         yield latest, best
-    except BaseException:
+    except BaseException as error:
         # An error under way must not be hidden by one of a save.
         for checkpoints in (latest, best):
             with contextlib.suppress(errors.RunError):
                 checkpoints.close()
+        if isinstance(error, errors.RunError) and not group.folder.is_held():
+            raise group.folder.lost() from error  # which is why nothing could be written
         raise
     latest.close()
     best.close()

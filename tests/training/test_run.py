@@ -454,7 +454,12 @@ def test_a_run_that_knew_fewer_settings_goes_on(copy):
 
 
 @pytest.mark.parametrize(
-    "overrides", [{"training.epochs": 2**31 // 23 + 1}, {"seeds": 2**31 - 1}, {"training.epochs": 10**18}]
+    "overrides",
+    [
+        {"training.epochs": 2**31 // 23 + 1},
+        {"seeds": 10**5, "training.epochs": 10**3},
+        {"training.epochs": 10**18},
+    ],
 )
 def test_more_steps_than_can_be_counted_are_refused_before_anything_starts(tmp_path, overrides):
     config = small(**overrides)
