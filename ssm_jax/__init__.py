@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ssm_jax.nn.networks import BATCH_AXIS, build
     from ssm_jax.nn.pooling import max_pool
     from ssm_jax.nn.remaining import mask_table, remaining_weights
+    from ssm_jax.nn.statistics import recalibrate
     from ssm_jax.runs.summary import Summary
     from ssm_jax.trained import Trained, restore
     from ssm_jax.training.run import train_and_evaluate
@@ -46,6 +47,7 @@ __all__ = [
     "mask_table",
     "masked_layers",
     "max_pool",
+    "recalibrate",
     "remaining_weights",
     "restore",
     "set_density",
@@ -74,6 +76,7 @@ _ON_FIRST_USE = {
     "mask_table": "nn.remaining",
     "masked_layers": "nn.layers",
     "max_pool": "nn.pooling",
+    "recalibrate": "nn.statistics",
     "remaining_weights": "nn.remaining",
     "restore": "trained",
     "set_density": "nn.density",

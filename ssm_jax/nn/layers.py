@@ -223,7 +223,9 @@ class Masked(nnx.Module):
         self.kernel = nnx.Param(kernel)
 
     def _state(self) -> core.State:
-        return {name: value[...] for name, value in self.rule_state.items()}
+        # Not by `items`: `nnx.tabulate` wraps every public method, and shows this one by calling it.
+        values = vars(self.rule_state).items()
+        return {name: value[...] for name, value in values if isinstance(value, RuleState)}
 
 
 class Dense(Masked):

@@ -71,11 +71,12 @@ class Group:
         """Steps to take in all."""
         return self.config.training.epochs * self.programs.task.steps_per_epoch
 
-    def evaluate(self, state: State, frozen: nnx.State, step: int) -> Evaluation:
-        """Evaluate the networks on every split but the training set."""
-        splits = {name: split for name, split in self.data.items() if name != "train"}
+    def evaluate(self, state: State, frozen: nnx.State, step: int) -> tuple[State, Evaluation]:
+        """Evaluate the networks on every split but the training set, their statistics measured anew."""
         batches = 0 if self.scan else 1
-        return evaluate(self.programs, state, frozen, splits, self.sizes, step, batches)
+        state = self.programs.recalibrate(state, frozen, self.data["train"], batches)
+        splits = {name: split for name, split in self.data.items() if name != "train"}
+        return state, evaluate(self.programs, state, frozen, splits, self.sizes, step, batches)
 
     def failures(self, state: State) -> list[Failure]:
         """The networks that stopped on a non-finite number."""
@@ -181,7 +182,7 @@ def train_group(group: Group) -> Result:
             if lost:
                 raise group.folder.lost()
             if not rest and (epoch % config.logging.epochs == 0 or over):
-                evaluation = group.evaluate(state, frozen, step)
+                state, evaluation = group.evaluate(state, frozen, step)
                 means = _report(group, reports, clock, state, frozen, evaluation, epoch, failed)
                 if config.checkpoint.best and means["validation_accuracy"] > best_accuracy:
                     best_accuracy = means["validation_accuracy"]
@@ -201,7 +202,7 @@ def train_group(group: Group) -> Result:
 
         # 3. The result, of the last step.
         if evaluation is None or evaluation.step != step:
-            evaluation = group.evaluate(state, frozen, step)
+            state, evaluation = group.evaluate(state, frozen, step)
         return Result(
             seeds=list(group.seeds),
             steps=step,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
@@ -13,9 +14,11 @@ from flax import nnx
 from jax import lax
 
 from ssm_jax import errors
+from ssm_jax.nn import statistics
+from ssm_jax.nn.layers import split
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.training.layout import DEVICE_AXIS, Layout, own_rows
-from ssm_jax.training.step import Data, State, Task, no_sums
+from ssm_jax.training.step import Data, State, Task, merged, no_sums
 from ssm_jax.types import PyTree
 
 
@@ -172,6 +175,59 @@ class Programs:
             return self._spread(run, shared=1, donate=1)
 
         return self._call("train", steps, make, state, frozen, self._order(state), data)
+
+    def recalibrate(self, state: State, frozen: nnx.State, data: Data, batches_per_call: int) -> State:
+        """Measure the statistics of batch normalizations anew, see `ssm_jax.recalibrate`.
+
+        They follow from the network alone: a second call changes nothing, and training doesn't read them.
+
+        Args:
+          state: The networks' state, `[D, G, ...]`.
+          frozen: Their frozen kernels, `[D, G, ...]`.
+          data: The training set, replicated `[D, ...]`.
+          batches_per_call: The number of batches that a call takes; 0: all of them.
+
+        Returns:
+          The state with these statistics; as it is where the network has no batch normalization.
+        """
+        task = self.task
+        if not statistics.normalizations(task.abstract()):
+            return state
+        graph = task.measuring_graph()
+
+        def begin(state: State, frozen: nnx.State) -> PyTree:
+            model = merged(graph, state.params, frozen, state.rest, task.random(state))
+            return np.int32(0), statistics.moments(model)
+
+        def run(
+            state: State, frozen: nnx.State, order: jax.Array, known: PyTree, data: Data, times: int
+        ) -> Any:
+            network = task.apply_masks(graph, state, frozen, training=False)
+
+            def body(known: PyTree) -> PyTree:
+                return task.recalibrate_batch(network, data, order, known, self._shard(), self.layout.shards)
+
+            return _repeated(body, known, times)
+
+        def end(state: State, frozen: nnx.State, known: PyTree) -> State:
+            model = merged(graph, state.params, frozen, state.rest, task.random(state))
+            statistics.set_moments(model, known[1])
+            return dataclasses.replace(state, rest=split(model).rest)
+
+        def spread(function: Callable[..., Any], shared: int = 0) -> Callable[[], Any]:
+            return lambda: self._spread(function, shared=shared)
+
+        order = self._call("recalibration order", 1, spread(task.recalibration_order), state.seed)
+        known = self._call("recalibration begin", 1, spread(begin), state, frozen)
+        total = order.shape[2]
+        times = batches_per_call or total
+        for first in range(0, total, times):
+            count = min(times, total - first)
+            program = spread(functools.partial(run, times=count), shared=1)
+            known = self._call("recalibrate", count, program, state, frozen, order, known, data)
+            jax.block_until_ready(known)
+        result: State = self._call("recalibration end", 1, spread(end), state, frozen, known)
+        return result
 
     def evaluate(
         self, state: State, frozen: nnx.State, data: Data, batches_per_call: int

@@ -22,19 +22,24 @@ from jax.typing import ArrayLike, DTypeLike
 from ssm_jax import core, environment
 from ssm_jax.data import batches
 from ssm_jax.data.batches import Data
+from ssm_jax.nn import statistics
 from ssm_jax.nn.density import follow_density, has_density
 from ssm_jax.nn.layers import Parts, apply_masks, masked_layers, split
 from ssm_jax.nn.networks import BATCH_AXIS
+from ssm_jax.nn.statistics import Moments
 from ssm_jax.training import optimizer
 from ssm_jax.types import PyTree
 
 Build = Callable[[nnx.Rngs], nnx.Module]
 
 # What a seed's key is folded with, per use.
-_PARAMS, _SCORES, _DEFAULT, _ORDER, _AUGMENT, _MASKS, _LAYERS = range(7)
+_PARAMS, _SCORES, _DEFAULT, _ORDER, _AUGMENT, _MASKS, _LAYERS, _RECALIBRATION = range(8)
 
 # Thresholds follow a density every so many steps, and at the end of an epoch.
 DENSITY_STEPS = 10
+
+# Statistics of normalizations are measured over so many batches at most.
+RECALIBRATION_BATCHES = 32
 
 # Which metric was not finite, by its place in `State.failure[1]`.
 FAILURES = ("loss", "gradient norm")
@@ -161,11 +166,7 @@ class Task:
         size = self.batch_size // shards
         start = shard * size
         with jax.named_scope("batch"):
-            row = lax.dynamic_index_in_dim(order, state.step % self.steps_per_epoch, keepdims=False)
-            indices = lax.dynamic_slice_in_dim(row, start, size)
-            images = batches.standardize(
-                data["images"][indices], (data["mean"][indices], data["deviation"][indices])
-            )
+            indices, images = _images(data, order, state.step % self.steps_per_epoch, start, size)
             if self.augment != "none":
                 key = jax.random.fold_in(self._key(state, _AUGMENT), state.step)
                 images = batches.AUGMENTATIONS[self.augment](key, images, start + jnp.arange(size))
@@ -355,6 +356,41 @@ class Task:
             "correct": sums["correct"] + total["correct"],
         }
 
+    def measuring_graph(self) -> nnx.GraphDef[Any]:
+        """The network's definition for `recalibrate_batch`."""
+        return split(statistics.measuring(self.abstract(), BATCH_AXIS)).graph
+
+    def recalibration_order(self, seed: jax.Array) -> jax.Array:
+        """The batches over which the statistics of normalizations are measured: int32 `[batches, B]`."""
+        key = jax.random.fold_in(environment.key(seed), _RECALIBRATION)
+        order = batches.epoch_order(key, 0, self.examples, self.batch_size)
+        return order[:RECALIBRATION_BATCHES]
+
+    def recalibrate_batch(
+        self,
+        network: Parts,
+        data: Data,
+        order: jax.Array,
+        known: tuple[jax.Array, list[Moments]],
+        shard: jax.Array | int = 0,
+        shards: int = 1,
+    ) -> tuple[jax.Array, list[Moments]]:
+        """Add one batch to the statistics of normalizations. The named axis `BATCH_AXIS` must be bound.
+
+        Args:
+          network: What `apply_masks` made of the network of `measuring_graph`.
+          data: The training set.
+          order: What `recalibration_order` returned.
+          known: The number of batches that have been measured, and what was found.
+          shard: The number of this device's part of the batch, from 0.
+          shards: The number of parts.
+        """
+        number, moments = known
+        size = self.batch_size // shards
+        _, images = _images(data, order, number, shard * size, size)
+        new = statistics.measure(merged(*network), images.astype(self.dtype))
+        return number + 1, statistics.pool(moments, new, 1 / (number.astype(jnp.float32) + 1))
+
     def mask_counts(
         self, graph: nnx.GraphDef[Any], state: State, frozen: nnx.State
     ) -> dict[str, core.Counts]:
@@ -366,6 +402,15 @@ class Task:
         """The masks of an evaluation as they are stored, by the layer's path; see `Masked.stored_mask`."""
         model = merged(graph, state.params, frozen, state.rest, self.random(state))
         return {path: layer.stored_mask() for path, layer in masked_layers(model)}
+
+
+def _images(
+    data: Data, order: jax.Array, row: jax.Array, start: jax.Array | int, size: int
+) -> tuple[jax.Array, jax.Array]:
+    """The indices of a part of a batch, and its standardized images."""
+    indices = lax.dynamic_slice_in_dim(lax.dynamic_index_in_dim(order, row, keepdims=False), start, size)
+    known = (data["mean"][indices], data["deviation"][indices])
+    return indices, batches.standardize(data["images"][indices], known)
 
 
 def merged(graph: nnx.GraphDef[Any], *states: nnx.State) -> nnx.Module:

@@ -351,3 +351,11 @@ def test_masked_layers_by_path_in_order():
     assert found["conv"] is model.conv
     assert found["blocks/1"] is model.blocks[1]
     assert list(found).index("blocks/0") < list(found).index("blocks/1")
+
+
+def test_flax_shows_a_masked_layer():
+    layer = Dense(4, 3, rngs=nnx.Rngs(0))
+    expected = layer(jnp.ones((1, 4)))
+    assert "scores" in nnx.tabulate(layer, jnp.ones((1, 4)), console_kwargs={"width": 200})
+    nnx.display(layer)
+    np.testing.assert_array_equal(layer(jnp.ones((1, 4))), expected)

@@ -19,10 +19,12 @@ from flax import nnx
 from steps_on_devices import CLASSES, EXAMPLES, SEEDS, STEPS, examples, leaves, train
 
 from ssm_jax import errors
+from ssm_jax.data.batches import standardize
 from ssm_jax.nn.convert import supermask
+from ssm_jax.nn.statistics import recalibrate
 from ssm_jax.training.layout import Layout, pad_split, replicate
 from ssm_jax.training.programs import Programs
-from ssm_jax.training.step import Task
+from ssm_jax.training.step import RECALIBRATION_BATCHES, Task
 
 SHAPE = (4, 4, 1)
 DEVICES = 8
@@ -358,3 +360,28 @@ def test_a_users_batch_norm_sees_the_whole_batch_and_every_shard_drops_by_itself
     close(shared.params["head"], jax.tree.map(lambda a: a[:1].repeat(8, 0), alone.params["head"]), atol=1e-4)
     drawn = {row.tobytes() for row in np.asarray(shared.rest["kept"][...])}
     assert len(drawn) == DEVICES
+
+
+def test_statistics_of_networks_side_by_side_on_all_devices_are_those_of_recalibrate(task, data):
+    plain = dataclasses.replace(task, build=lambda rngs: supermask(Plain(rngs), rngs=rngs))
+    programs = Programs(plain, Layout("data", 2))
+    state, frozen = programs.initialize([3, 0])
+    before = jax.device_get(state)
+    once = programs.recalibrate(state, frozen, data, 0)
+    close(once, programs.recalibrate(once, frozen, data, 0), rtol=0)  # of the network alone
+    before.rest["norm"] = once.rest["norm"]
+    close(once, before, rtol=0)  # nothing else has changed
+    model = plain.network(0)
+    images = {name: jax.device_get(array)[0] for name, array in data.items()}
+    standard = standardize(images["images"], (images["mean"], images["deviation"]))
+    recalibrate(model, [standard[row] for row in plain.recalibration_order(jnp.int32(0))])
+    for name in ("mean", "var"):
+        found = programs.layout.gather(once.rest["norm"])[name][...][1]
+        np.testing.assert_allclose(found, getattr(model.norm, name)[...], rtol=1e-4, atol=1e-5)
+
+
+def test_the_batches_of_a_recalibration_are_drawn_from_all_examples(task):
+    order = np.asarray(dataclasses.replace(task, shuffle=False).recalibration_order(jnp.int32(1)))
+    assert set(order.ravel()) == set(range(EXAMPLES)) and (np.diff(order[0]) != 1).any()
+    large = dataclasses.replace(task, examples=100 * task.batch_size)
+    assert large.recalibration_order(jnp.int32(1)).shape == (RECALIBRATION_BATCHES, task.batch_size)
