@@ -143,6 +143,11 @@ class JaxTraining:
         """Spent in tracing and compiling so far."""
         return self._programs.compile_seconds
 
+    def density(self) -> float:
+        """The share of weights that remain, of all seeds."""
+        counts = sum(count.sum(0) for count in self._programs.mask_counts(self._state, self._frozen).values())
+        return float(1 - counts[1] / counts.sum())
+
     def call(self) -> None:
         """Train one epoch, or one step, and wait for it."""
         with convolution(self._form):

@@ -249,9 +249,13 @@ class Training:
         self._replay: Callable[[], None] = self._step
         if cuda:
             if compiled:
-                torch.compiler.reset()  # the same function is compiled for every network
-                self._forward = torch.compile(self._loss)
+                self.compile()
             self._replay = self._captured()
+
+    def compile(self) -> None:
+        """Have `torch.compile` make the forward and the backward pass, also on a CPU."""
+        torch.compiler.reset()  # the same function is compiled for every network
+        self._forward = torch.compile(self._loss)
 
     def _captured(self) -> Callable[[], None]:
         side = torch.cuda.Stream()

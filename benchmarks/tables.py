@@ -9,6 +9,12 @@ from typing import Any
 
 from benchmarks import devices
 
+_SPARSE = ("dense", "sparse", "bfloat16", "torch", "torch_compiled")
+_SPARSE_RATIOS = (
+    *("sparse_over_dense", "bfloat16_over_dense"),
+    *("torch_compiled_over_sparse", "torch_compiled_over_bfloat16"),
+)
+
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows)]
@@ -29,6 +35,8 @@ def text(report: dict[str, Any]) -> str:
     rates = (f"{p} {_number(rate['median'])} TFLOP/s" for p, rate in report["matmul"].items())
     steps = [["network", "precision", "signed ms", "dense ms", "torch ms", "signed/dense", "torch/signed"]]
     steps[0] += ["images/s", "% of matmul", "paper's run"]
+    sparse = [["network", "density %", *(f"{way.replace('_', ' ')} ms" for way in _SPARSE)]]
+    sparse[0] += [name.replace("_over_", "/").replace("_", " ") for name in _SPARSE_RATIOS]
     forms = ("vmap", "grouped_vmap", "im2col_one", "im2col_vmap")
     seeds = [["network", "precision", "seeds", "one ms"]]
     seeds[0] += [f"{form.replace('_', ' ')} ms" for form in forms]
@@ -40,6 +48,10 @@ def text(report: dict[str, Any]) -> str:
             steps.append([name, precision, *map(_number, [*times, *ratios])])
             steps[-1] += [f"{unit['images_per_second']['signed']:,.0f}", _number(100 * unit["matmul_share"])]
             steps[-1] += [f"{_number(unit['paper_run_seconds'])} s"]
+        for unit in facts["sparse"]:
+            times = [unit["contenders"].get(way, {}).get("median") for way in _SPARSE]
+            ratios = [unit.get(name) for name in _SPARSE_RATIOS]
+            sparse.append([name, f"{100 * unit['density']:.2f}", *map(_number, [*times, *ratios])])
         if unit := facts["seeds"]:
             times = [unit["contenders"].get(c, {}).get("median") for c in ("one", *forms)]
             gains = [unit["gain_over_one_after_another"].get(form) for form in forms]
@@ -53,6 +65,9 @@ def text(report: dict[str, Any]) -> str:
     ]
     if len(steps) > 1:
         parts.append("\nmilliseconds per training step, one seed\n" + _columns(steps))
+    if len(sparse) > 1:
+        title = "\nmilliseconds per training step by the share of weights that remain\n"
+        parts.append(title + _columns(sparse))
     if len(seeds) > 1:
         title = "\nmilliseconds per step of all seeds together; gains over one seed after another\n"
         parts.append(title + _columns(seeds))

@@ -32,13 +32,13 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
 
 import jax
 
-from benchmarks import contenders, devices, flops, tables
+from benchmarks import contenders, devices, flops, sparse, tables
 from benchmarks.contenders import Contender, JaxTraining, TorchTraining
 from benchmarks.timing import BEGUN, Budget, log, matmul_rate, measure, ratio
 from ssm_jax.data.batches import steps_per_epoch
 
 NETWORKS = ("fcn", "conv2", "conv4", "conv6", "conv8", "resnet20")
-PARTS = ("steps", "seeds")
+PARTS = ("steps", "seeds", "sparse")
 
 
 def torch_device() -> tuple[str | None, str]:
@@ -97,6 +97,7 @@ class Benchmark:
             "flops_per_image": {"forward": sum(layers), "training": flops.training(layers)},
             "steps": {},
             "seeds": {},
+            "sparse": [],
         }
 
     def run(self) -> None:
@@ -107,6 +108,7 @@ class Benchmark:
         table: tuple[tuple[str, Callable[[str, str, float], None], list[str]], ...] = (
             ("steps", self.steps, [main]),
             ("seeds", self.seeds, [main]),
+            ("sparse", self.sparse, [main] if jax.default_backend() == "cpu" else []),
             ("steps", self.steps, others),
         )
         for part, function, precisions in table:
@@ -199,6 +201,17 @@ class Benchmark:
             "fastest": best if gains[best] > 1 else "one",
         }
 
+    def sparse(self, network: str, precision: str, until: float) -> None:
+        """Products at the cost of the weights that remain, at falling densities."""
+        options, paper = self.options, sparse.paper_density(network)
+        densities = [*(density for density in options.densities if not 0 < density <= paper), paper]
+        for density in densities:
+            python = options.torch_python if density == paper else ""
+            share = time.perf_counter() + max(0.0, until - time.perf_counter()) / len(densities)
+            unit = sparse.measured(network, density, options, python, share)
+            self.report["networks"][network]["sparse"].append(unit)
+            self.save()
+
     def save(self) -> None:
         """Write the JSON file, whatever there is so far."""
         self.report["seconds"] = time.perf_counter() - BEGUN
@@ -232,6 +245,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--examples", type=int, default=0, help="images of noise; 0: as many as the dataset has")
     add("--matmul", type=_natural, default=2048 if cpu else 8192, help="side of the matrices")
     add("--torch", action=argparse.BooleanOptionalAction, default=True)
+    text = "shares of weights beside the paper's, for the part `sparse`; 0 is that of the start"
+    add("--densities", nargs="*", type=float, default=[0.0, 0.25, 0.1, 0.03], help=text)
+    add("--torch-python", default="", help="a Python with PyTorch, for the part `sparse`")
     add("--virtual-devices", action="store_true", help="also try virtual CPU devices")
     add("--json", type=lambda text: str(text), default=None, help="file to write")
     options = parser.parse_args(arguments)

@@ -14,6 +14,7 @@ import pytest
 from flax import nnx
 
 from benchmarks import contenders, devices, flops, tables, timing
+from benchmarks.elsewhere import Elsewhere
 from ssm_jax.data import batches
 from ssm_jax.nn import convolution
 from ssm_jax.nn.layers import Conv, Masking, masked_layers
@@ -114,6 +115,7 @@ def run(tmp_path_factory):
     """A tiny run of the whole benchmark on fcn, in a process with one device."""
     path = tmp_path_factory.mktemp("benchmark") / "out.json"
     flags = "--networks fcn --batch 8 --examples 32 --repeats 1 --seconds 0 --matmul 64 --seeds 2 --no-torch"
+    flags += " --densities"
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1", "PYTHONWARNINGS": "error"}
     command = [sys.executable, "-m", "benchmarks.train", *flags.split(), "--json", str(path)]
     process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
@@ -139,6 +141,27 @@ def test_report_holds_every_measurement(run):
     assert unit["paper_run_seconds"] == pytest.approx(signed / 1e3 * 7_500 * 100)
     assert unit["torch_over_signed"] is None
     assert fcn["seeds"]["count"] == 2 and set(fcn["seeds"]["contenders"]) == {"one", "vmap"}
+
+
+def test_sparse_products_are_timed_at_the_density_of_the_paper(run):
+    (unit,) = run[0]["networks"]["fcn"]["sparse"]
+    assert unit["density"] == pytest.approx(0.0377, abs=1e-4)
+    assert set(unit["contenders"]) == {"dense", "sparse", "bfloat16"}
+    sparse, dense = (unit["contenders"][name]["median"] for name in ("sparse", "dense"))
+    assert unit["sparse_over_dense"] == pytest.approx(sparse / dense)
+
+
+def test_pytorch_in_another_process_takes_the_steps_that_it_is_told(monkeypatch, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho $3 $4 $5 $6 $7\nwhile read steps; do echo $steps; done\n")
+    python.chmod(0o755)
+    training = Elsewhere(str(python), "fcn", 0.4, 8, compiled=True)
+    assert training.settings == "fcn 0.4 8 --compiled"
+    training.call()
+    training.close()
+    python.write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(RuntimeError, match="PyTorch ended with status 3"):
+        Elsewhere(str(python), "fcn", 0.4, 8, compiled=False)
 
 
 def test_report_is_printed_as_a_table(run):

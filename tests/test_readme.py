@@ -21,6 +21,7 @@ PATHS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README, DOCS = PATHS[0].read_text(), {path.stem: path.read_text() for path in PATHS[1:]}
 INFERENCE = set((ROOT / "benchmarks" / "results").glob("inference-*.json"))
 MODELS = sorted((ROOT / "examples" / "models").glob("*.ssm"))
+SPARSE = sorted((ROOT / "benchmarks" / "results" / "sparse").glob("*.json"))
 MEASURED = set((ROOT / "benchmarks" / "results").glob("*.json")) - INFERENCE
 
 
@@ -58,6 +59,29 @@ def speed_table():
 def test_the_speed_table_is_what_the_files_say():
     found = re.search(r"<!-- speed -->\n(.*?)\n<!-- end of speed -->", DOCS["speed"], re.S)
     assert found and found[1] == speed_table()
+
+
+def sparse_table():
+    head = "| network | density % | dense ms | sparse ms (share) | bfloat16 ms (share) "
+    head += "| PyTorch ms | compiled ms | compiled / sparse | compiled / bfloat16 |"
+    rows = []
+    reports = [json.loads(path.read_text()) for path in SPARSE]
+    for name in paper.ROWS:
+        for report in reports:
+            for unit in report["networks"].get(name, {}).get("sparse", []):
+                times = {way: f"{timed['median']:.3g}" for way, timed in unit["contenders"].items()}
+                ours = [f"{times[way]} ({unit[f'{way}_over_dense']:.2f})" for way in ("sparse", "bfloat16")]
+                theirs = [times.get(way, "") for way in ("torch", "torch_compiled")]
+                ratios = [unit.get(f"torch_compiled_over_{way}") for way in ("sparse", "bfloat16")]
+                cells = [name, f"{100 * unit['density']:.3g}", times["dense"], *ours, *theirs]
+                cells += ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+                rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
+
+
+def test_the_table_of_sparse_products_is_what_the_files_say():
+    found = re.search(r"<!-- sparse -->\n(.*?)\n<!-- end of sparse -->", DOCS["speed"], re.S)
+    assert found and found[1] == sparse_table()
 
 
 def test_the_inference_table_is_what_the_files_say():
