@@ -20,6 +20,8 @@ _BATCH_LAST, _AS_WRITTEN = (1, 2, 3, 0), (0, 1, 2, 3)
 
 _MOST_TAPS = 64  # as in products.cc
 _LEAST_BATCH = 16  # a vector of floats
+# Multiply-adds of a matrix product, zeros included; below, finding the weights that are not 0 takes longer.
+_LEAST_MATRIX = 2**26
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Products:
         if not inputs.dtype == kernel.dtype == jnp.float32 or not inputs.size or not kernel.size:
             return False
         taps, outputs = math.prod(kernel.shape[:-2]), inputs.size // inputs.shape[-1] * kernel.shape[-1]
+        if inputs.ndim == 2 and inputs.size * kernel.shape[-1] < _LEAST_MATRIX:
+            return False
         indexable = max(inputs.size, kernel.size, outputs) < 2**31
         return indexable and taps <= _MOST_TAPS and inputs.shape[0] >= _LEAST_BATCH
 

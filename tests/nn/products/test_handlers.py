@@ -15,6 +15,7 @@ import pytest
 from ssm_jax import compilers, errors
 from ssm_jax.nn.convolution import convolve, matmul
 from ssm_jax.nn.pooling import max_pool
+from ssm_jax.nn.products import handlers
 from ssm_jax.nn.products.handlers import Products
 
 
@@ -146,6 +147,12 @@ def test_lists_end_where_the_density_says():
     assert left == [False, False, True, True]
 
 
+@pytest.fixture
+def any_matrix(monkeypatch) -> None:
+    """However small, products of matrices are sparse ones."""
+    monkeypatch.setattr(handlers, "_LEAST_MATRIX", 0)
+
+
 def loss(products: Products, inputs: jax.Array, kernel: jax.Array, matrix: jax.Array) -> jax.Array:
     hidden = max_pool(jax.nn.elu(convolve(inputs, kernel, 1, products)), 2, 2, products)
     return jnp.sum(matmul(hidden.reshape(len(hidden), -1), matrix, products) ** 2)
@@ -163,7 +170,7 @@ def test_the_gradient_of_a_pool_is_that_without_them(window, stride, batch):
     np.testing.assert_array_equal(made, pull(cotangent)[0])
 
 
-def test_networks_side_by_side_are_those_alone():
+def test_networks_side_by_side_are_those_alone(any_matrix):
     given = [arrays((16, 4, 4, 3, 5, (3, 3), 1), 0.3, seed)[:2] for seed in range(3)]
     matrices = np.random.default_rng(1).normal(size=(3, 20, 4)).astype(np.float32)
     gradient = jax.jit(jax.grad(functools.partial(loss, LISTS), argnums=(0, 1, 2)))
@@ -173,7 +180,7 @@ def test_networks_side_by_side_are_those_alone():
             np.testing.assert_array_equal(all_[seed], one)
 
 
-def test_gradients_are_those_of_the_function():
+def test_gradients_are_those_of_the_function(any_matrix):
     inputs, kernel, _ = arrays((16, 4, 4, 3, 5, (3, 3), 1), 0.3)
     matrix = np.random.default_rng(1).normal(size=(20, 4)).astype(np.float32)
     ours = jax.grad(functools.partial(loss, LISTS), argnums=(0, 1, 2))(inputs, kernel, matrix)
@@ -196,7 +203,10 @@ def test_a_network_is_laid_out_once_and_nothing_is_transposed():
 
 def test_what_does_not_pay_or_fit_is_xla_s():
     image, kernel = jnp.ones((16, 4, 4, 3)), jnp.ones((3, 3, 3, 5))
-    assert LISTS.fit(image, kernel) and LISTS.fit(image[:, 0, 0], kernel[0, 0])
+    assert LISTS.fit(image, kernel)
+    matrix = jax.ShapeDtypeStruct((128, 2048), jnp.float32)
+    assert LISTS.fit(matrix, jax.ShapeDtypeStruct((2048, 256), jnp.float32))
+    assert not LISTS.fit(matrix, jax.ShapeDtypeStruct((2048, 255), jnp.float32))
     assert not LISTS.fit(image[:7], kernel)
     assert not LISTS.fit(image.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
     assert not LISTS.fit(image[..., :0], kernel[:, :, :0])

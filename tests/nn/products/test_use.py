@@ -11,7 +11,7 @@ from flax import nnx
 from ssm_jax import compilers, errors
 from ssm_jax.nn import networks
 from ssm_jax.nn.convert import supermask
-from ssm_jax.nn.products import library, use
+from ssm_jax.nn.products import handlers, library, use
 from ssm_jax.nn.products.handlers import Products
 
 
@@ -98,7 +98,13 @@ def check(model: nnx.Module, expected: int) -> None:
     np.testing.assert_allclose(model(IMAGES), before, rtol=1e-4, atol=1e-5)
 
 
-def test_layers_of_flax_that_fit_get_them(compiler):
+@pytest.fixture
+def any_matrix(monkeypatch) -> None:
+    """However small, products of matrices are sparse ones."""
+    monkeypatch.setattr(handlers, "_LEAST_MATRIX", 0)
+
+
+def test_layers_of_flax_that_fit_get_them(compiler, any_matrix):
     check(supermask(Plain(nnx.Rngs(0)), rngs=0), 2)
 
 
@@ -106,7 +112,7 @@ def test_layers_of_flax_that_fit_get_them(compiler):
     ("name", "normalization", "products"),
     [("conv2", "none", 5), ("resnet20", "batch", 23), ("fcn", "none", 3)],
 )
-def test_networks_get_them(compiler, name, normalization, products):
+def test_networks_get_them(compiler, any_matrix, name, normalization, products):
     model = networks.build(name, (8, 8, 3), 10, width=0.25, normalization=normalization, rngs=nnx.Rngs(0))
     model.eval()
     check(model, products)
