@@ -44,7 +44,8 @@ class Elsewhere:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"PyTorch ended with status {self._process.wait()}")
+            self.close()
+            raise RuntimeError(f"PyTorch ended with status {self._process.returncode}")
         return line.strip()
 
     def call(self) -> None:
