@@ -14,13 +14,12 @@ from artifact.compiled import artifact_of, compiler, library, scratch_of
 from artifact.exported import digits
 from artifact.small import images_of, network_of
 
+from benchmarks import microcontroller
 from ssm_jax import errors, graph
 from ssm_jax.artifact import integer
 from ssm_jax.artifact.export import c_integer
 from ssm_jax.core.initializers import he_uniform
 from ssm_jax.core.topk import Multicoated
-
-EXAMPLE = pathlib.Path(__file__).parents[3] / "examples" / "mcu"
 
 
 def decoded(made: c_integer.Stream, count: int) -> np.ndarray:
@@ -247,20 +246,14 @@ def test_on_small_processors_it_compiles_without_a_warning_and_takes_no_memory_b
     assert sizes.stdout.splitlines()[1].split()[1:3] == ["0", "0"]
 
 
-def images_file(images: np.ndarray) -> str:
-    """What the example includes."""
-    rows = ",\n".join("{" + ",".join(map(str, image.ravel())) + "}" for image in images)
-    return f"#include <stdint.h>\nstatic const uint8_t images[][{images[0].size}] = {{\n{rows}\n}};\n"
-
-
 @pytest.fixture
 def example(tmp_path):
     """The example's files with a model and images; and the lines that it must print."""
-    shutil.copytree(EXAMPLE, tmp_path / "mcu")
+    shutil.copytree(microcontroller.EXAMPLE, tmp_path / "mcu")
     case = digits("conv2")
     whole = written(case.artifact.network, case.images, tmp_path / "mcu", "model")
     images = case.images[:3]
-    (tmp_path / "mcu" / "images.h").write_text(images_file(images))
+    (tmp_path / "mcu" / "images.h").write_text(microcontroller.images_file(images))
     lines = [f"{row.argmax()}: {' '.join(map(str, row))}" for row in whole.logits(images)]
     return tmp_path / "mcu", lines
 
