@@ -145,8 +145,9 @@ class JaxTraining:
 
     def density(self) -> float:
         """The share of weights that remain, of all seeds."""
-        counts = sum(count.sum(0) for count in self._programs.mask_counts(self._state, self._frozen).values())
-        return float(1 - counts[1] / counts.sum())
+        counts = self._programs.mask_counts(self._state, self._frozen).values()
+        inverted, hidden, kept = np.sum([count.sum(0) for count in counts], axis=0)
+        return float(1 - hidden / (inverted + hidden + kept))
 
     def call(self) -> None:
         """Train one epoch, or one step, and wait for it."""

@@ -55,8 +55,8 @@ def measured(
         reached = training.density()
     threshold = contenders.config(network, options.batch, "float32").mask.threshold
     for name, compiled in (("torch", False), ("torch_compiled", True)) if python else ():
-        made[name] = Elsewhere(python, network, threshold, options.batch, compiled)
-        log(f"    {name}: {made[name].settings}")
+        made[name] = torch = Elsewhere(python, network, threshold, options.batch, compiled)
+        log(f"    {name}: {torch.settings}")
     try:
         timed = measure(made, options.repeats, options.seconds, until)
     finally:
