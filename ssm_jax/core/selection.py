@@ -11,6 +11,10 @@ from jax import lax
 # No guess comes closer to an end of the bracket: so every few of them it shrinks by a factor.
 _MARGIN = 1 / 32
 
+# How many values bracket a boundary at first, and how many standard deviations of their rank wide.
+_SAMPLE, _DEVIATIONS = 1024, 3.0
+
+_LEAST = -(1 << 31)
 _TINY = 1 << 23  # the smallest normal float as an integer
 
 # The ends of the bracket, how many values are not below each, and their weights in the interpolation.
@@ -64,9 +68,11 @@ def _boundary(order: jax.Array, number: jax.Array | int) -> jax.Array:
 
     It is bracketed by two counts and closed in on by interpolation between them, in the order of floats as
     integers, which is close to that of their logarithms. A guess costs one pass over the array; the first
-    that leaves the right number ends the search.
+    that leaves the right number ends the search. A large array is first bracketed by what a sample of it
+    tells; where that is wrong the bracket is the whole range, so that the result does not depend on it.
     """
     number = jnp.asarray(number, jnp.int32)
+    order = jnp.ravel(order)
 
     def count(bound: jax.Array) -> jax.Array:
         return jnp.sum(order >= bound, dtype=jnp.int32)
@@ -96,9 +102,23 @@ def _boundary(order: jax.Array, number: jax.Array | int) -> jax.Array:
             jnp.where(enough, weight_high / 2, 1.0),
         )
 
+    above_low, above_high = jnp.int32(order.size), jnp.int32(0)
+    if order.size < 8 * _SAMPLE:
+        low, high = jnp.min(order), jnp.max(order) + 1
+    else:
+        low, high = jnp.int32(_LEAST), jnp.int32(~_LEAST)
+        sample = order[:: order.size // _SAMPLE]
+        share = number.astype(jnp.float32) / order.size
+        spread = _DEVIATIONS * jnp.sqrt(share * (1 - share) / sample.size) + 1 / sample.size
+        for side in (1, -1):
+            rank = jnp.round((share + side * spread) * sample.size).astype(jnp.int32)
+            guess = _boundary(sample, jnp.clip(rank, 1, sample.size))
+            found = count(guess)
+            enough = found >= number
+            low, above_low = jnp.where(enough, guess, low), jnp.where(enough, found, above_low)
+            high, above_high = jnp.where(enough, high, guess), jnp.where(enough, above_high, found)
     one = jnp.float32(1)
-    start = (jnp.min(order), jnp.max(order) + 1, jnp.int32(order.size), jnp.int32(0), one, one)
-    low, *_ = lax.while_loop(is_open, narrow, start)
+    low, *_ = lax.while_loop(is_open, narrow, (low, high, above_low, above_high, one, one))
     return low
 
 

@@ -39,6 +39,24 @@ def test_it_selects_what_a_sort_would_and_what_ties_with_the_last(spread, number
     assert found.sum() >= number
 
 
+# Larger than what a sample brackets at first; a sample of every few sees nothing of the last one but zeros.
+LARGE = {
+    "normal": RNG.normal(size=20_000),
+    "heavy tails": RNG.normal(size=20_000) ** 7,
+    "ascending": np.linspace(-1, 1, 20_000),
+    "mostly zeros": np.where(RNG.random(20_000) < 0.8, 0, RNG.normal(size=20_000)),
+    "periodic": np.where(np.arange(20_000) % 19 == 0, 0, RNG.normal(size=20_000)),
+}
+
+
+@pytest.mark.parametrize("spread", LARGE)
+@pytest.mark.parametrize("number", [1, 2000, 19_999, 20_000])
+def test_a_sample_changes_nothing(spread, number):
+    values = LARGE[spread].astype(np.float32)
+    expected = values >= np.sort(values)[-number]
+    np.testing.assert_array_equal(selected(jnp.asarray(values), number), expected)
+
+
 def test_each_network_of_a_vmap_has_its_own_threshold():
     values = jnp.stack([jnp.asarray(values, jnp.float32) for values in SPREAD.values()])
     together = jax.jit(jax.vmap(functools.partial(largest, number=100)))(values)
