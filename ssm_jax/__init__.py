@@ -10,6 +10,7 @@ from ssm_jax.version import __version__
 
 if TYPE_CHECKING:
     from ssm_jax.artifact.load import load
+    from ssm_jax.artifact.model import export
     from ssm_jax.config import default as default_config
     from ssm_jax.core import Binary, Rule, Signed
     from ssm_jax.data.batches import standardize
@@ -43,6 +44,7 @@ __all__ = [
     "apply_masks",
     "build",
     "default_config",
+    "export",
     "load",
     "mask_table",
     "masked_layers",
@@ -72,6 +74,7 @@ _ON_FIRST_USE = {
     "apply_masks": "nn.layers",
     "build": "nn.networks",
     "default_config": "config:default",
+    "export": "artifact.model",
     "load": "artifact.load",
     "mask_table": "nn.remaining",
     "masked_layers": "nn.layers",

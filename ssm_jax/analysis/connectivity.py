@@ -7,7 +7,10 @@ numbers that are 0 or 1 go through the linear part of each, and their gradient b
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +19,7 @@ from jax import lax
 
 from ssm_jax import graph
 from ssm_jax.analysis.masks import Masks
+from ssm_jax.artifact import run
 
 
 def connected(masks: Masks, network: graph.Network) -> dict[str, np.ndarray]:
@@ -44,7 +48,7 @@ def _reached(network: graph.Network, kernels: dict[str, jax.Array]) -> jax.Array
     kernels = own | kernels
     for node in network.nodes:
         inputs = [values[i] for i in node.inputs]
-        values.append(_there(_LINEAR[type(node)](node, kernels, *inputs)))
+        values.append(_there(_LINEAR.get(type(node), _as_it_is)(node, kernels, *inputs)))
     return values[-1]
 
 
@@ -77,6 +81,31 @@ def _same(node: graph.Node, kernels: dict[str, jax.Array], inputs: jax.Array) ->
     return inputs
 
 
+def _sum(node: graph.Node, kernels: dict[str, jax.Array], *inputs: jax.Array) -> jax.Array:
+    return functools.reduce(jnp.add, inputs)
+
+
+def _summed(node: Any, kernels: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
+    return _as_it_is(dataclasses.replace(node, function="sum"), kernels, inputs)
+
+
+def _as_it_is(node: graph.Node, kernels: dict[str, jax.Array], *inputs: jax.Array) -> jax.Array:
+    """What is linear, and has no negative number."""
+    return run.COMPUTE[type(node)](node, {}, jnp.float32, *inputs)
+
+
+def _nothing(node: graph.Constant, kernels: dict[str, jax.Array]) -> jax.Array:
+    return jnp.zeros((1, *node.values.shape))
+
+
+def _everything(node: graph.Embed, kernels: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
+    return jnp.ones((*inputs.shape, node.kernel.shape[1]))
+
+
+def _convolution(node: graph.Convolution, kernels: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
+    return run.COMPUTE[graph.Convolution](node, {"kernel": kernels[node.name]}, jnp.float32, inputs)
+
+
 _LINEAR: dict[type[graph.Node], Callable[..., jax.Array]] = {
     graph.Standardize: _same,
     graph.Conv: _conv,
@@ -87,5 +116,15 @@ _LINEAR: dict[type[graph.Node], Callable[..., jax.Array]] = {
     graph.MaxPool: _pool,
     graph.Flatten: lambda node, kernels, inputs: lax.collapse(inputs, 1),
     graph.Mean: lambda node, kernels, inputs: inputs.sum((1, 2)),
-    graph.Add: lambda node, kernels, left, right: left + right,
+    graph.Add: _sum,
+    graph.Constant: _nothing,
+    graph.Unary: _same,
+    graph.Binary: _sum,
+    graph.Select: _sum,
+    graph.Cast: _same,
+    graph.Pad: lambda node, kernels, inputs: _as_it_is(dataclasses.replace(node, value=0.0), kernels, inputs),
+    graph.Reduce: _summed,
+    graph.Pool: _summed,
+    graph.Convolution: _convolution,
+    graph.Embed: _everything,
 }

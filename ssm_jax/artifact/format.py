@@ -21,13 +21,16 @@ from ssm_jax.graph import bounds
 
 # The first byte is no text, and the line ends show whether the file was copied as text.
 MAGIC = b"\x89SSM\r\n\x1a\n"
-VERSION = 1
+# The first format holds networks that are `plain`; whatever it holds is written in it. The second holds any.
+VERSION, NEWEST = 1, 2
 # Checked before anything is allocated: bytes of a file and of its header, elements of all arrays, and steps
 # in which they are decoded, some 15 microseconds each.
 MOST_BYTES = 2**30
 MOST_HEADER = 2**21
 MOST_WEIGHTS = 2**26
 MOST_STEPS = 2**19
+
+_MOST_INTEGERS = 64  # of one field, such as the values that are concatenated
 
 _PREFIX = struct.Struct("<8sIIQ")
 _DIGEST = hashlib.sha256().digest_size
@@ -112,6 +115,7 @@ def encode(artifact: Artifact) -> bytes:
       InputError: It holds what no file can, such as numbers that are not finite.
     """
     network, body = artifact.network, list[bytes]()
+    version = VERSION if network.plain else NEWEST
     header = checked.dump(
         {
             "class_names": list(artifact.class_names),
@@ -120,11 +124,12 @@ def encode(artifact: Artifact) -> bytes:
             "image_shape": list(network.image_shape),
             "nodes": [_encode_node(node, f"node {i}", body) for i, node in enumerate(network.nodes)],
             "record": artifact.record,
+            **({} if version == VERSION else {"image_dtype": network.image_dtype}),
         }
     )
     if len(header) > MOST_HEADER:
         raise errors.InputError(f"the header has {len(header):,} bytes; allowed is at most {MOST_HEADER:,}")
-    data = _PREFIX.pack(MAGIC, VERSION, len(header), sum(map(len, body))) + header + b"".join(body)
+    data = _PREFIX.pack(MAGIC, version, len(header), sum(map(len, body))) + header + b"".join(body)
     return data + hashlib.sha256(data).digest()
 
 
@@ -151,22 +156,30 @@ def decode(data: bytes, *, most_weights: int = MOST_WEIGHTS) -> Artifact:
     Raises:
       InputError: They are of no artifact, damaged, of another version, or hold too much.
     """
-    header_end = _PREFIX.size + _header_length(data)
+    version, header_length = _version_and_header(data)
+    header_end = _PREFIX.size + header_length
+    plain = version == VERSION
     header = checked.fields(
         checked.load(data[_PREFIX.size : header_end]),
         "the header",
-        ("class_names", "classes", "dtype", "image_shape", "nodes", "record"),
+        (
+            *("class_names", "classes", "dtype", "image_shape", "nodes", "record"),
+            *(() if plain else ("image_dtype",)),
+        ),
     )
     body = _Body(memoryview(data)[header_end:-_DIGEST], most_weights)
-    sides = checked.items(header["image_shape"], "image_shape", 3, 3)
-    height, width, channels = (checked.integer(side, "image_shape", 1) for side in sides)
+    sides = checked.items(header["image_shape"], "image_shape", graph.MOST_AXES)
+    known = graph.LAYERS if plain else graph.OPERATIONS
     nodes = checked.items(header["nodes"], "nodes", graph.MOST_NODES)
     network = graph.Network(
-        image_shape=(height, width, channels),
+        image_shape=tuple(checked.integer(side, "image_shape", 1) for side in sides),
+        image_dtype="uint8" if plain else checked.text(header["image_dtype"], "image_dtype"),
         classes=checked.integer(header["classes"], "classes", 1),
         dtype=checked.text(header["dtype"], "dtype"),
-        nodes=tuple(_decode_node(node, f"node {i}", body) for i, node in enumerate(nodes)),
+        nodes=tuple(_decode_node(node, f"node {i}", body, known) for i, node in enumerate(nodes)),
     )
+    if plain and not network.plain:
+        raise errors.InputError(f"format {VERSION} holds images and vectors alone")
     if body.left:
         raise errors.InputError(f"its body has {len(body.left):,} bytes that are of no array")
     names = checked.items(header["class_names"], "class_names", network.classes, network.classes)
@@ -175,15 +188,17 @@ def decode(data: bytes, *, most_weights: int = MOST_WEIGHTS) -> Artifact:
     return Artifact(network, tuple(names), header["record"])
 
 
-def _header_length(data: bytes) -> int:
-    """Check everything around header and body; returns the length of the header."""
+def _version_and_header(data: bytes) -> tuple[int, int]:
+    """Check everything around header and body; returns the version and the length of the header."""
     if data[: len(MAGIC)] != MAGIC:
         raise errors.InputError("it is no .ssm file")
     if len(data) < _PREFIX.size + _DIGEST:
         raise errors.InputError(f"it is truncated, it has {len(data)} bytes")
     _, version, header_length, body_length = _PREFIX.unpack_from(data)
-    if version != VERSION:
-        raise errors.InputError(f"its format is {version}; this version of ssm_jax reads format {VERSION}")
+    if not VERSION <= version <= NEWEST:
+        raise errors.InputError(
+            f"its format is {version}; this version of ssm_jax reads formats {VERSION} to {NEWEST}"
+        )
     if header_length > MOST_HEADER:
         raise errors.out_of_range("the length of its header", header_length, f"at most {MOST_HEADER}")
     length = _PREFIX.size + header_length + body_length + _DIGEST
@@ -191,7 +206,7 @@ def _header_length(data: bytes) -> int:
         raise errors.InputError(f"it has {len(data):,} bytes and should have {length:,}")
     if hashlib.sha256(memoryview(data)[:-_DIGEST]).digest() != data[-_DIGEST:]:
         raise errors.InputError("it is damaged: its checksum is of other bytes")
-    return header_length
+    return version, header_length
 
 
 class _Body:
@@ -227,7 +242,8 @@ class _Body:
 
     def shape(self, value: Any, name: str) -> graph.Shape:
         """Check a shape, and that as many elements more are allowed."""
-        shape = tuple(checked.integer(side, name, 1) for side in checked.items(value, name, 4))
+        sides = checked.items(value, name, graph.MOST_AXES, 0)
+        shape = tuple(checked.integer(side, name, 1) for side in sides)
         self.weights += math.prod(shape)
         if self.weights > self.most_weights:
             raise errors.InputError(
@@ -244,6 +260,9 @@ class _Kind(NamedTuple):
 
 
 def _encode_array(array: np.ndarray, name: str, body: list[bytes]) -> dict[str, Any]:
+    if array.dtype == np.int32:
+        body.append(array.astype("<i4").tobytes())
+        return {"dtype": "int32", "shape": list(array.shape)}
     if array.dtype != np.float32 or not np.isfinite(array).all():
         raise errors.misfit(name, array.ravel()[:4], "finite and of dtype float32")
     body.append(array.astype("<f4").tobytes())
@@ -251,7 +270,12 @@ def _encode_array(array: np.ndarray, name: str, body: list[bytes]) -> dict[str, 
 
 
 def _decode_array(value: Any, name: str, body: _Body) -> np.ndarray:
-    shape = body.shape(checked.fields(value, name, ("shape",))["shape"], f"{name}.shape")
+    given = checked.fields(value, name, ("shape",), ("dtype",))
+    shape = body.shape(given["shape"], f"{name}.shape")
+    if given.get("dtype") == "int32":
+        return np.frombuffer(body.take(4 * math.prod(shape), name), "<i4").astype(np.int32).reshape(shape)
+    if "dtype" in given:
+        raise errors.misfit(f"{name}.dtype", given["dtype"], "int32, or none of float32")
     return body.floats(math.prod(shape), name).reshape(shape)
 
 
@@ -307,12 +331,12 @@ def _float32(value: Any, name: str) -> float:
     return number
 
 
-def _encode_inputs(inputs: tuple[int, ...], name: str, body: list[bytes]) -> list[int]:
-    return list(inputs)
+def _encode_integers(integers: tuple[int, ...], name: str, body: list[bytes]) -> list[int]:
+    return list(integers)
 
 
-def _decode_inputs(value: Any, name: str, body: _Body) -> tuple[int, ...]:
-    return tuple(checked.integer(one, name) for one in checked.items(value, name, 2))
+def _decode_integers(value: Any, name: str, body: _Body) -> tuple[int, ...]:
+    return tuple(checked.integer(one, name) for one in checked.items(value, name, _MOST_INTEGERS, 0))
 
 
 def _plain(check: Callable[[Any, str], Any]) -> _Kind:
@@ -324,7 +348,7 @@ def _plain(check: Callable[[Any, str], Any]) -> _Kind:
 
 _ARRAY = _Kind(_encode_array, _decode_array)
 _KINDS: dict[Any, _Kind] = {
-    tuple[int, ...]: _Kind(_encode_inputs, _decode_inputs),
+    tuple[int, ...]: _Kind(_encode_integers, _decode_integers),
     int: _plain(checked.integer),
     float: _plain(checked.real),
     str: _plain(checked.path),
@@ -352,11 +376,11 @@ def _encode_node(node: graph.Node, name: str, body: list[bytes]) -> dict[str, An
     return header
 
 
-def _decode_node(value: Any, name: str, body: _Body) -> graph.Node:
+def _decode_node(value: Any, name: str, body: _Body, known: dict[str, type[graph.Node]]) -> graph.Node:
     if type(value) is not dict:
         raise errors.misfit(name, value, "an object")
     operation = checked.text(value.get("operation"), f"{name}.operation")
-    made = errors.choose("operation", operation, graph.OPERATIONS)
+    made = errors.choose("operation", operation, known)
     kinds = _kinds(operation)
     optional = tuple(field.name for field in dataclasses.fields(made) if field.default is None)
     needed = tuple(field for field in kinds if field not in optional)

@@ -134,7 +134,8 @@ class Model:
     def __repr__(self) -> str:
         network = self.artifact.network
         name = terminal.printable(str(self.artifact.record.get("network", "a network")))[:100]
-        return f"<Model of {name}: uint8 {network.image_shape} to {network.classes} logits, {self.backend}>"
+        given, made = f"{network.image_dtype} {network.image_shape}", f"{network.classes} logits"
+        return f"<Model of {name}: {given} to {made}, {self.backend}>"
 
     def module(self) -> Module:
         """Return the network as a module to inspect or to train on."""
@@ -180,9 +181,9 @@ def check(network: graph.Network, images: Array) -> None:
       InputError: They are of another shape or dtype.
     """
     shape, dtype = np.shape(images), getattr(images, "dtype", type(images).__name__)
-    if dtype == np.uint8 and shape[1:] == network.image_shape:
+    if dtype == network.image_dtype and shape[1:] == network.image_shape:
         return
-    needed = f"uint8 [B, {', '.join(map(str, network.image_shape))}]"
+    needed = f"{network.image_dtype} [B, {', '.join(map(str, network.image_shape))}]"
     hint = ", a batch of one is images[None]" if shape == network.image_shape else ""
     raise errors.InputError(f"images are {dtype} {list(shape)}; allowed is {needed}{hint}")
 

@@ -29,11 +29,11 @@ def parameters(network: graph.Network) -> list[Arrays]:
 
 
 def _arrays(node: graph.Node, dtype: jnp.dtype) -> Arrays:
-    if isinstance(node, (graph.Conv, graph.Dense)):
+    if isinstance(node, (graph.Conv, graph.Dense, graph.Convolution, graph.Embed)):
         return {"kernel": jnp.asarray(node.kernel.dense(), dtype)}
     if isinstance(node, graph.Normalize):
         return {name: jnp.asarray(array, dtype) for name, array in node.arrays().items()}
-    if isinstance(node, graph.Offset):
+    if isinstance(node, (graph.Offset, graph.Constant)):
         return {"values": jnp.asarray(node.values)}
     return {}
 
@@ -44,10 +44,10 @@ def apply(network: graph.Network, parameters: Sequence[Arrays], images: jax.Arra
     Args:
       network: The network.
       parameters: What `parameters` returned for it.
-      images: uint8 `[B, H, W, C]`.
+      images: Inputs with their batch, such as uint8 `[B, H, W, C]`.
 
     Returns:
-      Logits `[B, classes]` in the network's dtype.
+      Logits `[B, ..., classes]` in the network's dtype.
     """
     return values(network, parameters, images)[-1]
 
@@ -55,10 +55,10 @@ def apply(network: graph.Network, parameters: Sequence[Arrays], images: jax.Arra
 def values(network: graph.Network, parameters: Sequence[Arrays], images: jax.Array) -> list[jax.Array]:
     """Compute all values of a network, see `apply`: the images, then what every operation makes."""
     dtype = jnp.dtype(network.dtype)
-    values = [images.astype(jnp.float32)]
+    values = [images if network.image_dtype == "int32" else images.astype(jnp.float32)]
     for node, arrays in zip(network.nodes, parameters, strict=True):
         inputs = (values[i] for i in node.inputs)
-        values.append(_RUN[type(node)](node, arrays, dtype, *inputs))
+        values.append(COMPUTE[type(node)](node, arrays, dtype, *inputs))
     return values
 
 
@@ -88,7 +88,82 @@ def _max_pool(node: graph.MaxPool, arrays: Arrays, dtype: Any, inputs: jax.Array
     return max_pool(jnp.pad(inputs, sides, constant_values=lowest), node.window, node.stride)
 
 
-_RUN: dict[type[graph.Node], Callable[..., jax.Array]] = {
+def _element(node: graph.Unary | graph.Binary, arrays: Arrays, dtype: Any, *inputs: jax.Array) -> jax.Array:
+    given = jnp.broadcast_arrays(*inputs)
+    if node.function == "round":
+        return jnp.round(given[0])
+    return getattr(lax, _LOGIC.get(node.function, node.function))(*given)
+
+
+_LOGIC = {"and": "bitwise_and", "or": "bitwise_or", "not": "bitwise_not"}
+
+
+def _reshape(node: graph.Reshape, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
+    return inputs.reshape((inputs.shape[0], *node.sizes))
+
+
+def _broadcast(node: graph.Broadcast, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(inputs, (inputs.shape[0], *node.sizes))
+
+
+def _transpose(node: graph.Transpose, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
+    return inputs.transpose((0, *(axis + 1 for axis in node.axes)))
+
+
+def _slice(node: graph.Slice, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
+    return inputs[:, *map(slice, node.start, node.stop, node.step)]
+
+
+def _pad(node: graph.Pad, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
+    return jnp.pad(inputs, ((0, 0), *zip(node.low, node.high)), constant_values=node.value)
+
+
+def _concatenate(node: graph.Concatenate, arrays: Arrays, dtype: Any, *inputs: jax.Array) -> jax.Array:
+    batch = next((each.shape[0] for each in inputs if each.shape[0] != 1), 1)  # that of constants is 1
+    return jnp.concatenate(
+        [jnp.broadcast_to(each, (batch, *each.shape[1:])) for each in inputs], node.axis + 1
+    )
+
+
+def _reduce(node: graph.Reduce, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
+    return getattr(jnp, node.function)(inputs, axis=tuple(axis + 1 for axis in node.axes))
+
+
+def _pool(node: graph.Pool, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
+    first, combine = _POOLS[node.function]
+    sides = ((0, 0), *zip(node.low, node.high))
+    start = jnp.asarray(first, inputs.dtype)
+    return lax.reduce_window(inputs, start, combine, (1, *node.window), (1, *node.stride), sides)
+
+
+_POOLS: dict[str, tuple[float, Any]] = {
+    "sum": (0.0, lax.add),
+    "max": (-jnp.inf, lax.max),
+    "min": (jnp.inf, lax.min),
+}
+
+
+def _convolution(node: graph.Convolution, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
+    last = inputs.ndim - 1
+    places, sides = tuple(range(1, last)), tuple(range(last - 1))
+    return lax.conv_general_dilated(
+        inputs.astype(dtype),
+        arrays["kernel"],
+        node.stride,
+        list(zip(node.low, node.high)),
+        node.spread,
+        node.dilation,
+        lax.ConvDimensionNumbers((0, last, *places), (last, last - 1, *sides), (0, last, *places)),
+        node.groups,
+    )
+
+
+def _embed(node: graph.Embed, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
+    return arrays["kernel"].at[inputs].get(mode="clip")
+
+
+# Of an operation, its arrays, the network's dtype and what it takes.
+COMPUTE: dict[type[graph.Node], Callable[..., jax.Array]] = {
     graph.Standardize: lambda node, arrays, dtype, inputs: standardize(inputs),
     graph.Conv: _conv,
     graph.Dense: _dense,
@@ -99,4 +174,20 @@ _RUN: dict[type[graph.Node], Callable[..., jax.Array]] = {
     graph.Flatten: lambda node, arrays, dtype, inputs: lax.collapse(inputs, 1),
     graph.Mean: lambda node, arrays, dtype, inputs: inputs.mean((1, 2)),
     graph.Add: lambda node, arrays, dtype, left, right: left + right,
+    graph.Constant: lambda node, arrays, dtype: arrays["values"][None],
+    graph.Unary: _element,
+    graph.Binary: _element,
+    graph.Select: lambda node, arrays, dtype, condition, yes, no: jnp.where(condition, yes, no),
+    graph.Cast: lambda node, arrays, dtype, inputs: inputs.astype(node.dtype),
+    graph.Reshape: _reshape,
+    graph.Broadcast: _broadcast,
+    graph.Transpose: _transpose,
+    graph.Slice: _slice,
+    graph.Pad: _pad,
+    graph.Concatenate: _concatenate,
+    graph.Reduce: _reduce,
+    graph.Pool: _pool,
+    graph.Convolution: _convolution,
+    graph.Product: lambda node, arrays, dtype, left, right: left @ right,
+    graph.Embed: _embed,
 }

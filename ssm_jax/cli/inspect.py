@@ -89,7 +89,7 @@ class Layer:
     dead_outputs: int
 
 
-def layer(node: graph.Conv | graph.Dense) -> Layer:
+def layer(node: graph.Conv | graph.Dense | graph.Convolution | graph.Embed) -> Layer:
     """Count what is in a layer's kernel.
 
     Args:
@@ -132,11 +132,11 @@ def _text(artifact: Artifact, size: int) -> str:
     layers = [layer(node) for node in network.layers()]
     sizes = Sizes.of(node.kernel for node in network.layers())
     whole, remaining = graph.multiply_adds(network)
-    height, width, channels = network.image_shape
+    sides = "x".join(map(str, network.image_shape))
     return "\n".join(
         [
             headline(artifact.record) or "a network without a record",
-            f"images {height}x{width}x{channels} of uint8, computed in {network.dtype}",
+            f"inputs {sides} of {network.image_dtype}, computed in {network.dtype}",
             f"{network.classes} classes: {plain(list(artifact.class_names))}",
             "",
             *aligned([_HEAD, *map(_row, layers), _all(layers, sizes)], left=2),

@@ -67,14 +67,21 @@ def _parser() -> argparse.ArgumentParser:
 def _main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
     artifact = format.read(arguments.network)
-    classes = artifact.network.classes
+    network = artifact.network
+    height, width, channels = (*network.image_shape, 1, 1)[:3]
+    if network.image_dtype != "uint8" or (len(network.image_shape), len(network.shapes()[-1])) != (3, 1):
+        raise errors.InputError(
+            f"{arguments.network} takes {network.image_dtype} {list(network.image_shape)} and gives "
+            f"{list(network.shapes()[-1])}; predict is of uint8 images [H, W, C] and one label each"
+        )
+    classes = network.classes
     top = min(_TOP, classes) if arguments.top is None else arguments.top
     if not 1 <= top <= classes:
         raise errors.out_of_range("--top", top, f"1 to {classes}, the number of classes")
     with warnings.catch_warnings():
         # One line, without the place in this program.
         warnings.showwarning = lambda message, *_: terminal.complain(f"warning: {message}")
-        found, faults = _read(arguments.images, artifact.network.image_shape)
+        found, faults = _read(arguments.images, (height, width, channels))
         if len(arguments.images) == 1 and faults:
             raise faults[0]
         for fault in faults:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,11 +42,18 @@ def cost(node: graph.Node, given: graph.Shape, result: graph.Shape) -> Cost:
             side, _, channels, _ = node.kernel.shape
             work = math.prod(result[:2]) * math.prod(node.kernel.shape)
             return Cost(work, math.prod(result[:2]) * side**2 * channels, side**2)
-        case graph.Dense():
-            return Cost(math.prod(node.kernel.shape))
+        case graph.Convolution():
+            *window, channels, units = node.kernel.shape
+            places = math.prod(result[:-1]) * math.prod(window)
+            return Cost(places * channels * units, places * channels * node.groups, math.prod(window))
+        case graph.Dense() | graph.Product():
+            return Cost(math.prod(given) * result[-1])
+        case graph.Pool():
+            positions = math.prod(node.window)
+            return Cost(math.prod(result) * positions, pool_positions=positions)
         case graph.MaxPool():
             return Cost(math.prod(result) * node.window**2, pool_positions=node.window**2)
-    return Cost(math.prod(given))
+    return Cost(max(math.prod(given), math.prod(result)))
 
 
 def check(network: graph.Network) -> None:
@@ -60,11 +68,11 @@ def check(network: graph.Network) -> None:
     shapes, work, conv_positions, pool_positions = network.shapes(), 0, 0, 0
     for number, node in enumerate(network.nodes):
         _check_numbers(node, number)
-        if isinstance(node, graph.Conv) and node.kernel.shape[0] > MOST_SIDE:
-            raise errors.out_of_range(
-                f"the side of {node.name}'s kernel", node.kernel.shape[0], f"1 to {MOST_SIDE}"
-            )
-        taken = cost(node, shapes[node.inputs[0]], shapes[number + 1])
+        if isinstance(node, (graph.Conv, graph.Convolution)):
+            side = max(node.kernel.shape[:-2], default=1)
+            if side > MOST_SIDE:
+                raise errors.out_of_range(f"the side of {node.name}'s kernel", side, f"1 to {MOST_SIDE}")
+        taken = cost(node, _given(node, shapes), shapes[number + 1])
         work += taken.work
         conv_positions += taken.conv_positions
         pool_positions += taken.pool_positions
@@ -94,13 +102,17 @@ def live(network: graph.Network) -> int:
     sizes, most, now = [math.prod(shape) for shape in shapes], 0, math.prod(shapes[0])
     for number, node in enumerate(network.nodes):
         now += sizes[number + 1]
-        most = max(most, now + cost(node, shapes[node.inputs[0]], shapes[number + 1]).windows)
+        most = max(most, now + cost(node, _given(node, shapes), shapes[number + 1]).windows)
         now -= sum(sizes[value] for value in {*node.inputs, number + 1} if last[value] == number + 1)
     return most
 
 
+def _given(node: graph.Node, shapes: Sequence[graph.Shape]) -> graph.Shape:
+    return shapes[node.inputs[0]] if node.inputs else ()
+
+
 def _check_numbers(node: graph.Node, number: int) -> None:
-    if isinstance(node, (graph.Conv, graph.Dense)):
+    if isinstance(node, (graph.Conv, graph.Dense, graph.Convolution, graph.Embed)):
         arrays = {"kernel": node.kernel.values, "scale": np.asarray(node.kernel.scale)}
     elif isinstance(node, graph.Normalize):
         # Below the least normal number a processor may take it for 0.
@@ -109,7 +121,7 @@ def _check_numbers(node: graph.Node, number: int) -> None:
             raise errors.misfit(f"node {number}.variance + epsilon", float(np.min(added)), "above 0")
         arrays = node.arrays()
     else:
-        arrays = {"values": node.values} if isinstance(node, graph.Offset) else {}
+        arrays = {"values": node.values} if isinstance(node, (graph.Offset, graph.Constant)) else {}
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise errors.InputError(f"node {number}.{name} holds numbers that are not finite")

@@ -26,7 +26,7 @@ def compact(network: graph.Network) -> graph.Network:
     value keeps at least one channel; the image and the logits keep all of theirs.
 
     Args:
-      network: The network.
+      network: The network; one that is not `plain` stays as it is.
 
     Returns:
       A network of the same operations, with smaller kernels and with offsets where they are needed. Its
@@ -44,6 +44,8 @@ def compact(network: graph.Network) -> graph.Network:
       >>> [layer.kernel.shape for layer in made.layers()]
       [(2, 1), (1, 2)]
     """
+    if not network.plain:
+        return network
     constants = _constants(network)
     channels = _Channels(network)
     channels.need(network, constants)

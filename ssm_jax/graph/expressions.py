@@ -12,6 +12,8 @@ import jax.extend.core
 import numpy as np
 from jax.extend.core import primitives
 
+from ssm_jax import errors
+
 # What calls another jaxpr and computes what that does, and the names that JAX gives its parameter.
 _CALLS = {
     "jit",
@@ -181,3 +183,30 @@ def _applied(equation: Any, inputs: Sequence[Expression], scope: str) -> tuple[E
         )
         for place, output in enumerate(equation.outvars)
     )
+
+
+def unknown(expression: Expression, how: str = "") -> errors.InputError:
+    """Say that there is no operation for what a model computes.
+
+    Args:
+      expression: What it computes.
+      how: In which manner.
+    """
+    what = " ".join(word for word in (expression.primitive, how) if word)
+    return errors.InputError(
+        f"{_near(expression)} computes {what}, which can't be exported; format='stablehlo' can hold any model"
+    )
+
+
+def _near(expression: Expression) -> str:
+    """The layer that an expression is of or, if it is of none, the one before it."""
+    front, seen = [expression], {id(expression)}
+    while front:
+        for one in front:
+            paths = sorted(path for each in one.inputs for path in each.variables)
+            if paths or one.name:
+                where = paths[0] if paths else one.name
+                return where if one is expression else f"what follows {where}"
+        front = [each for one in front for each in one.inputs if id(each) not in seen]
+        seen.update(map(id, front))
+    return "the model"

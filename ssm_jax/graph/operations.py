@@ -1,14 +1,10 @@
-"""A trained network as plain data: operations in their order and their arrays, numpy alone.
-
-Value 0 is a batch of uint8 images `[B, H, W, C]`, taken as float32, and node i makes value
-i + 1; the last value is the logits.
-A network here has no masks: it holds effective kernels, the products of mask and frozen kernel.
-"""
+"""What the layers of this library compute, as plain data: operations and their arrays; numpy alone."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -18,13 +14,7 @@ from ssm_jax import errors
 
 Shape = tuple[int, ...]
 
-DTYPES = ("float32", "bfloat16")
-
-# More than any network here has, and little enough for a file that lies about its sizes to do no harm:
-# operations, elements of all values of one image together, and the side of a pool's window.
-MOST_NODES = 2000
-MOST_ELEMENTS = 2**26
-MOST_WINDOW = 16
+MOST_WINDOW = 16  # the side of a pool's window
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -144,7 +134,7 @@ class Conv(Node):
         height, width, channels = _image(self, inputs[0])
         rank_and_channels = len(self.kernel.shape) == 4 and self.kernel.shape[2] == channels
         if not rank_and_channels or self.kernel.shape[0] != self.kernel.shape[1] or self.stride < 1:
-            raise _misfit(self, inputs[0])
+            raise misfit(self, inputs[0])
         return -(-height // self.stride), -(-width // self.stride), self.kernel.shape[3]
 
     def padding(self, image: Shape) -> list[tuple[int, int]]:
@@ -154,7 +144,7 @@ class Conv(Node):
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Dense(Node):
-    """A dense layer without bias.
+    """A dense layer without bias, on the last axis of its input.
 
     Attributes:
       name: Path of the layer.
@@ -165,9 +155,9 @@ class Dense(Node):
     kernel: Kernel
 
     def shape(self, *inputs: Shape) -> Shape:
-        if len(inputs[0]) != 1 or len(self.kernel.shape) != 2 or inputs[0][0] != self.kernel.shape[0]:
-            raise _misfit(self, inputs[0])
-        return (self.kernel.shape[1],)
+        if not inputs[0] or len(self.kernel.shape) != 2 or inputs[0][-1] != self.kernel.shape[0]:
+            raise misfit(self, inputs[0])
+        return (*inputs[0][:-1], self.kernel.shape[1])
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -197,7 +187,7 @@ class Normalize(Node):
 
     def shape(self, *inputs: Shape) -> Shape:
         if any(array.shape != inputs[0][-1:] for array in self.arrays().values()):
-            raise _misfit(self, inputs[0])
+            raise misfit(self, inputs[0])
         return inputs[0]
 
 
@@ -213,7 +203,7 @@ class Offset(Node):
 
     def shape(self, *inputs: Shape) -> Shape:
         if self.values.shape not in (inputs[0], inputs[0][-1:]):
-            raise _misfit(self, inputs[0])
+            raise misfit(self, inputs[0])
         return inputs[0]
 
 
@@ -245,7 +235,7 @@ class MaxPool(Node):
             or not 0 <= self.padding < self.window
             or min(sides) < 0
         ):
-            raise _misfit(self, inputs[0])
+            raise misfit(self, inputs[0])
         return sides[0] // self.stride + 1, sides[1] // self.stride + 1, channels
 
 
@@ -273,109 +263,24 @@ class Add(Node):
 
     def shape(self, *inputs: Shape) -> Shape:
         if inputs[0] != inputs[1]:
-            raise _misfit(self, *inputs)
+            raise misfit(self, *inputs)
         return inputs[0]
 
 
-OPERATIONS: dict[str, type[Node]] = {
-    "standardize": Standardize,
-    "conv": Conv,
-    "dense": Dense,
-    "normalize": Normalize,
-    "offset": Offset,
-    "elu": Elu,
-    "max_pool": MaxPool,
-    "flatten": Flatten,
-    "mean": Mean,
-    "add": Add,
-}
-
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Network:
-    """A network from uint8 images to logits.
-
-    Attributes:
-      image_shape: `(H, W, C)`.
-      classes: Number of classes.
-      dtype: What `Conv` and `Dense` compute in, `float32` or `bfloat16`.
-      nodes: The operations in their order.
-
-    Raises:
-      InputError: The operations don't fit together.
-    """
-
-    image_shape: tuple[int, int, int]
-    classes: int
-    dtype: str = "float32"
-    nodes: tuple[Node, ...]
-
-    def __post_init__(self) -> None:
-        errors.choose("dtype", self.dtype, dict.fromkeys(DTYPES))
-        if self.shapes()[-1] != (self.classes,):
-            raise errors.InputError(f"the network gives {self.shapes()[-1]}, not {self.classes} logits")
-
-    def shapes(self) -> list[Shape]:
-        """Return the shapes of all values, without their batch: of the images, then of every node's result.
-
-        Raises:
-          InputError: The operations don't fit together.
-        """
-        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
-            raise errors.out_of_range("image_shape", self.image_shape, "three sizes of at least 1")
-        if not 0 < len(self.nodes) <= MOST_NODES:
-            raise errors.out_of_range("the number of operations", len(self.nodes), f"1 to {MOST_NODES}")
-        shapes: list[Shape] = [tuple(self.image_shape)]
-        elements = math.prod(self.image_shape)
-        for number, node in enumerate(self.nodes):
-            if len(node.inputs) != node.arity or not all(0 <= i <= number for i in node.inputs):
-                raise errors.InputError(f"operation {number} takes values {node.inputs}, which it can't")
-            shape = node.shape(*(shapes[i] for i in node.inputs))
-            if math.prod(shape) < 1:
-                raise errors.InputError(f"operation {number} makes a value of shape {shape}")
-            shapes.append(shape)
-            elements += math.prod(shape)
-            if elements > MOST_ELEMENTS:
-                raise errors.InputError(
-                    f"an image's values have {elements:,} elements up to operation {number}; "
-                    f"allowed is at most {MOST_ELEMENTS:,}"
-                )
-        return shapes
-
-    def layers(self) -> list[Conv | Dense]:
-        """Return the operations that have a kernel, in their order."""
-        return [node for node in self.nodes if isinstance(node, (Conv, Dense))]
-
-
-def operation(node: Node) -> str:
+def operation(node: Node | type[Node]) -> str:
     """Return the name of a node's operation, its key in `OPERATIONS`."""
-    return next(name for name, kind in OPERATIONS.items() if type(node) is kind)
-
-
-def multiply_adds(network: Network) -> tuple[int, int]:
-    """Count the multiply-adds of one image: of all weights, and of those that are not 0.
-
-    Padding counts as image.
-
-    Args:
-      network: Any network.
-    """
-    whole, remaining = 0, 0
-    for node, shape in zip(network.nodes, network.shapes()[1:], strict=True):
-        if isinstance(node, (Conv, Dense)):
-            places = math.prod(shape[:-1])
-            whole += places * math.prod(node.kernel.shape)
-            remaining += places * node.kernel.remaining
-    return whole, remaining
+    kind = node if isinstance(node, type) else type(node)
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
 
 
 def _image(node: Node, shape: Shape) -> Shape:
     if len(shape) != 3:
-        raise _misfit(node, shape)
+        raise misfit(node, shape)
     return shape
 
 
-def _misfit(node: Node, *shapes: Sequence[int]) -> errors.InputError:
+def misfit(node: Node, *shapes: Sequence[int]) -> errors.InputError:
+    """Say that an operation can't take values of some shapes."""
     name = getattr(node, "name", operation(node))
-    kernel = f" with a kernel of shape {node.kernel.shape}" if isinstance(node, (Conv, Dense)) else ""
+    kernel = f" with a kernel of shape {node.kernel.shape}" if hasattr(node, "kernel") else ""
     return errors.InputError(f"{name}{kernel} can't take a value of shape {', '.join(map(str, shapes))}")

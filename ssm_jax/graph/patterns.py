@@ -38,7 +38,9 @@ def _standardize(shape: tuple[int, ...], dtype: str) -> Expression:
 
 def elu(value: Expression) -> Bound | None:
     """Find `x`, whose ELU a value is."""
-    return _first(value, (_elu(value.shape, value.dtype),)) if value.primitive == "select_n" else None
+    if value.primitive != "select_n" or not jnp.issubdtype(value.dtype, jnp.floating):
+        return None
+    return _first(value, (_elu(value.shape, value.dtype),))
 
 
 @functools.cache
@@ -65,7 +67,9 @@ def _mean(shape: tuple[int, ...], dtype: Any) -> Expression:
 
 def batch_normalized(value: Expression) -> Bound | None:
     """Find `x`, the constants `mean` and `var` (and `scale` and `bias`) and `epsilon` of a normalization."""
-    if value.primitive not in ("add", "mul", "convert_element_type") or not value.shape:
+    root = value.inputs[0] if value.primitive == "convert_element_type" else value
+    scaled = root.primitive in ("add", "mul") and any(each.constant for each in root.inputs)
+    if not scaled or not value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
         return None
     found = _first(value, _batch_normalizations(value.shape, value.dtype))
     constants = [one for name, one in (found or {}).items() if name != "x"]

@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from ssm_jax import errors, graph
-from ssm_jax.graph import expressions, patterns
-from ssm_jax.graph.expressions import Expression
+from ssm_jax.graph import expressions, linear, patterns, primitives
+from ssm_jax.graph.expressions import Expression, unknown
 from ssm_jax.nn.layers import evaluated, masked_layers
 
 # The model is traced with so many examples: one would be no different from an axis of size 1.
@@ -23,20 +22,23 @@ _BATCH = 2
 Function = Callable[[jax.Array], jax.Array]
 
 
-def network(model: Function, shape: Sequence[int], *, before: Function | None = None) -> graph.Network:
+def network(
+    model: Function, shape: Sequence[int], dtype: str = "uint8", *, before: Function | None = None
+) -> graph.Network:
     """Write down what a model computes in evaluation.
 
     Args:
       model: An NNX model, whose layers' paths become the operations' names, or any function of JAX; it takes
         a batch of examples.
       shape: Shape of an example, without its batch.
-      before: What is done with the images first.
+      dtype: Dtype of the examples, `uint8`, `int32` or `float32`.
+      before: What is done with the examples first.
 
     Raises:
       InputError: The model computes something that there is no operation for.
     """
-    call, known = _function(model)
-    example = jax.ShapeDtypeStruct((_BATCH, *shape), jnp.uint8)
+    call, known = function(model)
+    example = jax.ShapeDtypeStruct((_BATCH, *shape), dtype)
     closed = jax.make_jaxpr(lambda known, x: call(known, x if before is None else before(x)))(
         [array for _, array in known], example
     )
@@ -45,11 +47,18 @@ def network(model: Function, shape: Sequence[int], *, before: Function | None = 
     outputs = expressions.Reader().read(closed, [*constants, images])
     if len(outputs) != 1:
         raise errors.InputError(f"the model returns {len(outputs)} arrays; allowed is one")
-    return _Tracer(images).network(outputs[0], shape)
+    return _Tracer(images).network(outputs[0], shape, dtype)
 
 
-def _function(model: Function) -> tuple[Callable[..., Any], list[tuple[str, jax.Array]]]:
-    """A function of arrays and inputs, and the arrays by the layers that they are of."""
+def function(model: Function) -> tuple[Callable[..., Any], list[tuple[str, jax.Array]]]:
+    """Make a function of arrays and inputs of a model in evaluation, with effective kernels.
+
+    Args:
+      model: See `network`.
+
+    Returns:
+      The function, and the arrays beside the path of the layer that each is of.
+    """
     if not isinstance(model, nnx.Module):
         return lambda _, inputs: model(inputs), []
     # As a trained network computes them, in one compiled program each.
@@ -106,7 +115,7 @@ class _Tracer:
         self.nodes: list[graph.Node] = []
         self.dtypes: set[str] = set()
 
-    def network(self, output: Expression, shape: Sequence[int]) -> graph.Network:
+    def network(self, output: Expression, shape: Sequence[int], dtype: str) -> graph.Network:
         pending = [output]
         while pending:
             try:
@@ -114,15 +123,18 @@ class _Tracer:
                 pending.pop()
             except _Pending as first:
                 pending.append(first.expression)
-        if self._values[id(output)].number != len(self.nodes) or len(output.shape) != 2:
-            raise errors.InputError(f"the model returns {list(output.shape)}; allowed is [B, classes]")
-        height, width, channels = shape
-        dtype = self.dtypes.pop() if len(self.dtypes) == 1 else "float32"
+        result = self._values[id(output)]
+        if result.axis != 0 or len(output.shape) < 2:
+            raise errors.InputError(
+                f"the model returns {list(output.shape)} of {_BATCH} examples; allowed is [B, ..., classes]"
+            )
+        kernels = self.dtypes.pop() if len(self.dtypes) == 1 else "float32"
         return graph.Network(
-            image_shape=(height, width, channels),
-            classes=output.shape[1],
-            dtype=dtype,
-            nodes=tuple(self.nodes),
+            image_shape=tuple(shape),
+            image_dtype=dtype,
+            classes=output.shape[-1],
+            dtype=kernels,
+            nodes=used(_uncast(self.nodes, kernels), result.number),
         )
 
     def of(self, expression: Expression) -> Value:
@@ -133,20 +145,18 @@ class _Tracer:
             raise _Pending(expression)
         return self._values[id(expression)]
 
-    def add(self, kind: type[graph.Node], *inputs: Value, **fields: Any) -> Value:
-        """Add an operation; call it after `of`."""
-        self.nodes.append(kind(inputs=tuple(value.number for value in inputs), **fields))
-        return Value(len(self.nodes), inputs[0].axis)
+    def add(self, kind: type[graph.Node], *inputs: Value, batch: int | None = None, **fields: Any) -> Value:
+        """Add an operation; the batch is where it was in the first input, or at `batch`."""
+        plain = {name: _plain(field) for name, field in fields.items()}
+        self.nodes.append(kind(inputs=tuple(value.number for value in inputs), **plain))
+        return Value(len(self.nodes), inputs[0].axis if batch is None else batch)
 
     def name(self, expression: Expression, *constants: Expression) -> str:
         """A name for an operation: its layer's path; no two are the same."""
         paths = sorted(frozenset[str]().union(*(constant.variables for constant in constants)))
         name = re.sub(r"[^A-Za-z0-9_./-]+", "_", paths[0] if paths else expression.name)[:150].strip("/")
-        name = name or {"dot_general": "dense", "conv_general_dilated": "conv"}.get(
-            expression.primitive, "norm"
-        )
-        count = 2
-        unique = name
+        name = name or _NAMES.get(expression.primitive, "norm")
+        unique, count = name, 2
         while unique in self._names:
             unique, count = f"{name}_{count}", count + 1
         self._names.add(unique)
@@ -154,38 +164,52 @@ class _Tracer:
 
     def _make(self, expression: Expression) -> Value:
         for find, make in _PATTERNS:
-            if (bound := find(expression)) is not None:
+            bound = find(expression)
+            if bound is not None and self.of(bound["x"]).axis == 0:
                 return make(self, expression, bound)
-        if expression.primitive not in _PRIMITIVES:
+        if expression.primitive not in _RULES:
             raise unknown(expression)
-        return _PRIMITIVES[expression.primitive](self, expression)
+        return _RULES[expression.primitive](self, expression)
 
 
-def unknown(expression: Expression, how: str = "") -> errors.InputError:
-    """Say that there is no operation for what a model computes.
+def used(nodes: Sequence[graph.Node], result: int) -> tuple[graph.Node, ...]:
+    """Keep the operations that a value is made of.
 
     Args:
-      expression: What it computes.
-      how: In which manner.
+      nodes: Operations in their order.
+      result: The number of the value, which becomes the last.
     """
-    what = " ".join(word for word in (expression.primitive, how) if word)
-    return errors.InputError(
-        f"{_near(expression)} computes {what}, which can't be exported; format='stablehlo' can hold any model"
+    needed = {result}
+    for number in range(result, 0, -1):
+        needed.update(nodes[number - 1].inputs if number in needed else ())
+    numbers = {old: new for new, old in enumerate(sorted(needed | {0}))}
+    return tuple(
+        dataclasses.replace(nodes[old - 1], inputs=tuple(numbers[i] for i in nodes[old - 1].inputs))
+        for old in numbers
+        if old
     )
 
 
-def _near(expression: Expression) -> str:
-    """The layer that an expression is of or, if it is of none, the one before it."""
-    front, seen = [expression], {id(expression)}
-    while front:
-        for one in front:
-            paths = sorted(path for each in one.inputs for path in each.variables)
-            if paths or one.name:
-                where = paths[0] if paths else one.name
-                return where if one is expression else f"what follows {where}"
-        front = [each for one in front for each in one.inputs if id(each) not in seen]
-        seen.update(map(id, front))
-    return "the model"
+def _uncast(nodes: Sequence[graph.Node], dtype: str) -> list[graph.Node]:
+    """Let operations with a kernel, which compute in one dtype, take values before a cast to it."""
+    return [
+        dataclasses.replace(node, inputs=tuple(_before(nodes, i, dtype) for i in node.inputs))
+        if isinstance(node, (graph.Conv, graph.Dense, graph.Convolution))
+        else node
+        for node in nodes
+    ]
+
+
+def _before(nodes: Sequence[graph.Node], number: int, dtype: str) -> int:
+    node = nodes[number - 1] if number else None
+    return node.inputs[0] if isinstance(node, graph.Cast) and node.dtype == dtype != "float32" else number
+
+
+def _plain(field: Any) -> Any:
+    """A setting without numpy's integers."""
+    if isinstance(field, tuple):
+        return tuple(map(int, field))
+    return int(field) if isinstance(field, np.integer) else field
 
 
 def _pattern(kind: type[graph.Node]) -> Callable[[_Tracer, Expression, patterns.Bound], Value]:
@@ -195,12 +219,13 @@ def _pattern(kind: type[graph.Node]) -> Callable[[_Tracer, Expression, patterns.
 def _normalize(tracer: _Tracer, expression: Expression, bound: patterns.Bound) -> Value:
     value, epsilon = tracer.of(bound["x"]), bound["epsilon"].scalar
     given = {"mean": "mean", "var": "variance", "scale": "scale", "bias": "offset"}
+    arrays: dict[str, Any] = {name: bound[key].array for key, name in given.items() if key in bound}
     return tracer.add(
         graph.Normalize,
         value,
         name=tracer.name(expression, bound["mean"]),
         epsilon=float(str(np.float32(epsilon))),  # the shortest number that is this one
-        **{name: bound[key].array for key, name in given.items() if key in bound},
+        **arrays,
     )
 
 
@@ -213,96 +238,10 @@ _PATTERNS: list[tuple[Callable[[Expression], patterns.Bound | None], Callable[..
 ]
 
 
-def _conv(tracer: _Tracer, expression: Expression) -> Value:
-    value, kernel = tracer.of(expression.inputs[0]), expression.inputs[1]
-    given = expression.parameters
-    numbers, strides = given["dimension_numbers"], set(given["window_strides"])
-    plain = given["batch_group_count"] == given["feature_group_count"] == 1
-    plain &= {*given["lhs_dilation"], *given["rhs_dilation"]} == {1} and len(strides) == 1
-    if not (plain and kernel.constant and numbers.lhs_spec == numbers.out_spec == (0, 3, 1, 2)):
-        raise unknown(expression, "with these settings")
-    array = np.asarray(
-        kernel.array.astype(np.float32).transpose([*numbers.rhs_spec[2:], *numbers.rhs_spec[1::-1]])
-    )
-    (stride,) = strides
-    same = [
-        graph.same_padding(size, window, stride)
-        for size, window in zip(expression.inputs[0].shape[1:3], array.shape)
-    ]
-    if list(given["padding"]) != same:
-        raise unknown(expression, f"with padding {given['padding']}")
-    tracer.dtypes.add(str(expression.dtype))
-    name = tracer.name(expression, kernel)
-    return tracer.add(graph.Conv, value, name=name, kernel=graph.Kernel.of(array), stride=stride)
-
-
-def _dense(tracer: _Tracer, expression: Expression) -> Value:
-    value, kernel = tracer.of(expression.inputs[0]), expression.inputs[1]
-    ((left, right), batched) = expression.parameters["dimension_numbers"]
-    if not kernel.constant or batched != ((), ()) or (*left, *right) != (1, 0) or len(expression.shape) != 2:
-        raise unknown(expression, "of these axes")
-    tracer.dtypes.add(str(expression.dtype))
-    name = tracer.name(expression, kernel)
-    return tracer.add(graph.Dense, value, name=name, kernel=graph.Kernel.of(kernel.array.astype(np.float32)))
-
-
-def _max_pool(tracer: _Tracer, expression: Expression) -> Value:
-    source, margin = expression.inputs[0], [(0, 0)] * len(expression.shape)
-    if source.primitive == "pad" and source.inputs[1].scalar == float(jnp.finfo(source.dtype).min):
-        margin = [(low, high) for low, high, inner in source.parameters["padding_config"] if inner == 0]
-        source = source.inputs[0]
-    value, given = tracer.of(source), expression.parameters
-    sides = [tuple(map(sum, zip(*both))) for both in zip(margin, given["padding"], strict=True)]
-    window, stride = given["window_dimensions"], given["window_strides"]
-    square = len(window) == 4 and window == (1, window[1], window[1], 1)
-    square = square and stride == (1, stride[1], stride[1], 1)
-    padded = sides[1] if sides == [(0, 0), sides[1], sides[1], (0, 0)] and len(set(sides[1])) == 1 else None
-    if not square or padded is None or {*given["base_dilation"], *given["window_dilation"]} != {1}:
-        raise unknown(expression, "of these windows")
-    return tracer.add(graph.MaxPool, value, window=window[1], stride=stride[1], padding=padded[0])
-
-
-def _reshape(tracer: _Tracer, expression: Expression) -> Value:
-    value = tracer.of(expression.inputs[0])
-    if len(expression.shape) != 2 or expression.shape[0] != _BATCH:
-        raise unknown(expression, f"to {list(expression.shape)}")
-    return tracer.add(graph.Flatten, value)
-
-
-def _add(tracer: _Tracer, expression: Expression) -> Value:
-    values = [tracer.of(each) for each in expression.inputs if not each.constant]
-    if len(values) == 2:
-        return tracer.add(graph.Add, *values)
-    (constant,) = (each for each in expression.inputs if each.constant)
-    array = smallest(constant.array.astype(np.float32))
-    rows = array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
-    if len(rows) > 1:
-        raise unknown(expression, "with these constants")
-    return tracer.add(graph.Offset, values[0], values=np.broadcast_to(rows[0], expression.shape[-1:]).copy())
-
-
-def smallest(array: np.ndarray) -> np.ndarray:
-    """Keep one of every axis along which an array repeats itself."""
-    for axis in range(array.ndim):
-        first = array.take([0], axis)
-        if array.shape[axis] > 1 and (array == first).all():
-            array = first
-    return array
-
-
-def _converted(tracer: _Tracer, expression: Expression) -> Value:
-    value = tracer.of(expression.inputs[0])
-    dtypes = expression.dtype, expression.inputs[0].dtype
-    if not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
-        raise unknown(expression, f"to {expression.dtype}")
-    return value  # operations with a kernel compute in the network's dtype
-
-
-_PRIMITIVES: dict[str, Callable[[_Tracer, Expression], Value]] = {
-    "conv_general_dilated": _conv,
-    "dot_general": _dense,
-    "reduce_window_max": _max_pool,
-    "reshape": _reshape,
-    "add": _add,
-    "convert_element_type": _converted,
+_RULES = {
+    **primitives.RULES,
+    "conv_general_dilated": linear.conv,
+    "dot_general": linear.dot,
+    "gather": linear.gather,
+    **{f"reduce_window_{name}": linear.pool(name) for name in ("max", "min", "sum")},
 }

@@ -103,9 +103,53 @@ def small(units: int = 10) -> format.Artifact:
     )
 
 
-def frame(header: bytes, body: bytes) -> bytes:
+def general() -> format.Artifact:
+    """A network of every operation that the first version lacks."""
+    rng = np.random.default_rng(0)
+
+    def floats(*shape: int) -> np.ndarray:
+        return rng.uniform(0.5, 1.5, shape).astype(np.float32)
+
+    two = {name: (1, 1) for name in ("stride", "low", "high", "dilation", "spread")}
+    network = graph.Network(
+        image_shape=(4,),
+        image_dtype="int32",
+        classes=3,
+        nodes=(
+            graph.Embed(inputs=(0,), name="table", kernel=graph.Kernel(floats(5, 4))),
+            graph.Reshape(inputs=(1,), sizes=(2, 2, 4)),
+            graph.Convolution(
+                inputs=(2,),
+                name="conv",
+                kernel=graph.Kernel(rng.integers(-1, 2, (3, 3, 2, 6), np.int8), np.float32(0.5)),
+                groups=2,
+                **two,
+            ),
+            graph.Constant(inputs=(), values=floats(1, 1, 6)),
+            graph.Binary(inputs=(3, 4), function="mul"),
+            graph.Unary(inputs=(5,), function="logistic"),
+            graph.Constant(inputs=(), values=np.int32([[[1]]])),
+            graph.Cast(inputs=(7,), dtype="bool"),
+            graph.Broadcast(inputs=(8,), sizes=(2, 2, 6)),
+            graph.Select(inputs=(9, 5, 6)),
+            graph.Pad(inputs=(10,), low=(1, 0, 0), high=(0, 1, 0), value=0.5),
+            graph.Pool(
+                inputs=(11,), function="sum", window=(2, 2, 1), stride=(1,) * 3, low=(0,) * 3, high=(0,) * 3
+            ),
+            graph.Slice(inputs=(12,), start=(0, 0, 1), stop=(2, 1, 6), step=(1, 1, 2)),
+            graph.Concatenate(inputs=(12, 12, 12), axis=2),
+            graph.Transpose(inputs=(13,), axes=(1, 0, 2)),
+            graph.Reduce(inputs=(15,), function="sum", axes=(0,)),
+            graph.Transpose(inputs=(16,), axes=(1, 0)),
+            graph.Product(inputs=(17, 16)),
+        ),
+    )
+    return format.Artifact(network, ("a", "b", "c"), {"seed": 1})
+
+
+def frame(header: bytes, body: bytes, version: int = format.VERSION) -> bytes:
     """A whole file of a header and a body, with lengths and checksum that are right."""
-    data = PREFIX.pack(format.MAGIC, format.VERSION, len(header), len(body)) + header + body
+    data = PREFIX.pack(format.MAGIC, version, len(header), len(body)) + header + body
     return data + hashlib.sha256(data).digest()
 
 
@@ -168,7 +212,7 @@ def with_lies(header: Any, rng: random.Random) -> bytes:
 def mutant(data: bytes, rng: random.Random) -> bytes:
     """One mutation; most have a checksum that is right, which otherwise hides everything behind it."""
     header, body = parts(data)
-    kind = rng.randrange(10)
+    version, kind = data[8], rng.randrange(10)
     if kind == 0:
         return edited(data, rng)
     if kind == 1:
@@ -179,23 +223,23 @@ def mutant(data: bytes, rng: random.Random) -> bytes:
         lying = PREFIX.pack(format.MAGIC, *lengths, body_length) + header + body
         return lying + hashlib.sha256(lying).digest()
     if kind == 2:
-        return frame(edited(header, rng), body)
+        return frame(edited(header, rng), body, version)
     if kind < 6:
-        return frame(header, edited(body, rng))
-    return frame(with_lies(json.loads(header), rng), body if kind < 9 else edited(body, rng))
+        return frame(header, edited(body, rng), version)
+    return frame(with_lies(json.loads(header), rng), body if kind < 9 else edited(body, rng), version)
 
 
 def main(number: int) -> None:
-    short, long = format.encode(small()), format.encode(small(units=100))
+    short, long, other = map(format.encode, (small(), small(units=100), general()))
     rng = random.Random(0)
-    for data in (short, long):
+    for data in (short, long, other):
         format.decode(data)
     with open("/proc/self/statm") as file:
         taken = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
     answers, started = collections.Counter[str](), time.process_time()
     for i in range(number):
-        changed = mutant(short if i % 20 else long, rng)
+        changed = mutant((short if i % 20 else long) if i % 3 else other, rng)
         try:
             artifact = format.decode(changed, most_weights=MOST_WEIGHTS)
         except errors.InputError as error:

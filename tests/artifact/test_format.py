@@ -76,9 +76,13 @@ def test_logits_are_bit_for_bit_those_of_the_network(masking):
     np.testing.assert_array_equal(logits[0].view(np.uint32), logits[1].view(np.uint32))
 
 
-def test_every_operation_and_array_comes_back():
-    artifact = fuzz.small()
-    assert {type(node) for node in artifact.network.nodes} == set(graph.OPERATIONS.values())
+@pytest.mark.parametrize("version", [format.VERSION, format.NEWEST])
+def test_every_operation_and_array_comes_back(version):
+    artifact = fuzz.small() if version == format.VERSION else fuzz.general()
+    others = set(graph.OPERATIONS.values()) - set(graph.LAYERS.values())
+    expected = set(graph.LAYERS.values()) if version == format.VERSION else others
+    assert {type(node) for node in artifact.network.nodes} == expected
+    assert format.encode(artifact)[8] == version
     found = format.decode(format.encode(artifact))
     same(artifact.network, found.network)
     assert (found.class_names, found.record) == (artifact.class_names, artifact.record)
@@ -246,7 +250,7 @@ def test_every_flipped_bit_is_refused():
     ("place", "value", "said"),
     [
         (0, b"PK", "it is no .ssm file"),
-        (8, b"\2", "its format is 2; this version of ssm_jax reads format 1"),
+        (8, b"\3", "its format is 3; this version of ssm_jax reads formats 1 to 2"),
         (12, b"\xff\xff\xff\xff", "the length of its header is 4294967295; allowed is at most 2097152"),
         (16, b"\xff\xff\xff\xff\xff\xff\xff\xff", "it has 403 bytes and should have 18,446,744,"),
         (0x171, b"\0", "it is damaged: its checksum is of other bytes"),

@@ -37,7 +37,7 @@ def test_the_table_and_the_record_are_shown(ssm, network, trained):
     first = out.partition("\n")[0]
     assert first.startswith("fcn on digits, signed, seed 0, 2 epochs")
     assert first.endswith(f": test accuracy {accuracy:.2f} %, remaining weights {100 * remaining:.2f} %")
-    assert "\nimages 8x8x1 of uint8, computed in float32\n10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n" in out
+    assert "\ninputs 8x8x1 of uint8, computed in float32\n10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n" in out
     for layer in summary["layers"]:
         assert f"{layer['name']}  {'x'.join(map(str, layer['shape']))}" in out
     assert "\n<0, 0, >0: of the weights as applied" in out and "+1" not in out

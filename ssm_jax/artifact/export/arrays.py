@@ -48,6 +48,8 @@ from ssm_jax import errors, graph
 from ssm_jax.artifact import header
 from ssm_jax.artifact.format import Artifact
 
+_WITH_KERNEL = (graph.Conv, graph.Dense, graph.Convolution, graph.Embed)
+
 
 def rounded(network: graph.Network) -> graph.Network:
     """Return the network with arrays as its dtype holds them, which JAX makes of them when it computes.
@@ -64,7 +66,7 @@ def _rounded(node: graph.Node) -> graph.Node:
     def in_bfloat16(array: np.ndarray) -> np.ndarray:
         return array.astype(ml_dtypes.bfloat16).astype(np.float32)
 
-    if isinstance(node, (graph.Conv, graph.Dense)):
+    if isinstance(node, _WITH_KERNEL):
         return dataclasses.replace(node, kernel=graph.Kernel.of(in_bfloat16(node.kernel.dense())))
     if isinstance(node, graph.Normalize):
         arrays: dict[str, Any] = {name: in_bfloat16(array) for name, array in node.arrays().items()}
@@ -105,6 +107,7 @@ def texts(artifact: Artifact) -> dict[str, str]:
     network = artifact.network
     operations = [_description(number, node) for number, node in enumerate(network.nodes)]
     described = {
+        "image_dtype": network.image_dtype,
         "image_shape": network.image_shape,
         "classes": network.classes,
         "dtype": network.dtype,
@@ -119,13 +122,13 @@ def _name(number: int, node: graph.Node) -> str:
 
 
 def _arrays(node: graph.Node) -> dict[str, np.ndarray]:
-    if isinstance(node, (graph.Conv, graph.Dense)):
+    if isinstance(node, _WITH_KERNEL):
         if node.kernel.values.dtype == np.int8:
             return {"values": node.kernel.values, "scale": np.asarray(node.kernel.scale)}
         return {"kernel": node.kernel.dense()}
     if isinstance(node, graph.Normalize):
         return node.arrays()
-    return {"values": node.values} if isinstance(node, graph.Offset) else {}
+    return {"values": node.values} if isinstance(node, (graph.Offset, graph.Constant)) else {}
 
 
 def _description(number: int, node: graph.Node) -> dict[str, Any]:
@@ -133,6 +136,7 @@ def _description(number: int, node: graph.Node) -> dict[str, Any]:
     settings = {
         field.name: getattr(node, field.name)
         for field in dataclasses.fields(node)
-        if isinstance(getattr(node, field.name), (int, float))
+        if field.name not in ("name", "inputs")
+        and isinstance(getattr(node, field.name), (int, float, str, tuple))
     }
     return {"operation": graph.operation(node), "inputs": node.inputs, **named, **settings}

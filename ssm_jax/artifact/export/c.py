@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ssm_jax import errors, files, graph
-from ssm_jax.artifact.export import c_plan
+from ssm_jax.artifact.export import c_elementary, c_plan
 from ssm_jax.artifact.format import Artifact
 
 # Numbers of a table on a line.
@@ -255,6 +255,7 @@ def _functions(plan: c_plan.Plan) -> str:
         for index in ("uint8", "uint16", "uint32") if "INDEX" in name else ("",):
             if name.replace("INDEX", index) in called:
                 written.append(function.replace("INDEX", index))
+    written += c_elementary.functions(called)
     return "\n\n".join(piece.rstrip() for piece in written) + "\n"
 
 

@@ -21,12 +21,19 @@ from onnx import helper, numpy_helper
 
 from ssm_jax import files, graph
 from ssm_jax.artifact.export import arrays
+from ssm_jax.artifact.export.onnx_elementary import WRITE
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.version import __version__
 
 # The first whose ReduceMean takes its axes as ReduceSum does, and the IR that came with it: older readers
 # than those of 2023 are not asked for, and newer ones all know it.
 OPSET, IR = 18, 8
+
+_DTYPES = {
+    "uint8": onnx.TensorProto.UINT8,
+    "int32": onnx.TensorProto.INT32,
+    "float32": onnx.TensorProto.FLOAT,
+}
 
 # Places of the channels: as this library has them, and as ONNX's convolutions do.
 LAST, FIRST = "last", "first"
@@ -45,15 +52,20 @@ def model(artifact: Artifact) -> onnx.ModelProto:
     network = arrays.rounded(artifact.network)
     writer = _Writer(network)
     for node in network.nodes:
-        writer.values.append(_WRITE[type(node)](writer, node))
-    writer.nodes.append(helper.make_node("Identity", [writer.value(len(network.nodes), LAST)], ["logits"]))
+        if type(node) in WRITE:
+            values = (writer.value(number, LAST) for number in node.inputs)
+            writer.values.append({LAST: WRITE[type(node)](writer, node, *values)})
+        else:
+            writer.values.append(_WRITE[type(node)](writer, node))
+    result = writer.value(len(network.nodes), LAST)
+    writer.nodes.append(helper.make_node("Cast", [result], ["logits"], to=onnx.TensorProto.FLOAT))
     of = helper.make_tensor_value_info
     made = helper.make_model(
         helper.make_graph(
             writer.nodes,
             "ssm_jax",
-            [of("images", onnx.TensorProto.UINT8, ["batch", *network.image_shape])],
-            [of("logits", onnx.TensorProto.FLOAT, ["batch", network.classes])],
+            [of("images", _DTYPES[network.image_dtype], ["batch", *network.image_shape])],
+            [of("logits", onnx.TensorProto.FLOAT, ["batch", *network.shapes()[-1]])],
             writer.initializers,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -85,15 +97,24 @@ class _Writer:
     """Collects nodes and constants; values are known by their number and the place of their channels."""
 
     def __init__(self, network: graph.Network) -> None:
-        self.shapes = network.shapes()
+        self.network, self.shapes = network, network.shapes()
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
-        self.values: list[dict[str, str]] = [{LAST: self.add("Cast", "images", to=onnx.TensorProto.FLOAT)}]
+        whole = network.image_dtype == "int32"
+        images = "images" if whole else self.add("Cast", "images", to=onnx.TensorProto.FLOAT)
+        self.values: list[dict[str, str]] = [{LAST: images}]
 
     def add(self, operation: str, *inputs: str, **attributes: Any) -> str:
         name = f"{operation.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operation, list(inputs), [name], name, **attributes))
         return name
+
+    def is_constant(self, number: int) -> bool:
+        """Whether a value is the same for every example, and there once for all."""
+        node = self.network.nodes[number - 1] if number else None
+        if isinstance(node, graph.Cast):
+            return self.is_constant(node.inputs[0])
+        return isinstance(node, graph.Constant)
 
     def constant(self, array: Any, dtype: Any = np.float32) -> str:
         name = f"constant_{len(self.initializers)}"

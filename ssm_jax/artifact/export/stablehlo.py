@@ -10,6 +10,7 @@ record have no place in it.
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -31,28 +32,39 @@ def program(network: graph.Network) -> export.Exported:
     Args:
       network: The network.
     """
-    (batch,) = export.symbolic_shape("b")
-    images = jax.ShapeDtypeStruct((batch, *network.image_shape), jnp.uint8)
 
-    @jax.jit
     def logits(images: jax.Array) -> jax.Array:
         parameters = [
             arrays | _kernel(node, network) for node, arrays in zip(network.nodes, run.parameters(network))
         ]
         return run.apply(network, parameters, images).astype(jnp.float32)
 
+    return of_function(logits, network.image_shape, network.image_dtype)
+
+
+def of_function(function: Callable[[Any], Any], shape: Sequence[int], dtype: str) -> export.Exported:
+    """Trace a function of a batch of inputs into a program, of any batch size.
+
+    Args:
+      function: What JAX can trace.
+      shape: Shape of one input.
+      dtype: Its dtype.
+    """
+    (batch,) = export.symbolic_shape("b")
+    inputs = jax.ShapeDtypeStruct((batch, *shape), dtype)
     # The lines of source that operations come from would tell the paths of this machine.
     settings: Any = jax.config
     lines = settings.jax_traceback_in_locations_limit
     settings.update("jax_traceback_in_locations_limit", 0)
     try:
-        return export.export(logits, platforms=PLATFORMS)(images)
+        return export.export(jax.jit(function), platforms=PLATFORMS)(inputs)
     finally:
         settings.update("jax_traceback_in_locations_limit", lines)
 
 
 def _kernel(node: graph.Node, network: graph.Network) -> run.Arrays:
-    if not isinstance(node, (graph.Conv, graph.Dense)) or node.kernel.values.dtype != jnp.int8:
+    kernels = (graph.Conv, graph.Dense, graph.Convolution, graph.Embed)
+    if not isinstance(node, kernels) or node.kernel.values.dtype != jnp.int8:
         return {}
     dense = jnp.asarray(node.kernel.values).astype(jnp.float32) * node.kernel.scale
     return {"kernel": dense.astype(network.dtype)}
@@ -68,5 +80,10 @@ def write(artifact: Artifact, path: pathlib.Path) -> None:
     Raises:
       OSError: The file can't be written.
     """
-    content = program(artifact.network).serialize()
+    save(program(artifact.network), path)
+
+
+def save(program: export.Exported, path: pathlib.Path) -> None:
+    """Write a program; raises an OSError where the file can't be written."""
+    content = program.serialize()
     files.write_whole(path, lambda file: file.write(content))

@@ -7,7 +7,8 @@ import pytest
 from artifact.small import network_of
 
 from ssm_jax import errors, graph
-from ssm_jax.artifact.export.c_plan import Plan, kernel_lists
+from ssm_jax.artifact.export.c_kernels import kernel_lists
+from ssm_jax.artifact.export.c_plan import Plan
 
 
 def test_a_ternary_kernel_is_a_list_to_add_and_one_to_subtract_per_output():

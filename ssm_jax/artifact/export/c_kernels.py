@@ -1,0 +1,93 @@
+"""How the C export writes kernels: what a convolution reads, and lists of what to add and to subtract."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ssm_jax import errors, graph
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """What a convolution reads: of every tap of its kernel the pixel for the first pixel of the result."""
+
+    stride: int
+    taps: list[tuple[int, int]]
+
+    @classmethod
+    def of(cls, node: graph.Conv | graph.Convolution, image: graph.Shape) -> Windows:
+        """Those of a node that takes an image `(H, W, C)`."""
+        if isinstance(node, graph.Conv):
+            low, dilation, strides = [before for before, _ in node.padding(image)], (1, 1), {node.stride}
+        else:
+            low, dilation, strides = list(node.low), node.dilation, {*node.stride}
+            if len(strides) != 1 or {*node.spread} != {1}:
+                raise errors.InputError(
+                    f"C has no strides as those of {node.name}: one of both sides, not spread"
+                )
+        tops, lefts = (
+            [i * apart - before for i in range(side)]
+            for side, apart, before in zip(node.kernel.shape, dilation, low)
+        )
+        return cls(strides.pop(), [(top, left) for top in tops for left in lefts])
+
+    @property
+    def reach(self) -> int:
+        """How many pixels beyond an image it reads, in pixels of its result."""
+        sides = [side // self.stride for tap in self.taps for side in tap]
+        return max(-min(sides), max(sides), 0)
+
+
+def ungrouped(node: graph.Conv | graph.Dense | graph.Convolution) -> np.ndarray:
+    """The weights of every input and output; of different groups they are 0."""
+    values = node.kernel.values
+    if not isinstance(node, graph.Convolution) or node.groups == 1:
+        return values
+    *window, inner, units = values.shape
+    whole = np.zeros((*window, node.groups, inner, node.groups, units // node.groups), values.dtype)
+    for group in range(node.groups):
+        whole[..., group, :, group, :] = values.reshape(*window, inner, node.groups, -1)[..., group, :]
+    return whole.reshape(*window, node.groups * inner, units)
+
+
+def kernel_lists(values: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Write a kernel as lists of places.
+
+    Args:
+      values: The kernel `[I, O]`, int8 or float32.
+      places: Where every input lies, whole numbers `[I]`.
+
+    Returns:
+      For every output, and of an int8 kernel for every absolute value, places to add and places to subtract;
+      of a float32 kernel places: their number, then the distance of each from the one before. And of an int8
+      kernel the absolute values, of a float32 kernel the weights in the lists' order.
+
+    Examples:
+      >>> kernel_lists(np.int8([[1], [-1], [1]]), np.array([10, 20, 40]))[0].tolist()
+      [2, 10, 30, 1, 20]
+    """
+    units, inputs = np.nonzero(values.T)
+    places, weights = places[inputs], values[inputs, units]
+    levels = sizes(values)
+    if values.dtype == np.int8:
+        lists = 2 * (len(levels) * units + np.searchsorted(levels, np.abs(weights))) + (weights < 0)
+        count = 2 * len(levels) * values.shape[1]
+    else:
+        lists, count = units, values.shape[1]
+    order = np.lexsort((places, lists))
+    lists, places, weights = lists[order], places[order], weights[order]
+    lengths = np.bincount(lists, minlength=count)
+    starts = np.cumsum(lengths) - lengths
+    distances = np.diff(places, prepend=0)
+    heads = starts[lengths > 0]
+    distances[heads] = places[heads]
+    numbers = weights if weights.size else np.zeros(1, np.float32)
+    return np.insert(distances, starts, lengths), levels if values.dtype == np.int8 else numbers
+
+
+def sizes(values: np.ndarray) -> np.ndarray:
+    """The absolute values of an int8 kernel that are not 0, at least one."""
+    found = np.unique(np.abs(values)) if values.dtype == np.int8 else np.empty(0)
+    return found[found > 0] if found.any() else np.array([1])

@@ -1,0 +1,101 @@
+"""A model of anybody's as a file."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from flax import nnx
+
+from ssm_jax import errors, files, graph
+from ssm_jax.artifact import export as exports
+from ssm_jax.artifact import run
+from ssm_jax.artifact.format import Artifact
+from ssm_jax.graph import trace
+
+
+def export(
+    model: trace.Function,
+    example_input: jax.typing.ArrayLike,
+    path: str | os.PathLike[str],
+    format: str = "ssm",
+    *,
+    class_names: Sequence[str] | None = None,
+) -> None:
+    """Write a model to a file, as it is in evaluation: its effective kernels, without scores.
+
+    Args:
+      model: An NNX model, masked or not, or any function of JAX, such as `lambda x: linen.apply(variables,
+        x)`. It takes a batch of inputs. What comes before it is exported with it as
+        `nnx.Sequential(ssm_jax.standardize, model)`.
+      example_input: A batch of inputs, uint8, int32 or float32 `[B, ...]`; the file takes any B.
+      path: The file; its folder exists.
+      format: `ssm`, `c`, `onnx`, `stablehlo`, `safetensors` or `npz`.
+      class_names: Names of the logits; numbers by default.
+
+    Raises:
+      InputError: The format is unknown or lacks a package, the input is none, or the model computes what the
+        format has no operation for; `stablehlo` holds any model.
+      RunError: The file can't be written.
+
+    Examples:
+      >>> import numpy as np
+      >>> net = nnx.Sequential(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), nnx.relu)
+      >>> checked(net, np.zeros((1, 4), np.float32)).shapes()
+      [(4,), (3,), (3,), (1,), (3,)]
+    """
+    exports.check(format, path)
+    given = np.asarray(example_input)
+    if str(given.dtype) not in graph.INPUT_DTYPES or given.ndim < 2 or not len(given):
+        allowed = f"a batch [B, ...] of {', '.join(graph.INPUT_DTYPES)}"
+        raise errors.InputError(
+            f"the example input is {given.dtype} {list(given.shape)}; allowed is {allowed}"
+        )
+    shape, dtype = given.shape[1:], str(given.dtype)
+    try:
+        network = checked(model, given)
+        names = tuple(map(str, range(network.classes))) if class_names is None else tuple(class_names)
+        record = {"network": type(model).__name__} if isinstance(model, nnx.Module) else {}
+        _written(path, lambda: exports.write(Artifact(network, names, record), path, format))
+    except errors.InputError:
+        if format != "stablehlo":
+            raise
+        from ssm_jax.artifact.export import stablehlo  # needs a package
+
+        call, known = trace.function(model)
+        arrays = [array for _, array in known]
+        program = stablehlo.of_function(lambda inputs: call(arrays, inputs), shape, dtype)
+        _written(path, lambda: stablehlo.save(program, pathlib.Path(path)))
+
+
+def checked(model: trace.Function, example: np.ndarray) -> graph.Network:
+    """Trace a model, and compare what the operations compute of an example with what it does.
+
+    Args:
+      model: The model.
+      example: A batch of inputs.
+
+    Raises:
+      InputError: The model computes something that there is no operation for, or another thing in a batch.
+    """
+    network = trace.network(model, example.shape[1:], str(example.dtype))
+    call, known = trace.function(model)
+    expected = np.asarray(jax.jit(call)([array for _, array in known], example), np.float32)
+    found = np.asarray(jax.jit(lambda x: run.apply(network, run.parameters(network), x))(example), np.float32)
+    most = np.abs(expected).max() + 1
+    if found.shape != expected.shape or not np.allclose(found, expected, 1e-2, 1e-2 * most, equal_nan=True):
+        raise errors.InputError(
+            "the model computes one thing of two examples and another of those given: does it depend on the "
+            "batch?"
+        )
+    return network
+
+
+def _written(path: str | os.PathLike[str], write: Callable[[], None]) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise errors.RunError(f"cannot write {path}: {files.reason(error)}") from error
