@@ -138,7 +138,10 @@ _MOST_OPERATIONS = 2 * 10**11
 
 
 def _data(source: pathlib.Path, artifact: Artifact, arguments: argparse.Namespace) -> _Data:
-    shape = artifact.network.image_shape
+    if len(artifact.network.image_shape) != 3:
+        raise errors.InputError("whole numbers are of networks that take images [H, W, C]")
+    height, width, channels = artifact.network.image_shape
+    shape = height, width, channels
     if arguments.images is not None:
         from ssm_jax.data import images
 

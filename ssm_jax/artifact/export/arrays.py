@@ -7,10 +7,10 @@ kernel; or `convs/0.kernel`, float32, where a kernel is no whole numbers times a
 
 Beside them stand three texts, each JSON:
 
-- `graph`: an object of `image_shape`, `classes`, `dtype` and the list `operations`, each an object of
-  `operation` (a key of `ssm_jax.graph.OPERATIONS`, whose docstrings define it), `inputs` (value 0 is
-  the images as float32, operation i makes value i + 1, the last value is the logits), `name` where it has
-  arrays, and its settings: `stride`, `epsilon`, `window`, `padding`.
+- `graph`: an object of `image_shape`, `image_dtype`, `classes`, `dtype` and the list `operations`, each
+  an object of `operation` (a key of `ssm_jax.graph.OPERATIONS`, whose docstrings define it), `inputs`
+  (value 0 is the inputs, float32 unless they are int32, operation i makes value i + 1, the last value is
+  the logits), `name` where it has arrays, and its settings, such as `stride` and `epsilon`.
 - `class_names`: the names of the classes in the logits' order.
 - `record`: where the network comes from and how good it is.
 

@@ -19,8 +19,9 @@ class Windows:
     @classmethod
     def of(cls, node: graph.Conv | graph.Convolution, image: graph.Shape) -> Windows:
         """Those of a node that takes an image `(H, W, C)`."""
+        dilation: tuple[int, ...] = (1, 1)
         if isinstance(node, graph.Conv):
-            low, dilation, strides = [before for before, _ in node.padding(image)], (1, 1), {node.stride}
+            low, strides = [before for before, _ in node.padding(image)], {node.stride}
         else:
             low, dilation, strides = list(node.low), node.dilation, {*node.stride}
             if len(strides) != 1 or {*node.spread} != {1}:

@@ -86,6 +86,7 @@ def test_names_settings_and_arrays_of_a_small_network():
     texts = arrays.texts(Artifact(network, ("no", "yes"), {"seed": 3}))
     assert {name: json.loads(text) for name, text in texts.items()} == {
         "graph": {
+            "image_dtype": "uint8",
             "image_shape": [1, 2, 1],
             "classes": 2,
             "dtype": "float32",
