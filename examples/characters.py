@@ -26,9 +26,12 @@ from ssm_jax.core.initializers import elus
 
 CONTEXT, WIDTH, HEADS, BLOCKS, BATCH = 64, 128, 4, 2, 32
 
+
 # Small kernels: a block adds to what it is given, and does well to begin with adding little. They grow as the
 # mask empties, and stay small.
-MASKING = ssm_jax.Masking(rule=ssm_jax.Signed(rescale=0.5), kernel_init=elus(0.1))
+def masking(density: float) -> ssm_jax.Masking:
+    """Say how to mask the model so that a share of its weights remains."""
+    return ssm_jax.Masking(rule=ssm_jax.Signed(density=density, rescale=0.5), kernel_init=elus(0.1))
 
 
 class Block(nnx.Module):
@@ -72,23 +75,14 @@ def bits(model: Transformer, windows: jax.Array) -> jax.Array:
 
 
 @nnx.jit
-def step(model: Transformer, scores: nnx.Optimizer, others: nnx.Optimizer, windows: jax.Array) -> jax.Array:
+def step(model: Transformer, optimizer: nnx.Optimizer, windows: jax.Array) -> jax.Array:
     """Take one step of training; returns the mean bits per character."""
-    trained = nnx.DiffState(0, nnx.Param)  # a score is an nnx.Param too
-    gradient_of = nnx.value_and_grad(lambda model: bits(model, windows).mean(), argnums=trained)
-    value, gradient = gradient_of(model)
-    of_scores, of_others = nnx.split_state(gradient, ssm_jax.Score, ...)
-    scores.update(model, of_scores)
-    others.update(model, of_others)
+    value, gradient = nnx.value_and_grad(lambda model: bits(model, windows).mean())(model)
+    optimizer.update(model, gradient)
     return value
 
 
-set_density = nnx.jit(ssm_jax.set_density)
-
-
-def train(
-    model: Transformer, codes: np.ndarray, steps: int, seed: int, density: float, learning_rate: float
-) -> float:
+def train(model: Transformer, codes: np.ndarray, steps: int, seed: int, learning_rate: float) -> float:
     """Train a model; returns the seconds, compilation included.
 
     Args:
@@ -96,29 +90,16 @@ def train(
       codes: The text.
       steps: Number of steps.
       seed: Decides what is read of the text.
-      density: The share of weights that remain in the end; 1 of a model without masks.
       learning_rate: Of all that has no mask; scores have their own.
     """
-    curve = optax.warmup_cosine_decay_schedule(0.0, 1.0, max(1, steps // 20), max(2, steps))
-    for_scores = optax.chain(
-        optax.scale_by_adam(b2=0.95),
-        optax.scale(1e-2),
-        # Not multiplied by the learning rate: in every step each score loses a thousandth of itself.
-        optax.add_decayed_weights(1e-3),
-        optax.scale_by_schedule(lambda step: -curve(step)),
-    )
-    for_others = optax.adam(lambda step: learning_rate * curve(step), b2=0.95)
-    scores = nnx.Optimizer(model, for_scores, wrt=ssm_jax.Score)
-    others = nnx.Optimizer(model, for_others, wrt=nnx.All(nnx.Param, nnx.Not(ssm_jax.Score)))
-    start = ssm_jax.remaining_weights(model) if density < 1 else 1.0
+    curve = optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(1, steps // 20), max(2, steps))
+    others = optax.adam(curve, b2=0.95)
+    # All that masks need: an optimizer with a decay of the scores' own, which follows the density.
+    optimizer = ssm_jax.Optimizer(model, ssm_jax.score_optimizer(steps, others=others), steps=steps)
     places, random, began = np.arange(CONTEXT + 1), np.random.default_rng(seed), time.perf_counter()
     for done in range(1, steps + 1):
         windows = jnp.asarray(codes[random.integers(len(codes) - CONTEXT, size=(BATCH, 1)) + places])
-        value = step(model, scores, others, windows)
-        if density < 1 and (done % 20 == 0 or done == steps):
-            # Within a third of the steps, so that the model has the rest to get used to it.
-            way = min(1.0, 3 * done / steps)
-            set_density(model, jnp.float32(density * (start / density) ** (1 - way)))
+        value = step(model, optimizer, windows)
         if done % 100 == 0 or done == steps:
             print(f"step {done}/{steps}  {float(value):.3f} bits per character", flush=True)
     return time.perf_counter() - began
@@ -139,15 +120,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ssm_jax.InputError(f"--density is {given.density}; allowed is above 0 and below 1")
     library = text.standard_library()
     dense = Transformer(nnx.Rngs(given.seed))
-    masked = ssm_jax.supermask(dense, MASKING, rngs=given.seed)
+    masked = ssm_jax.supermask(dense, masking(given.density), rngs=given.seed)
     found = []
     # Frozen kernels keep their size; the scales of normalizations make up for it, and have a long way to go.
-    for model, density, rate in ((masked, given.density, 3e-2), (dense, 1.0, 3e-3)):
+    for model, rate in ((masked, 3e-2), (dense, 3e-3)):
         trained = record.Trained(
-            train_seconds=train(model, library.train, given.steps, given.seed, density, rate),
+            train_seconds=train(model, library.train, given.steps, given.seed, rate),
             seeds=(given.seed,),
             values=(test(model, library.test),),
-            remaining_weights=(ssm_jax.remaining_weights(model) if density < 1 else 1.0,),
+            remaining_weights=(ssm_jax.remaining_weights(model) if model is masked else 1.0,),
         )
         found.append(trained)
     print(f"\n{ssm_jax.mask_table(masked)}")

@@ -12,16 +12,18 @@ if TYPE_CHECKING:
     from ssm_jax.artifact.load import load
     from ssm_jax.artifact.model import export
     from ssm_jax.config import default as default_config
-    from ssm_jax.core import Binary, Rule, Signed
+    from ssm_jax.core import Binary, Masking, Rule, Signed
     from ssm_jax.data.batches import standardize
     from ssm_jax.nn.convert import supermask
     from ssm_jax.nn.density import set_density
-    from ssm_jax.nn.layers import Conv, Dense, Frozen, Masking, Score, apply_masks, masked_layers
+    from ssm_jax.nn.layers import Conv, Dense, Frozen, Score, apply_masks, masked_layers
     from ssm_jax.nn.networks import BATCH_AXIS, build
     from ssm_jax.nn.pooling import max_pool
     from ssm_jax.nn.remaining import mask_table, remaining_weights
     from ssm_jax.nn.statistics import recalibrate
+    from ssm_jax.optim import Optimizer, score_optimizer
     from ssm_jax.runs.summary import Summary
+    from ssm_jax.saved import load_into, save
     from ssm_jax.trained import Trained, restore
     from ssm_jax.training.run import train_and_evaluate
 
@@ -33,6 +35,7 @@ __all__ = [
     "Frozen",
     "InputError",
     "Masking",
+    "Optimizer",
     "Preempted",
     "Rule",
     "RunError",
@@ -46,12 +49,15 @@ __all__ = [
     "default_config",
     "export",
     "load",
+    "load_into",
     "mask_table",
     "masked_layers",
     "max_pool",
     "recalibrate",
     "remaining_weights",
     "restore",
+    "save",
+    "score_optimizer",
     "set_density",
     "standardize",
     "supermask",
@@ -65,7 +71,8 @@ _ON_FIRST_USE = {
     "Conv": "nn.layers",
     "Dense": "nn.layers",
     "Frozen": "nn.layers",
-    "Masking": "nn.layers",
+    "Masking": "core",
+    "Optimizer": "optim",
     "Rule": "core",
     "Score": "nn.layers",
     "Signed": "core",
@@ -76,12 +83,15 @@ _ON_FIRST_USE = {
     "default_config": "config:default",
     "export": "artifact.model",
     "load": "artifact.load",
+    "load_into": "saved",
     "mask_table": "nn.remaining",
     "masked_layers": "nn.layers",
     "max_pool": "nn.pooling",
     "recalibrate": "nn.statistics",
     "remaining_weights": "nn.remaining",
     "restore": "trained",
+    "save": "saved",
+    "score_optimizer": "optim",
     "set_density": "nn.density",
     "standardize": "data.batches",
     "supermask": "nn.convert",

@@ -76,6 +76,9 @@ def default() -> ConfigDict:
     config.mask.floor = 0.0  # least share of every layer under a density that thresholds reach
     config.mask.budget = "global"  # what such a density is a share of: 'global' or 'layer', of each layer
     config.mask.coats = 3  # of 'multicoated'
+    config.mask.n = 2  # of 'n_of_m': how many remain ...
+    config.mask.m = 4  # ... of so many neighbors along the input axis
+    config.mask.side = 4  # of the blocks of 'tiles'
     config.mask.rescale = 0.0  # a: kernels are multiplied by density^-a of the layer's mask
 
     config.init = ConfigDict()
@@ -135,7 +138,8 @@ def override(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
 
     Args:
       config: The config, which is changed in place.
-      values: The new values by dotted field name.
+      values: The new values by dotted field name. A mask rule of one's own may have settings of its own,
+        `mask.temperature` for example; it checks them when it is made.
 
     Returns:
       The same config.
@@ -149,11 +153,22 @@ def override(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
     """
     known = dict(fields(config))
     for name, value in values.items():
-        if name not in known:
+        if name in known:
+            _check_type(name, value, known[name])
+        elif not _is_of_a_rule(name, value):
             raise errors.unknown("config field", name, known)
-        _check_type(name, value, known[name])
-    config.update_from_flattened_dict(values)
+    with config.unlocked():
+        config.update_from_flattened_dict(values)
     return config
+
+
+def _is_of_a_rule(name: str, value: object) -> bool:
+    """Whether a field that the default config lacks may be a setting of a mask rule of one's own.
+
+    The rule says whether it has it, when it is made.
+    """
+    section, _, setting = name.partition(".")
+    return section == "mask" and setting.isidentifier() and isinstance(value, bool | int | float | str)
 
 
 _BOOLEANS = {"true": True, "false": False}
@@ -284,8 +299,8 @@ def _check_type(name: str, value: object, default: object) -> None:
 def _check_fields(config: ConfigDict) -> None:
     allowed = dict(fields(default()))
     given = dict(fields(config))
-    for name in given:
-        if name not in allowed:
+    for name, value in given.items():
+        if name not in allowed and not _is_of_a_rule(name, value):
             raise errors.unknown("config field", name, allowed)
     for name, value in allowed.items():
         if name not in given:

@@ -14,6 +14,7 @@ LAYERS = [
     {"config"},
     {"data", "core"},
     {"nn", "runs"},
+    {"optim", "saved"},
     {"training"},
     {"trained"},
     {"graph"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import warnings
@@ -141,12 +142,36 @@ class Model:
         """Return the network as a module to inspect or to train on."""
         return Module(self.artifact.network)
 
+    def with_module(self, module: Module) -> Model:
+        """Return the model that has what its module was trained to; `save` writes it.
+
+        Args:
+          module: What `module` returned, trained on.
+
+        Raises:
+          InputError: It is the module of another network, or holds what no file can.
+        """
+        if module.network is not self.artifact.network:
+            raise errors.InputError("the module is of another network: it must be what `module()` returned")
+        return Model(dataclasses.replace(self.artifact, network=module.trained()), self.backend)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network into a `.ssm` file, whole or not at all.
+
+        Args:
+          path: The file; one that exists is replaced.
+
+        Raises:
+          RunError: The file can't be written.
+        """
+        format.write(path, self.artifact)
+
 
 class Module(nnx.Module):
     """A network as an NNX module that computes, under `nnx.jit`, what the `dense` backend does, bit for bit.
 
     Effective kernels and a normalization's scale and offset are `nnx.Param`, its statistics `nnx.BatchStat`,
-    which stay as they are; a hidden weight is a 0 that training would change like any other.
+    which stay as they are. Hidden weights stay 0 whatever training does: it keeps the mask.
 
     Args:
       network: The network.
@@ -162,12 +187,32 @@ class Module(nnx.Module):
             nnx.Dict({name: _variable(name, array) for name, array in arrays.items()})
             for arrays in run.parameters(network)
         )
+        self.masks = nnx.List(
+            nnx.Dict({"kernel": nnx.Variable(node["kernel"][...] != 0)} if "kernel" in node else {})
+            for node in self.operations
+        )
 
     def __call__(self, images: Array) -> jax.Array:
         """Logits `[B, classes]`, float32, of images, uint8 `[B, H, W, C]`."""
         check(self.network, images)
-        arrays = [{name: variable[...] for name, variable in node.items()} for node in self.operations]
-        return _logits(self.network, arrays, jnp.asarray(images))
+        return _logits(self.network, self._arrays(), jnp.asarray(images))
+
+    def trained(self) -> graph.Network:
+        """Return the network with the arrays as they are now."""
+        nodes = []
+        for node, arrays in zip(self.network.nodes, self._arrays(), strict=True):
+            changed: dict[str, Any] = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+            if "kernel" in changed:
+                changed["kernel"] = graph.Kernel.of(changed["kernel"])
+            nodes.append(dataclasses.replace(node, **changed))
+        return dataclasses.replace(self.network, nodes=tuple(nodes))
+
+    def _arrays(self) -> list[run.Arrays]:
+        found = [{name: variable[...] for name, variable in node.items()} for node in self.operations]
+        for arrays, masks in zip(found, self.masks, strict=True):
+            for name, mask in masks.items():
+                arrays[name] = jnp.where(mask[...], arrays[name], 0)
+        return found
 
 
 def check(network: graph.Network, images: Array) -> None:

@@ -44,6 +44,25 @@ def check_shares(density: float, floor: float, budget: str) -> None:
         raise errors.unknown("budget", budget, BUDGETS)
 
 
+def check_request(density: object, floor: float, budget: str) -> None:
+    """Check a density that is asked for by a call, and how it is shared out.
+
+    Args:
+      density: The share of weights that remain; one that is traced is not known, and not checked.
+      floor: The least share of every layer.
+      budget: One of `BUDGETS`.
+
+    Raises:
+      InputError: One of them is not what it must be.
+    """
+    try:
+        known = 1.0 if isinstance(density, jax.core.Tracer) else float(density)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise errors.out_of_range("density", density, "one number above 0 and at most 1") from error
+    check(known)
+    check_shares(known, floor, budget)
+
+
 def thresholds(
     values: Sequence[jax.Array],
     scales: Sequence[jax.Array],
@@ -54,17 +73,21 @@ def thresholds(
     """Find the thresholds that leave a share of the weights.
 
     Of a global budget the threshold of every layer is the same multiple of its scale, lowered where the layer
-    would fall below the floor; what such layers have more, the others have less.
+    would fall below the floor; what such layers have more, the others have less. Arrays that are spread over
+    devices stay so.
 
     Args:
-      values: What is compared with the threshold, layer by layer, float32 of any shapes.
-      scales: A positive scalar per layer, float32; a global budget compares values in units of it.
+      values: What is compared with the threshold, layer by layer, float32 of any shapes. A stack of layers
+        has the axes of its scale in front.
+      scales: A positive scalar per layer, float32, of a stack an array; a global budget compares values in
+        units of it.
       density: The share of weights above the thresholds, above 0 and at most 1.
       floor: The least share of every layer, 0 up to the density; at least one weight where not 0.
       budget: One of `BUDGETS`.
 
     Returns:
-      A float32 scalar per layer. The number of values above them is right to a weight, but for ties.
+      The thresholds in the shapes of the scales, float32. The number of values above them is right to a
+      weight, but for ties.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -72,28 +95,48 @@ def thresholds(
       >>> [float(t) < 6 <= float(t) + 1 for t in thresholds(layers, [jnp.float32(1)] * 2, 0.25)]
       [True, True]
     """
-    least = [max(1, round(floor * layer.size)) if floor else 0 for layer in values]
+    sizes = [layer.size // scale.size for layer, scale in zip(values, scales, strict=True)]
+    least = [max(1, round(floor * size)) if floor else 0 for size in sizes]
     if budget == "layer":
         return [
-            threshold(layer, jnp.maximum(_share(density, layer.size), number))
-            for layer, number in zip(values, least, strict=True)
+            _of_each(layer, scale, jnp.maximum(_share(density, size), number))
+            for layer, scale, size, number in zip(values, scales, sizes, least, strict=True)
         ]
     guards = [
-        threshold(layer, number) if number else None for layer, number in zip(values, least, strict=True)
+        _of_each(layer, scale, number) if number else None
+        for layer, scale, number in zip(values, scales, least, strict=True)
     ]
-    # What the floors keep comes first, whatever the rest is like.
-    ratios = [
-        jnp.ravel(layer / scale if guard is None else jnp.where(layer > guard, jnp.inf, layer / scale))
-        for layer, scale, guard in zip(values, scales, guards, strict=True)
-    ]
-    total = sum(ratio.size for ratio in ratios)
-    multiple = threshold(jnp.concatenate(ratios), jnp.maximum(_share(density, total), sum(least)))
+    ratios = []
+    for layer, scale, guard in zip(values, scales, guards, strict=True):
+        ratio = layer / expanded(scale, layer)
+        # What the floors keep comes first, whatever the rest is like.
+        ratios.append(ratio if guard is None else jnp.where(layer > expanded(guard, layer), jnp.inf, ratio))
+    kept = sum(number * scale.size for number, scale in zip(least, scales, strict=True))
+    total = sum(layer.size for layer in values)
+    multiple = threshold(ratios, jnp.maximum(_share(density, total), kept))
     # Rounding must not lift a threshold to a value that it is to be below.
     multiple -= jnp.abs(multiple) * 2.0**-22
     return [
         scale * multiple if guard is None else jnp.minimum(scale * multiple, guard)
         for scale, guard in zip(scales, guards, strict=True)
     ]
+
+
+def expanded(value: jax.Array, like: jax.Array) -> jax.Array:
+    """Give an array with a value per layer the axes of what the layers hold, each of size 1.
+
+    Args:
+      value: An array with the axes of a stack.
+      like: An array that has more axes behind them.
+    """
+    return value.reshape(value.shape + (1,) * (like.ndim - value.ndim))
+
+
+def _of_each(values: jax.Array, scale: jax.Array, number: jax.Array | int) -> jax.Array:
+    find = threshold
+    for _ in range(scale.ndim):
+        find = jax.vmap(find, in_axes=(0, None))
+    return find(values, number)
 
 
 def target(start: jax.Array, density: float, progress: jax.Array) -> jax.Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import jax
@@ -37,14 +39,14 @@ def largest(values: jax.Array, number: jax.Array | int) -> jax.Array:
       [ True False  True False]
     """
     order = _ordered(values)
-    return order >= _boundary(order, number)
+    return order >= _boundary([order], number)
 
 
-def threshold(values: jax.Array, number: jax.Array | int) -> jax.Array:
+def threshold(values: jax.Array | Sequence[jax.Array], number: jax.Array | int) -> jax.Array:
     """Find a threshold that is below the largest values and not below the others.
 
     Args:
-      values: See `largest`.
+      values: See `largest`; or several arrays, of whose values together.
       number: How many values are above the threshold, 1 up to all; more where some tie.
 
     Returns:
@@ -56,26 +58,27 @@ def threshold(values: jax.Array, number: jax.Array | int) -> jax.Array:
       >>> print(values > threshold(values, 2))
       [ True False  True False]
     """
-    bits = _boundary(_ordered(values), number) - 1  # the next smaller float
+    arrays = [values] if isinstance(values, jax.Array) else values
+    bits = _boundary([_ordered(array) for array in arrays], number) - 1  # the next smaller float
     # Denormal numbers would count as 0: the largest normal one below.
     bits = jnp.where((bits >= -_TINY) & (bits < 0), -_TINY - 1, bits)
     bits = jnp.where((bits >= 0) & (bits < _TINY), 0, bits)
     return lax.bitcast_convert_type(_flipped(bits), jnp.float32)
 
 
-def _boundary(order: jax.Array, number: jax.Array | int) -> jax.Array:
+def _boundary(orders: Sequence[jax.Array], number: jax.Array | int) -> jax.Array:
     """Find the bound that the largest integers reach and no others.
 
     It is bracketed by two counts and closed in on by interpolation between them, in the order of floats as
-    integers, which is close to that of their logarithms. A guess costs one pass over the array; the first
-    that leaves the right number ends the search. A large array is first bracketed by what a sample of it
+    integers, which is close to that of their logarithms. A guess costs one pass over the arrays; the first
+    that leaves the right number ends the search. Large arrays are first bracketed by what a sample of them
     tells; where that is wrong the bracket is the whole range, so that the result does not depend on it.
+    Arrays that are spread over a mesh are neither sampled nor put together, and stay as they are.
     """
     number = jnp.asarray(number, jnp.int32)
-    order = jnp.ravel(order)
 
     def count(bound: jax.Array) -> jax.Array:
-        return jnp.sum(order >= bound, dtype=jnp.int32)
+        return functools.reduce(jnp.add, [jnp.sum(order >= bound, dtype=jnp.int32) for order in orders])
 
     def is_open(search: Search) -> jax.Array:
         low, high, above_low, *_ = search
@@ -102,22 +105,26 @@ def _boundary(order: jax.Array, number: jax.Array | int) -> jax.Array:
             jnp.where(enough, weight_high / 2, 1.0),
         )
 
-    above_low, above_high = jnp.int32(order.size), jnp.int32(0)
-    if order.size < 8 * _SAMPLE:
-        low, high = jnp.min(order), jnp.max(order) + 1
+    size = sum(order.size for order in orders)
+    spread = any(not jax.typeof(order).sharding.mesh.empty for order in orders)
+    if spread or size < 8 * _SAMPLE:
+        low = functools.reduce(jnp.minimum, map(jnp.min, orders))
+        high = functools.reduce(jnp.maximum, map(jnp.max, orders)) + 1
+        zero = low * 0  # of the arrays, so that `vmap` finds all of the search spread as they are
+        above_low, above_high, one = zero + size, zero, (zero + 1).astype(jnp.float32)
     else:
+        above_low, above_high, one = jnp.int32(size), jnp.int32(0), jnp.float32(1)
         low, high = jnp.int32(_LEAST), jnp.int32(~_LEAST)
-        sample = order[:: order.size // _SAMPLE]
-        share = number.astype(jnp.float32) / order.size
-        spread = _DEVIATIONS * jnp.sqrt(share * (1 - share) / sample.size) + 1 / sample.size
+        sample = jnp.concatenate([jnp.ravel(order)[:: size // _SAMPLE] for order in orders])
+        share = number.astype(jnp.float32) / size
+        margin = _DEVIATIONS * jnp.sqrt(share * (1 - share) / sample.size) + 1 / sample.size
         for side in (1, -1):
-            rank = jnp.round((share + side * spread) * sample.size).astype(jnp.int32)
-            guess = _boundary(sample, jnp.clip(rank, 1, sample.size))
+            rank = jnp.round((share + side * margin) * sample.size).astype(jnp.int32)
+            guess = _boundary([sample], jnp.clip(rank, 1, sample.size))
             found = count(guess)
             enough = found >= number
             low, above_low = jnp.where(enough, guess, low), jnp.where(enough, found, above_low)
             high, above_high = jnp.where(enough, high, guess), jnp.where(enough, above_high, found)
-    one = jnp.float32(1)
     low, *_ = lax.while_loop(is_open, narrow, (low, high, above_low, above_high, one, one))
     return low
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import reprlib
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -11,8 +12,11 @@ import jax
 from flax import nnx
 
 from ssm_jax import environment, errors
-from ssm_jax.nn.blocks import LAYERS, in_blocks, of_layer
-from ssm_jax.nn.layers import Frozen, MaskedKernel, Masking
+from ssm_jax.core.blocks import Blocks, in_blocks
+from ssm_jax.core.tree import KERNELS
+from ssm_jax.nn.blocks import LAYERS, of_layer
+from ssm_jax.nn.kernel import MaskedKernel
+from ssm_jax.nn.layers import Frozen, Masked, Masking
 
 Model = TypeVar("Model", bound=nnx.Module)
 
@@ -28,31 +32,39 @@ def supermask(
     masking: Masking = Masking(),
     *,
     rngs: nnx.Rngs | int = 0,
+    kernels: str = "drawn",
     only: nnx.filterlib.Filter = ...,
-    biases: str = "dropped",
+    params: nnx.filterlib.Filter = False,
+    stacked: int = 0,
+    biases: str | None = None,
     embeddings: str = "trained",
     normalizations: str = "trained",
 ) -> Model:
-    """Copy an NNX model with its kernels random, frozen and under masks of trainable scores.
+    """Copy an NNX model with its kernels frozen and under masks of trainable scores.
 
     Every `nnx.Linear`, `nnx.LinearGeneral` (which projects in `nnx.MultiHeadAttention`), `nnx.Einsum`,
-    `nnx.Conv` and `nnx.ConvTranspose`, and what is derived from them, gets a new kernel, drawn with its fans:
-    inputs summed over, outputs made. All else of a layer stays in force: its call, its dtypes, its precision.
-    What the kernels were before does not matter. Layers that share a kernel share its mask.
+    `nnx.Conv` and `nnx.ConvTranspose`, and what is derived from them, gets a new kernel, drawn with its fans
+    (inputs summed over, outputs made), or keeps the one it has. All else of a layer stays in force: its call,
+    its dtypes, its precision. Layers that share a kernel share its mask.
 
-    Train all of it with `nnx.Optimizer(model, tx, wrt=nnx.Param)`: a score is an `nnx.Param`, and so are the
-    embeddings, scales, offsets and biases that are trained. `wrt=ssm_jax.Score` leaves these as they began,
-    which costs accuracy. Many weights go only if they are made to: `examples/characters.py` has the recipe,
-    an optimizer for scores that decays them, another for the rest, and `set_density` along the way.
+    Train the scores and everything else that is trained with `ssm_jax.Optimizer`: a plain optimizer of
+    `wrt=ssm_jax.Score` leaves embeddings, scales and offsets as they began, and without a decay of the scores
+    hardly anything is pruned.
 
     Args:
-      model: The model; it is not changed. Stacks that `nnx.vmap` makes are masked layer by layer inside it;
-        outside of it, their masks can't be told, set or stored.
+      model: The model; it is not changed. Of layers that `nnx.vmap` has stacked, each gets a mask of its own.
       masking: How kernels are drawn and masked. Its `dtype` does not apply: layers keep their own.
       rngs: The streams `params` (kernels) and `scores`, or a seed.
+      kernels: `drawn` draws new ones; `given` keeps those of the model, for example of a pretrained one. The
+        scores of given kernels are positive and in the order of the sizes of the weights: a threshold rule
+        begins with the model as it is, one that selects the largest scores with its largest weights.
       only: Which of these layers to mask, a filter of NNX on path and layer: a type of layers,
         `nnx.PathContains("mlp")`, `nnx.Not(...)` or a function `(path, layer) -> bool`. All by default.
-      biases: Of the masked layers: `trained`, `frozen` as they are, or `dropped`, as the paper has none.
+      params: Which other `nnx.Param` to mask, a filter of NNX on path and variable. Their axes are
+        `(..., I, O)`. None by default: they are trained without a mask, and `mask_table` lists them.
+      stacked: How many of the first axes of `params` stack kernels, such as those of experts.
+      biases: Of the masked layers: `trained`, `frozen` as they are, or `dropped`, as the paper has none. By
+        default those of drawn kernels are dropped, and those of given ones frozen.
       embeddings: Of every `nnx.Embed`: `trained` or `frozen`.
       normalizations: Scales and offsets of every normalization of Flax: `trained`, `frozen` or `dropped`.
 
@@ -80,6 +92,8 @@ def supermask(
         raise errors.InputError(
             f"masking is {reprlib.repr(masking)}; it must be a Masking, for example Masking(rule=...)"
         )
+    errors.choose("kernels", kernels, dict.fromkeys(KERNELS))
+    biases = biases or ("dropped" if kernels == "drawn" else "frozen")
     treated = {"biases": biases, "embeddings": embeddings, "normalizations": normalizations}
     for name, treatment in treated.items():
         allowed = _TREATMENTS[:2] if name == "embeddings" else _TREATMENTS
@@ -88,9 +102,16 @@ def supermask(
     model = nnx.clone(model)
     # Variables that are shared stay so: whatever is put in their place is made once.
     made: dict[int, Any] = {}
-    for path, layer in _selected(model, only):
-        _mask(path, layer, masking, rngs, made)
+    put = functools.partial(_put, masking=masking, rngs=rngs, keep=kernels == "given", made=made)
+    parameters = _parameters(model, params, stacked)
+    layers = [] if parameters and not _known(model) else _selected(model, only)
+    for path, layer in layers:
+        shape, blocks = of_layer(layer)
+        put(layer, "kernel", path, shape, blocks, kind=type(layer).__name__)
         _treat(layer, ["bias"], biases, made)
+    for path, module, name, variable in parameters:
+        shape, kind = variable.shape[stacked:], type(variable).__name__
+        put(module, name, path, shape, None, kind=kind, is_kernel_of_layer=False)
     for _, module in list(nnx.iter_graph(model)):
         if isinstance(module, nnx.Embed):
             _treat(module, ["embedding"], embeddings, made)
@@ -110,15 +131,21 @@ def _streams(rngs: nnx.Rngs | int) -> nnx.Rngs:
     return rngs
 
 
-def _selected(model: nnx.Module, only: nnx.filterlib.Filter) -> list[tuple[str, Any]]:
-    """The layers to mask, by their path."""
+def _known(model: nnx.Module) -> list[tuple[Any, Any]]:
+    """The layers of Flax that can be masked, with their paths."""
     modules: list[tuple[Any, Any]] = [
         (path, module) for path, module in nnx.iter_graph(model) if isinstance(module, tuple(LAYERS))
     ]
-    known = [(path, layer) for path, layer in modules if isinstance(layer.kernel, nnx.Variable)]
+    return [(path, layer) for path, layer in modules if isinstance(layer.kernel, nnx.Variable)]
+
+
+def _selected(model: nnx.Module, only: nnx.filterlib.Filter) -> list[tuple[str, Any]]:
+    """The layers to mask, by their path."""
+    known = _known(model)
     if not known:
         kinds = ", ".join(f"nnx.{kind.__name__}" for kind in LAYERS)
-        why = "its layers are masked already" if modules else f"none of {kinds}"
+        masked = any(isinstance(node, MaskedKernel) for _, node in nnx.iter_graph(model))
+        why = "its layers are masked already" if masked else f"none of {kinds}"
         raise errors.InputError(f"the model has nothing to mask: {why}")
     try:
         predicate = nnx.filterlib.to_predicate(only)
@@ -148,14 +175,52 @@ def _some(layers: list[tuple[Any, Any]], limit: int = 6) -> str:
     return names + (f" and {len(layers) - limit} more" if len(layers) > limit else "")
 
 
-def _mask(path: str, layer: Any, masking: Masking, rngs: nnx.Rngs, made: dict[int, Any]) -> None:
-    """Put a masked kernel in the place of a layer's own."""
-    old = layer.kernel
-    shape, blocks = of_layer(layer)
-    if tuple(old.shape) != shape:
+def _parameters(
+    model: nnx.Module, params: nnx.filterlib.Filter, stacked: int
+) -> list[tuple[str, nnx.Module, str, nnx.Param[jax.Array]]]:
+    """The parameters to mask that are no kernel of a layer: their path, module, name there and value."""
+    try:
+        predicate = nnx.filterlib.to_predicate(params)
+    except (TypeError, ValueError) as error:
+        raise errors.InputError(f"`params` is no filter of NNX: {errors.one_line(error)}") from error
+    candidates = []
+    for path, module in nnx.iter_graph(model):
+        if isinstance(module, nnx.Module) and not isinstance(module, (*LAYERS, Masked)):
+            for name, value in vars(module).items():
+                if isinstance(value, nnx.Param) and value.ndim >= 2 + stacked:
+                    candidates.append((path, module, name, value))
+    chosen = [
+        (_name((*path, name)), module, name, value)
+        for path, module, name, value in candidates
+        if predicate((*path, name), value)
+    ]
+    if params is not False and not chosen:
+        known = _some([((*path, name), None) for path, _, name, _ in candidates]) or "none"
         raise errors.InputError(
-            f"the kernel of {path} is {list(old.shape)}; by the layer's settings it is {list(shape)} (mask "
-            "the layers of a stack before they are stacked)"
+            f"`params` selects no parameter of {2 + stacked} axes and more; there are: {known}"
+        )
+    return chosen
+
+
+def _put(
+    module: Any,
+    name: str,
+    path: str,
+    shape: tuple[int, ...],
+    blocks: Blocks | None,
+    *,
+    masking: Masking,
+    rngs: nnx.Rngs,
+    keep: bool,
+    made: dict[int, Any],
+    **options: Any,
+) -> None:
+    """Put a masked kernel in the place of a parameter; `shape` is that of one layer."""
+    old = getattr(module, name)
+    stack = tuple(old.shape[: len(old.shape) - len(shape)])
+    if (*stack, *shape) != tuple(old.shape):
+        raise errors.InputError(
+            f"the kernel of {path} is {list(old.shape)}; by the layer's settings it is {list(shape)}"
         )
     if id(old) not in made:
         own = dataclasses.replace(
@@ -164,23 +229,21 @@ def _mask(path: str, layer: Any, masking: Masking, rngs: nnx.Rngs, made: dict[in
             score_init=in_blocks(masking.score_init, blocks),
             dtype=old.dtype,
         )
-        kernel = MaskedKernel(shape, type(layer).__name__, masking=own, rngs=rngs)
+        value = old.get_value()
+        given = value if keep else None
+        kernel = MaskedKernel(shape, masking=own, rngs=rngs, stack=stack, given=given, like=value, **options)
         for _, variable in list(nnx.iter_graph(kernel)):
-            if isinstance(variable, nnx.Variable) and variable.shape == shape:
+            if isinstance(variable, nnx.Variable) and variable.shape == tuple(old.shape):
                 _lay_out(variable, old)
         made[id(old)] = kernel
-    layer.kernel = made[id(old)]
+    setattr(module, name, made[id(old)])
 
 
 def _lay_out(variable: nnx.Variable[jax.Array], like: nnx.Variable[jax.Array]) -> None:
-    """Spread a variable over devices as another of its shape."""
+    """Keep how a variable is to be spread over devices as another of its shape."""
     for name, value in like.get_metadata().items():
         if name in _SHARDING:
             variable.set_metadata(name, value)
-    array = like.get_value()
-    placed = isinstance(array, jax.Array) and not isinstance(array, jax.core.Tracer)
-    if placed and len(array.devices()) > 1:
-        variable.set_value(jax.device_put(variable.get_value(), array.sharding))
 
 
 def _treat(module: Any, names: list[str], treatment: str, made: dict[int, Any]) -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
-from ssm_jax import errors
-from ssm_jax.core.density import check, check_shares, target, thresholds
-from ssm_jax.core.threshold import Threshold
-from ssm_jax.nn.layers import Masked, masked_layers
+from ssm_jax.core import control
+from ssm_jax.nn.layers import masked_layers
 
 
 def set_density(
@@ -19,8 +14,9 @@ def set_density(
 ) -> None:
     """Set the thresholds of a network so that a share of its weights remains.
 
-    For a training loop of one's own: call it every some steps and at the end. The thresholds of all layers
-    stay in the proportions that they have. Layers of other rules than `Signed` and `Binary` are left alone.
+    The thresholds of all layers stay in the proportions that they have. Layers of other rules than `Signed`
+    and `Binary` are left alone. A trained network does not survive that most of its weights go at once, of
+    which this warns: in training, `ssm_jax.Optimizer` goes to the density of the rule step by step.
 
     Args:
       model: Any NNX module; its thresholds are changed in place.
@@ -32,57 +28,24 @@ def set_density(
     Raises:
       InputError: No layer has a threshold, or a setting is out of range.
     """
-    try:
-        known = 1.0 if isinstance(density, jax.core.Tracer) else float(density)
-    except (TypeError, ValueError) as error:
-        raise errors.out_of_range("density", density, "one number above 0 and at most 1") from error
-    check(known)
-    check_shares(known, floor, budget)
-    layers = [layer for _, layer in masked_layers(model) if isinstance(layer.rule, Threshold)]
-    if not layers:
-        raise errors.InputError("no layer of the model has a threshold: its density can't be set")
-    _set(layers, density, floor, budget)
+    layers = {path: layer for path, layer in masked_layers(model) if layer.rule is not None}
+    moved = control.set_density(
+        {path: layer.layer() for path, layer in layers.items()}, density, floor, budget
+    )
+    for path, found in moved.items():
+        layers[path].put(found)
 
 
-def has_density(model: nnx.Module) -> bool:
-    """Whether a layer's rule asks for a density that its thresholds have to reach."""
-    return bool(_controlled(model))
-
-
-def follow_density(model: nnx.Module, progress: jax.Array) -> None:
-    """Set the thresholds of the layers whose rule asks for a density, on the way to it.
-
-    Layers of different rules have budgets of their own.
+def follow_density(model: nnx.Module, step: jax.Array, ramp: int, due: jax.Array) -> None:
+    """Move the thresholds of the layers whose rule asks for a density, if it is time to.
 
     Args:
       model: Any NNX module; its thresholds are changed in place.
-      progress: The share of the way from the first density to the last; 1 and above is its end.
+      step: Steps taken.
+      ramp: The steps in which the density is reached; 0 is at once.
+      due: Whether it is time to.
     """
-    for rule, layers in _controlled(model).items():
-        sizes = [layer.scores[...].size for layer in layers]
-        starts = [layer.rule_state["start"][...] for layer in layers]
-        start = sum(s * (size / sum(sizes)) for s, size in zip(starts, sizes, strict=True))
-        share = target(jnp.asarray(start), rule.density, progress)
-        _set(layers, share, rule.floor, rule.budget)
-
-
-def _controlled(model: nnx.Module) -> dict[Threshold, list[Masked]]:
-    found: dict[Threshold, list[Masked]] = {}
-    for _, layer in masked_layers(model):
-        if isinstance(layer.rule, Threshold) and layer.rule.density:
-            found.setdefault(layer.rule, []).append(layer)
-    return found
-
-
-def _set(layers: Sequence[Masked], density: jax.Array | float, floor: float, budget: str) -> None:
-    values, scales = [], []
-    for layer in layers:
-        assert isinstance(layer.rule, Threshold)
-        values.append(layer.rule.compared(layer.scores[...]))
-        state = layer.rule_state
-        scale = state["scale" if "scale" in state else "threshold"][...]
-        # Thresholds of 0, or below where all weights remain, have no proportions: values count as they are.
-        scales.append(jnp.where(scale > 0, scale, 1))
-    found = thresholds(values, scales, density, floor, budget)
-    for layer, threshold in zip(layers, found, strict=True):
-        layer.rule_state["threshold"][...] = threshold
+    layers = {path: layer for path, layer in masked_layers(model) if layer.rule is not None}
+    moved = control.advance({path: layer.layer() for path, layer in layers.items()}, step, ramp, due)
+    for path, found in moved.items():
+        layers[path].put(found)

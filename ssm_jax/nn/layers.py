@@ -3,26 +3,21 @@
 Variable types tell apart what a layer holds, so that `split` gives what is trained (`Score`), what is
 frozen (`Kernel`, or `Signs` and `Constant`) and the rest (`RuleState`, statistics). The same layer with
 `Masking(rule=None)` is its dense baseline: the kernel is an ordinary `nnx.Param` and there are no scores.
-`apply_masks` turns a masked network into the dense one that it amounts to. `ssm_jax.nn.convert` puts a
-`MaskedKernel` into layers of Flax.
+`apply_masks` turns a masked network into the dense one that it amounts to.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import math
-import reprlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.typing import DTypeLike
 
-from ssm_jax import core, environment, errors
-from ssm_jax.core import initializers
+from ssm_jax import core
+from ssm_jax.core import Masking
 from ssm_jax.nn.convolution import convolve, matmul
 from ssm_jax.nn.products.handlers import Products
 
@@ -51,91 +46,64 @@ class RuleState(nnx.Variable):
     """What a layer's mask rule keeps beside the scores, for example a threshold."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Masking:
-    """How a layer's kernel is drawn and masked; one object serves a whole network.
-
-    Attributes:
-      rule: A mask rule, the name of one in `ssm_jax.core.RULES`, or None for a dense layer whose kernel is
-        trained.
-      kernel_init: Initializer of the kernel; the paper's ELUS by default.
-      score_init: Initializer of the scores.
-      dtype: Compute dtype of the effective kernel and of the layer's output, float32 or bfloat16; kernels and
-        scores are always kept in float32.
-
-    Raises:
-      InputError: There is no rule of that name, or a rule or an initializer is none.
-    """
-
-    rule: core.Rule | str | None = core.Signed()
-    kernel_init: initializers.Initializer = initializers.elus()
-    score_init: initializers.Initializer = initializers.xavier_uniform()
-    dtype: DTypeLike = jnp.float32
-
-    def __post_init__(self) -> None:
-        if isinstance(self.rule, str):
-            object.__setattr__(self, "rule", core.by_name(self.rule))
-        elif isinstance(self.rule, type) or not isinstance(self.rule, core.Rule | None):
-            raise errors.InputError(f"rule is {reprlib.repr(self.rule)}; it must be a Rule, its name or None")
-        try:
-            hash(self.rule)
-        except TypeError as error:
-            raise errors.InputError(f"the rule can't be hashed: {error} (freeze its dataclass)") from error
-        for name in ("kernel_init", "score_init"):
-            if not callable(init := getattr(self, name)):
-                raise errors.InputError(f"{name} is {reprlib.repr(init)}; it must be an initializer")
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _draw(
-    masking: Masking, kernel_key: jax.Array, score_key: jax.Array, shape: tuple[int, ...]
-) -> tuple[jax.Array, jax.Array, core.State]:
-    """Draw kernel (or signs), scores and the rule's state; compiled once for all layers of a shape."""
-    scores = masking.score_init(score_key, shape, jnp.float32)
-    if masking.rule is None:
-        return masking.kernel_init(kernel_key, shape, jnp.float32), scores, {}
-    assert not isinstance(masking.rule, str)
-    if isinstance(masking.kernel_init, initializers.SignedConstant):
-        kernel = masking.kernel_init.signs(kernel_key, shape)
-    else:
-        kernel = masking.kernel_init(kernel_key, shape, jnp.float32)
-    return kernel, scores, masking.rule.init(scores)
-
-
 class Masked(nnx.Module):
     """A frozen kernel under a mask of trainable scores: the common part of `Dense` and `Conv`.
+
+    It holds one `core.Layer`, in variables. A rule that draws at random does so in training, from a
+    stream of the layer's own, and not in evaluation: `model.train()` and `model.eval()` say which, as for
+    `nnx.Dropout`.
 
     Args:
       shape: The kernel's shape, `(..., I, O)`.
       masking: How the kernel is drawn and masked.
       rngs: The streams `params` (kernel) and `scores`.
+      stack: The axes of a stack, in front of the kernel's.
+      given: The kernel to keep, `[*stack, *shape]`; None draws one. It is spread over devices as given.
+      like: An array of that shape that is spread over devices as this layer's are to be.
 
     Raises:
       InputError: The kernel has no weights, or 2^31 and more.
     """
 
     products: Products | None = None
+    # Whether it stands in the place of a parameter, and whether that is the kernel of a layer of Flax.
+    stands_for_parameter = False
+    is_kernel_of_layer = False
 
-    def __init__(self, shape: Sequence[int], *, masking: Masking, rngs: nnx.Rngs) -> None:
-        weights = math.prod(shape)
-        if not 0 < weights < 2**31:  # they are counted in int32
-            raise errors.out_of_range(f"the number of weights of {tuple(shape)}", weights, "1 to 2147483647")
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        masking: Masking,
+        rngs: nnx.Rngs,
+        stack: Sequence[int] = (),
+        given: jax.Array | None = None,
+        like: Any = None,
+    ) -> None:
+        core.check_size((*stack, *shape))
         assert not isinstance(masking.rule, str)  # a name has become the rule
         self.rule = masking.rule
         self.dtype = masking.dtype
         self.rank = len(shape)
-        with environment.pinned():
-            kernel, scores, state = _draw(masking, rngs.params(), rngs.scores(), tuple(shape))
+        kernel_key, score_key = rngs.params(), rngs.scores()
         if masking.rule is None:
+            kernel = (
+                core.draw_kernel(masking.kernel_init, kernel_key, shape, stack) if given is None else given
+            )
             self.kernel: nnx.Variable[jax.Array] = nnx.Param(kernel)
             return
-        if isinstance(masking.kernel_init, initializers.SignedConstant):
-            self.signs = Signs(kernel)
-            self.constant = Constant(masking.kernel_init.constant(shape))
+        layer = core.draw(masking, kernel_key, score_key, shape, stack, given).spread(like)
+        if "signs" in layer.frozen:
+            self.signs = Signs(layer.frozen["signs"])
+            self.constant = Constant(layer.frozen["constant"])
         else:
-            self.kernel = Kernel(kernel)
-        self.scores = Score(scores)
-        self.rule_state = nnx.Dict({name: RuleState(value) for name, value in state.items()})
+            self.kernel = Kernel(layer.frozen["kernel"])
+        self.scores = Score(layer.scores)
+        self.rule_state = nnx.Dict({name: RuleState(value) for name, value in layer.state.items()})
+        if layer.draws():
+            self.deterministic = False
+            key = jax.random.fold_in(score_key, 1)
+            self.stream = nnx.RngStream(jax.random.split(key, tuple(stack)) if stack else key, tag="masks")
 
     @property
     def kind(self) -> str:
@@ -144,14 +112,30 @@ class Masked(nnx.Module):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The kernel's shape, `(..., I, O)`."""
+        """The kernel's shape, `(..., I, O)`, behind the axes of a stack."""
         return tuple((self.signs if hasattr(self, "signs") else self.kernel).shape)
+
+    def layer(self) -> core.Layer:
+        """The masked kernel as a value; there is none of a dense layer."""
+        assert self.rule is not None
+        # Not by the mapping's methods, in whose place `nnx.tabulate` puts functions that call themselves.
+        state = {
+            name: value[...] for name, value in vars(self.rule_state).items() if isinstance(value, RuleState)
+        }
+        return core.Layer(self._frozen(), self.scores[...], state, self.rule, self.rank, self.dtype)
+
+    def put(self, layer: core.Layer) -> None:
+        """Take over what the rule keeps of a masked kernel.
+
+        Args:
+          layer: What `layer` returned, changed.
+        """
+        for name, value in layer.state.items():
+            self.rule_state[name][...] = value
 
     def random_kernel(self) -> jax.Array:
         """The kernel without its mask, float32: as it was drawn, or of a dense layer as it is trained."""
-        if hasattr(self, "signs"):
-            return self.signs[...].astype(jnp.float32) * self.constant[...]
-        return self.kernel[...]
+        return core.random_kernel(self._frozen())
 
     def mask(self, key: jax.Array | None = None) -> jax.Array:
         """The mask in the kernel's shape, float32: of the signed rule -1 (invert), 0 (hide) or 1 (keep).
@@ -161,9 +145,7 @@ class Masked(nnx.Module):
         Args:
           key: A key of this layer and step, for rules that draw at random in training; None in evaluation.
         """
-        if self.rule is None:
-            return jnp.ones(self.shape, jnp.float32)
-        return self.rule.mask(self.scores[...], self._state(), key)
+        return jnp.ones(self.shape, jnp.float32) if self.rule is None else self.layer().mask(key)
 
     def effective_kernel(self, key: jax.Array | None = None) -> jax.Array:
         """The kernel that the layer applies, in the compute dtype.
@@ -174,7 +156,12 @@ class Masked(nnx.Module):
         with jax.named_scope("mask"):
             if self.rule is None:
                 return self.random_kernel().astype(self.dtype)
-            return self.masked(self.random_kernel(), self.mask(key))
+            return self.layer().kernel(key)
+
+    def applied_kernel(self) -> jax.Array:
+        """The kernel that the layer applies now: a rule that draws at random draws, unless in evaluation."""
+        training = hasattr(self, "stream") and not self.deterministic
+        return self.effective_kernel(self.stream() if training else None)
 
     def masked(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
         """The kernel that the layer would apply, had it another one or another mask, in the compute dtype.
@@ -183,9 +170,7 @@ class Masked(nnx.Module):
           kernel: A kernel in the shape of the layer's, float32.
           mask: A mask of the layer's rule in the same shape, float32.
         """
-        if self.rule is not None:
-            kernel = self.rule.kernel(kernel, mask, self._state())
-        return kernel.astype(self.dtype)
+        return kernel.astype(self.dtype) if self.rule is None else self.layer().masked(kernel, mask)
 
     def stored_mask(self) -> jax.Array:
         """The mask of an evaluation as it is stored: int8, or float32 where the rule takes an expectation."""
@@ -200,7 +185,7 @@ class Masked(nnx.Module):
         return self._counted(self.mask())
 
     def _counted(self, mask: jax.Array) -> core.Counts:
-        return core.count(mask) if self.rule is None else self.rule.count(mask)
+        return core.count(mask) if self.rule is None else self.layer().count(mask)
 
     def apply_mask(self, key: jax.Array | None = None) -> None:
         """Become the dense layer that this one amounts to: its kernel is the effective one.
@@ -216,16 +201,24 @@ class Masked(nnx.Module):
         Args:
           kernel: A kernel in the shape of the layer's, in the compute dtype.
         """
-        for name in ("signs", "constant", "kernel", "scores", "rule_state"):
+        for name in ("signs", "constant", "kernel", "scores", "rule_state", "stream", "deterministic"):
             if hasattr(self, name):
                 delattr(self, name)
         self.rule = None
         self.kernel = nnx.Param(kernel)
 
-    def _state(self) -> core.State:
-        # Not by `items`: `nnx.tabulate` wraps every public method, and shows this one by calling it.
-        values = vars(self.rule_state).items()
-        return {name: value[...] for name, value in values if isinstance(value, RuleState)}
+    def set_view(self, deterministic: bool | None = None) -> None:
+        """Say whether a rule that draws at random does so; see `nnx.view`.
+
+        Args:
+          deterministic: Whether it takes the mask of an evaluation; None changes nothing.
+        """
+        if deterministic is not None and hasattr(self, "stream"):
+            self.deterministic = deterministic
+
+    def _frozen(self) -> dict[str, jax.Array]:
+        names = ("signs", "constant") if hasattr(self, "signs") else ("kernel",)
+        return {name: getattr(self, name)[...] for name in names}
 
 
 class Dense(Masked):
@@ -253,7 +246,7 @@ class Dense(Masked):
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Apply the layer to `[..., I]`; returns `[..., O]` in the compute dtype."""
         with jax.named_scope("dense"):
-            return matmul(inputs.astype(self.dtype), self.effective_kernel(), self.products)
+            return matmul(inputs.astype(self.dtype), self.applied_kernel(), self.products)
 
 
 class Conv(Masked):
@@ -291,37 +284,7 @@ class Conv(Masked):
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Apply the layer to `[B, H, W, I]`; returns `[B, ceil(H/s), ceil(W/s), O]`, compute dtype."""
         with jax.named_scope("conv"):
-            return convolve(inputs.astype(self.dtype), self.effective_kernel(), self.stride, self.products)
-
-
-class MaskedKernel(Masked):
-    """A masked kernel in the place of the `nnx.Param` that a layer of Flax calls its kernel.
-
-    Such a layer reads `self.kernel[...]`, which is the effective kernel here.
-
-    Args:
-      shape: The kernel's shape.
-      kind: The name of the layer's type.
-      masking: How the kernel is drawn and masked; its `dtype` is that of the kernel.
-      rngs: The streams `params` (kernel) and `scores`.
-    """
-
-    def __init__(self, shape: Sequence[int], kind: str, *, masking: Masking, rngs: nnx.Rngs) -> None:
-        super().__init__(shape, masking=masking, rngs=rngs)
-        self.layer_kind = kind
-
-    @property
-    def kind(self) -> str:
-        """The name of the layer's type."""
-        return self.layer_kind
-
-    def __getitem__(self, index: Any) -> jax.Array:
-        """Index the effective kernel."""
-        return self.effective_kernel()[index]
-
-    def __jax_array__(self) -> jax.Array:
-        """Stand for the effective kernel in functions of JAX."""
-        return self.effective_kernel()
+            return convolve(inputs.astype(self.dtype), self.applied_kernel(), self.stride, self.products)
 
 
 class Parts(NamedTuple):
@@ -390,21 +353,11 @@ def masked_layers(model: nnx.Module) -> Iterator[tuple[str, Masked]]:
 
     Args:
       model: Any NNX module.
-
-    Raises:
-      InputError: A layer is a stack of several, as `nnx.vmap` makes them: what has a value per layer, such as
-        a threshold, belongs to one layer alone.
     """
     for path, module in nnx.iter_graph(model):
         if isinstance(module, Masked):
-            path = path[:-1] if isinstance(module, MaskedKernel) else path
-            name = "/".join(str(part) for part in path)
-            if len(module.shape) != module.rank:
-                raise errors.InputError(
-                    f"{name or 'the model'} is a stack of layers, of kernels {list(module.shape)}: its masks "
-                    "can be used one layer at a time, inside nnx.vmap or nnx.scan"
-                )
-            yield name, module
+            path = path[:-1] if module.is_kernel_of_layer else path
+            yield "/".join(str(part) for part in path), module
 
 
 def apply_masks(model: nnx.Module, key: jax.Array | None = None) -> None:
@@ -419,8 +372,8 @@ def apply_masks(model: nnx.Module, key: jax.Array | None = None) -> None:
     """
     for place, (_, layer) in enumerate(list(masked_layers(model))):
         layer.apply_mask(None if key is None else jax.random.fold_in(key, place))
-    modules: list[Any] = [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.Module)]
+    modules = [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.Module)]
     for module in modules:
-        kernel = getattr(module, "kernel", None)
-        if isinstance(kernel, MaskedKernel):
-            module.kernel = kernel.kernel
+        for name, value in list(vars(module).items()):
+            if isinstance(value, Masked) and value.stands_for_parameter:
+                setattr(module, name, value.kernel)

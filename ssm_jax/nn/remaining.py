@@ -7,8 +7,8 @@ import numpy as np
 from flax import nnx
 
 from ssm_jax import errors
-from ssm_jax.columns import aligned
-from ssm_jax.nn.layers import Masked, evaluated, masked_layers
+from ssm_jax.core import tabulate
+from ssm_jax.nn.layers import Masked, Score, evaluated, masked_layers
 
 
 def _counts(model: nnx.Module) -> list[tuple[str, Masked, np.ndarray]]:
@@ -32,12 +32,11 @@ def remaining_weights(model: nnx.Module) -> float:
     Raises:
       InputError: The model has no masked layer.
     """
-    total = np.sum([count for _, _, count in _counts(model)], axis=0, dtype=float)
-    return float(1 - total[1] / total.sum())
+    return tabulate.remaining([count for _, _, count in _counts(model)])
 
 
 def mask_table(model: nnx.Module) -> str:
-    """Lay out the shares of -1, 0 and +1 of every masked layer and of all of them.
+    """Lay out the shares of -1, 0 and +1 of every masked layer and of all of them, and what has no mask.
 
     Args:
       model: Any NNX module with masked layers.
@@ -45,15 +44,7 @@ def mask_table(model: nnx.Module) -> str:
     Raises:
       InputError: The model has no masked layer.
     """
-    counts = _counts(model)
-    rows = [("layer", "kind", "kernel", "weights", "-1 %", "0 %", "+1 %")]
-    for path, layer, count in counts:
-        rows.append((path, layer.kind, "x".join(map(str, layer.shape)), *_cells(count)))
-    rows.append(("all", "", "", *_cells(np.sum([count for _, _, count in counts], axis=0, dtype=float))))
-    return "\n".join(aligned(rows, left=3))
-
-
-def _cells(count: np.ndarray) -> tuple[str, str, str, str]:
-    total = float(count.sum())
-    inverted, hidden, kept = (f"{100 * share:.2f}" for share in count / total)
-    return f"{total:,.0f}", inverted, hidden, kept
+    rows = [tabulate.Row(path, layer.kind, layer.shape, count) for path, layer, count in _counts(model)]
+    for path, variable in nnx.to_flat_state(nnx.state(model, nnx.All(nnx.Param, nnx.Not(Score)))):
+        rows.append(tabulate.Row("/".join(map(str, path)), type(variable).__name__, variable.shape, None))
+    return tabulate.lay_out(rows)

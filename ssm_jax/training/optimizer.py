@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from ssm_jax import errors
+from ssm_jax.optim import decayed
 from ssm_jax.types import PyTree
 
 # The plateau rule's constants.
@@ -233,11 +234,7 @@ def make(
     Raises:
       InputError: The name is unknown.
     """
-    return optax.chain(
-        clip_by_variable_norm(clip) if clip else optax.identity(),
-        errors.choose("optimizer", name, OPTIMIZERS)(momentum),
-        optax.scale(learning_rate),
-        optax.add_decayed_weights(weight_decay, mask=None if decay_normalization else _is_kernel),
-        optax.scale(-1.0),
-        schedule,
-    )
+    clipped = clip_by_variable_norm(clip) if clip else optax.identity()
+    direction = errors.choose("optimizer", name, OPTIMIZERS)(momentum)
+    mask = None if decay_normalization else _is_kernel
+    return optax.chain(clipped, *decayed(direction, learning_rate, weight_decay, mask), schedule)

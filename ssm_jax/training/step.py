@@ -20,10 +20,11 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from ssm_jax import core, environment
+from ssm_jax.core import control
 from ssm_jax.data import batches
 from ssm_jax.data.batches import Data
 from ssm_jax.nn import statistics
-from ssm_jax.nn.density import follow_density, has_density
+from ssm_jax.nn.density import follow_density
 from ssm_jax.nn.layers import Parts, apply_masks, masked_layers, split
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.nn.statistics import Moments
@@ -34,9 +35,6 @@ Build = Callable[[nnx.Rngs], nnx.Module]
 
 # What a seed's key is folded with, per use.
 _PARAMS, _SCORES, _DEFAULT, _ORDER, _AUGMENT, _MASKS, _LAYERS, _RECALIBRATION = range(8)
-
-# Thresholds follow a density every so many steps, and at the end of an epoch.
-DENSITY_STEPS = 10
 
 # Statistics of normalizations are measured over so many batches at most.
 RECALIBRATION_BATCHES = 32
@@ -173,7 +171,13 @@ class Task:
             return images.astype(self.dtype), data["labels"][indices]
 
     def apply_masks(
-        self, graph: nnx.GraphDef[Any], state: State, frozen: nnx.State, *, training: bool
+        self,
+        graph: nnx.GraphDef[Any],
+        state: State,
+        frozen: nnx.State,
+        *,
+        training: bool,
+        shard: jax.Array | int = 0,
     ) -> Parts:
         """Make the dense network that the masked one amounts to at this step.
 
@@ -182,12 +186,13 @@ class Task:
           state: The network's state.
           frozen: Its frozen kernels.
           training: Whether a rule that draws at random does so, by a key of (seed, step) and the layer.
+          shard: See `random`.
 
         Returns:
           Its parts; `params` holds effective kernels in the compute dtype in place of scores.
         """
         key = jax.random.fold_in(self._key(state, _MASKS), state.step) if training else None
-        model = merged(graph, state.params, frozen, state.rest, self.random(state))
+        model = merged(graph, state.params, frozen, state.rest, self.random(state, shard))
         apply_masks(model, key)
         return split(model)
 
@@ -245,11 +250,10 @@ class Task:
           takes entries of the gradient that are not finite for 0. A network whose schedule has stopped is
           final.
         """
-        dense = self.apply_masks(graph, state, frozen, training=True)
-        random = self.random(state, shard)
+        dense = self.apply_masks(graph, state, frozen, training=True, shard=shard)
 
         def loss_of(kernels: nnx.State) -> tuple[jax.Array, tuple[jax.Array, nnx.State]]:
-            model = merged(dense.graph, kernels, dense.frozen, dense.rest, random)
+            model = merged(dense.graph, kernels, dense.frozen, dense.rest, dense.random)
             logits = model(images).astype(jnp.float32)
             loss = _losses(logits, labels).mean()
             return loss, (jnp.mean(logits.argmax(-1) == labels), split(model).rest)
@@ -273,7 +277,7 @@ class Task:
             updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params, value=loss)
             params = optax.apply_updates(state.params, updates)
         rest = nnx.merge_state(state.rest, rest)
-        rest = self._follow_density(graph, params, frozen, rest, random, state.step + 1)
+        rest = self._follow_density(graph, state, params, frozen, rest)
 
         first = state.step % self.steps_per_epoch == 0
         totals = {
@@ -295,27 +299,14 @@ class Task:
         )
 
     def _follow_density(
-        self,
-        graph: nnx.GraphDef[Any],
-        params: nnx.State,
-        frozen: nnx.State,
-        rest: nnx.State,
-        random: nnx.State,
-        step: jax.Array,
+        self, graph: nnx.GraphDef[Any], state: State, params: nnx.State, frozen: nnx.State, rest: nnx.State
     ) -> nnx.State:
-        """Move the thresholds of rules that ask for a density; returns the rest after `step` steps."""
-        if not has_density(merged(graph, params, frozen, rest, random)):
-            return rest
-        due = (step % DENSITY_STEPS == 0) | (step % self.steps_per_epoch == 0)
-
-        def move(carry: tuple[jax.Array, nnx.State]) -> tuple[jax.Array, nnx.State]:
-            model = merged(graph, params, frozen, carry[1], random)
-            follow_density(model, step.astype(jnp.float32) / max(self.ramp, 1))
-            return jnp.zeros_like(due), split(model).rest
-
-        # A branch that is taken only where it is due, side by side too: vmap would make a `cond` do both.
-        with jax.named_scope("density"):
-            return lax.while_loop(lambda carry: carry[0], move, (due, rest))[1]
+        """Move the thresholds of rules that ask for a density; returns the rest after the step."""
+        step = state.step + 1
+        due = (step % control.INTERVAL == 0) | (step % self.steps_per_epoch == 0)
+        model = merged(graph, params, frozen, rest, self.random(state))
+        follow_density(model, step, self.ramp, due)
+        return split(model).rest
 
     def is_active(self, state: State) -> jax.Array:
         """Whether training goes on for a network: it has neither failed nor been stopped by its schedule."""

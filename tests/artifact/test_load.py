@@ -227,6 +227,23 @@ def test_the_module_computes_the_same_and_can_be_trained(file, expected):
     assert all(np.any(gradient) for gradient in jax.tree.leaves(gradients))
 
 
+def test_training_a_module_keeps_its_mask_and_it_goes_back_into_a_file(file, tmp_path):
+    model = load.load(file, "dense")
+    module, images = model.module(), images_of("conv2")
+    gradient = nnx.grad(lambda module: module(images).sum())(module)
+    kernels = nnx.state(module, nnx.Param)
+    nnx.update(module, jax.tree.map(lambda kernel, slope: kernel - 0.1 * (slope + 1), kernels, gradient))
+    tuned = model.with_module(module)
+    tuned.save(tmp_path / "tuned.ssm")
+    again = load.load(tmp_path / "tuned.ssm", "dense")
+    for before, after in zip(model.artifact.network.layers(), again.artifact.network.layers(), strict=True):
+        np.testing.assert_array_equal(before.kernel.values == 0, after.kernel.values == 0)
+        assert (before.kernel.dense() != after.kernel.dense()).any()
+    np.testing.assert_allclose(again(images), module(images), rtol=1e-6)
+    with pytest.raises(errors.InputError, match="the module is of another network"):
+        again.with_module(module)
+
+
 def test_a_modules_statistics_are_no_parameters():
     module = load.Module(network_of("resnet20", "batch_affine"))
     statistics = jax.tree.leaves(nnx.state(module, nnx.BatchStat))

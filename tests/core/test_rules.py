@@ -50,6 +50,14 @@ EXPECTED = {
         [[1, -1, 1, -1], [1, -1, 1, -1], [1, 1, 1, -1], [1, 1, -1, -1]],
     ),
 }
+EXPECTED["n_of_m"] = (
+    core.NOfM(2, 4),
+    [[1, -1, 0, 0], [1, 0, 1, 0], [0, 0, 1, -1], [0, 1, 0, -1]],
+)
+EXPECTED["tiles"] = (
+    core.Tiles(0.5, side=2),
+    [[1, -1, 0, 0], [1, -1, 0, 0], [0, 0, 1, -1], [0, 0, -1, -1]],
+)
 # dm/ds, the part of the gradient that goes from the mask to the scores: 1 unless the rule says otherwise.
 PULLED = dict.fromkeys(("edge_popup", "biprop", "multicoated"), np.where(SCORES < 0, -1, 1))
 PULLED["stochastic"] = np.exp(-SCORES) / (1 + np.exp(-SCORES)) ** 2

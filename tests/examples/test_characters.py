@@ -43,10 +43,10 @@ def test_every_projection_is_masked_and_embeddings_stay():
 
 @pytest.mark.parametrize("density", [0.2, 1.0])
 def test_a_step_moves_what_is_trained_and_leaves_random_kernels_alone(density):
-    net = ssm_jax.supermask(model()) if density < 1 else model()
+    net = ssm_jax.supermask(model(), characters.masking(density)) if density < 1 else model()
     kinds = [ssm_jax.Frozen, nnx.Param]
     before = [jax.tree.map(np.asarray, jax.tree.leaves(nnx.state(net, kind))) for kind in kinds]
-    characters.train(net, CODES, 3, 0, density, 1e-3)
+    characters.train(net, CODES, 3, 0, 1e-3)
     after = [jax.tree.leaves(nnx.state(net, kind)) for kind in kinds]
     frozen, trained = (
         [np.array_equal(*pair) for pair in zip(*sides, strict=True)]
@@ -58,9 +58,9 @@ def test_a_step_moves_what_is_trained_and_leaves_random_kernels_alone(density):
 
 
 def test_it_learns_a_sentence_under_masks():
-    net = ssm_jax.supermask(model(), characters.MASKING)
+    net = ssm_jax.supermask(model(), characters.masking(0.5))
     before = characters.test(net, CODES)
-    characters.train(net, CODES, 40, 0, 0.5, 1e-2)
+    characters.train(net, CODES, 40, 0, 1e-2)
     assert characters.test(net, CODES) < 0.7 * before
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from ssm_jax.core.blocks import Blocks, in_blocks
 from ssm_jax.core.initializers import elus, fans, xavier_uniform
-from ssm_jax.nn.blocks import Blocks, in_blocks, of_layer
+from ssm_jax.nn.blocks import of_layer
 
 KEY = jax.random.key(0)
 

@@ -243,28 +243,112 @@ def test_shapes_alone_are_masked_too():
     assert shapes.kernel.scores.shape == (2, 3)
 
 
-def test_a_stack_is_used_inside_its_transformation_alone():
+@nnx.split_rngs(splits=3)
+@nnx.vmap(in_axes=0, out_axes=0)
+def stacked(rngs):
+    return nnx.Linear(3, 3, rngs=rngs)
+
+
+class Stacked(nnx.Module):
+    """Blocks stacked by `nnx.vmap` and run by `nnx.scan`, as transformers are written."""
+
+    def __init__(self, rngs):
+        self.blocks = stacked(rngs)
+
+    def __call__(self, hidden):
+        @nnx.scan(in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+        def apply(hidden, layer):
+            return nnx.remat(lambda layer, hidden: jnp.tanh(layer(hidden)))(layer, hidden)
+
+        return apply(hidden, self.blocks)
+
+
+@pytest.mark.parametrize("rule", [ssm_jax.Signed(density=0.3), "stochastic"])
+def test_a_stack_is_masked_trained_counted_and_applied_as_its_layers_are(rule):
+    model = ssm_jax.supermask(Stacked(rngs()), ssm_jax.Masking(rule=rule))
+    assert model.blocks.kernel.shape == (3, 3, 3)
+    optimizer = ssm_jax.Optimizer(model, steps=3)
+
+    @nnx.jit
+    def step(model, optimizer):
+        optimizer.update(model, nnx.grad(lambda model: jnp.sum(model(jnp.ones((2, 3)))))(model))
+
+    for _ in range(3):
+        step(model, optimizer)
+    model.eval()
+    if rule == "stochastic":
+        assert "Linear  3x3x3" in ssm_jax.mask_table(model)
+    else:
+        assert ssm_jax.remaining_weights(model) == pytest.approx(0.3, abs=0.5 / 27)
+        ssm_jax.set_density(model, 0.6)
+        assert ssm_jax.remaining_weights(model) == pytest.approx(0.6, abs=0.5 / 27)
+    expected = jnp.ones((2, 3))
+    for kernel in model.blocks.kernel.effective_kernel():
+        expected = jnp.tanh(expected @ kernel)
+    np.testing.assert_allclose(model(jnp.ones((2, 3))), expected, rtol=1e-5)
+    ssm_jax.apply_masks(model)
+    assert type(model.blocks.kernel) is nnx.Param
+    np.testing.assert_allclose(model(jnp.ones((2, 3))), expected, rtol=1e-5)
+
+
+def test_layers_masked_inside_the_transformation_are_the_same_kind_of_stack():
     @nnx.split_rngs(splits=3)
     @nnx.vmap(in_axes=0, out_axes=0)
-    def stacked(rngs):
+    def masked(rngs):
         return ssm_jax.supermask(nnx.Linear(3, 3, rngs=rngs), rngs=rngs)
 
-    @nnx.scan(in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
-    def apply(hidden, layer):
-        return layer(hidden)
+    stack = masked(rngs())
+    each = nnx.vmap(lambda layer: layer.kernel.count())(stack)
+    assert [int(part.sum()) for part in each] == list(map(int, stack.kernel.count()))
 
-    stack = stacked(rngs())
-    expected = jnp.ones((2, 3))
-    for index in range(3):
-        graph, state = nnx.split(stack)
-        layer = nnx.merge(graph, jax.tree.map(lambda leaf, index=index: leaf[index], state))
-        expected = expected @ layer.kernel.effective_kernel()
-    np.testing.assert_allclose(apply(jnp.ones((2, 3)), stack), expected, rtol=1e-5)
-    counts = nnx.vmap(lambda layer: layer.kernel.count())(stack)
-    assert all(count.shape == (3,) for count in counts)
-    for outside in (ssm_jax.remaining_weights, ssm_jax.apply_masks):
-        with pytest.raises(errors.InputError, match=r"is a stack of layers, of kernels \[3, 3, 3\]"):
-            outside(stack)
+
+def test_a_rule_that_draws_follows_train_and_eval():
+    model = ssm_jax.supermask(nnx.Linear(4, 6, rngs=rngs()), ssm_jax.Masking(rule="stochastic"))
+    inputs = jnp.ones((1, 4))
+    expectation = inputs @ model.kernel.effective_kernel()
+    drawn = [model(inputs) for _ in range(2)]
+    assert not np.allclose(drawn[0], drawn[1])
+    assert set(np.unique(np.abs(model.kernel.applied_kernel() / model.kernel.random_kernel()))) == {0, 1}
+    by_scores = nnx.grad(lambda model: model(inputs).sum())(model)
+    assert len(jax.tree.leaves(by_scores)) == 1
+    model.eval()
+    for _ in range(2):
+        np.testing.assert_allclose(model(inputs), expectation, rtol=1e-6)
+    training = nnx.view(model, deterministic=False)
+    assert not np.allclose(training(inputs), training(inputs))
+
+
+def test_given_kernels_are_kept():
+    model = nnx.view(Net(rngs()), deterministic=True, use_running_average=True)
+    masked = ssm_jax.supermask(model, kernels="given")
+    np.testing.assert_allclose(masked(IMAGES), model(IMAGES), rtol=1e-5, atol=1e-6)
+    assert type(masked.conv.bias) is ssm_jax.Frozen
+    np.testing.assert_array_equal(masked.conv.kernel.kernel[...], model.conv.kernel[...])
+
+
+class Raw(nnx.Module):
+    """Keeps kernels as plain parameters, one of them in a list."""
+
+    def __init__(self, rngs):
+        self.weight = nnx.Param(jax.random.normal(rngs.params(), (4, 3)))
+        self.experts = nnx.List([nnx.Param(jax.random.normal(rngs.params(), (2, 3, 3)))])
+
+    def __call__(self, inputs):
+        return jnp.einsum("bi,eio->bo", inputs @ self.weight, self.experts[0][...])
+
+
+def test_plain_parameters_are_masked_by_path():
+    model = ssm_jax.supermask(Raw(rngs()), params=nnx.PathContains("experts"), stacked=1)
+    assert {path: layer.layer().stack for path, layer in masked_layers(model)} == {"experts/0": (2,)}
+    lines = ssm_jax.mask_table(model).splitlines()
+    assert [line.split() for line in lines if "no mask" in line] == [
+        ["weight", "Param", "4x3", "12", "no", "mask"]
+    ]
+    before = model(jnp.ones((2, 4)))
+    ssm_jax.apply_masks(model)
+    np.testing.assert_allclose(model(jnp.ones((2, 4))), before, rtol=1e-5)
+    with pytest.raises(errors.InputError, match=r"`params` selects no parameter of 2 axes.*weight"):
+        ssm_jax.supermask(Raw(rngs()), params=nnx.PathContains("bias"))
 
 
 def test_a_kernel_of_another_shape_is_refused():

@@ -12,6 +12,8 @@ from ssm_jax import core, errors
 from ssm_jax.nn.layers import Dense, Masking, masked_layers
 from ssm_jax.nn.networks import build
 
+pytestmark = pytest.mark.filterwarnings("ignore:set_density hides most")
+
 
 def remaining(model):
     counts = [layer.count() for _, layer in sorted(masked_layers(model))]
@@ -83,3 +85,13 @@ def test_a_bad_setting_is_one_line_and_changes_nothing(model, arguments, message
     with pytest.raises(errors.InputError, match=message):
         ssm_jax.set_density(model, **arguments)
     assert all((a == b).all() for a, b in zip(before, jax.tree.leaves(nnx.state(model)), strict=True))
+
+
+@pytest.mark.filterwarnings("error")
+def test_hiding_most_of_what_remains_at_once_is_warned_of(model):
+    before = remaining(model)[0]
+    ssm_jax.set_density(model, 0.6 * before)
+    with pytest.warns(UserWarning, match=r"% to 5\.0% at once: a trained network does not survive"):
+        ssm_jax.set_density(model, 0.05)
+    assert remaining(model)[0] == pytest.approx(0.05, rel=0.01)
+    nnx.jit(ssm_jax.set_density)(model, jnp.float32(0.01))  # traced: a schedule of the caller's own
