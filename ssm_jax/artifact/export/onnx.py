@@ -58,7 +58,9 @@ def model(artifact: Artifact) -> onnx.ModelProto:
         else:
             writer.values.append(_WRITE[type(node)](writer, node))
     result = writer.value(len(network.nodes), LAST)
-    writer.nodes.append(helper.make_node("Cast", [result], ["logits"], to=onnx.TensorProto.FLOAT))
+    # Others than these may end in whole numbers or truth values.
+    last: dict[str, Any] = {} if network.plain else {"to": onnx.TensorProto.FLOAT}
+    writer.nodes.append(helper.make_node("Cast" if last else "Identity", [result], ["logits"], **last))
     of = helper.make_tensor_value_info
     made = helper.make_model(
         helper.make_graph(
