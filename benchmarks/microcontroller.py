@@ -25,7 +25,7 @@ import numpy as np
 
 from ssm_jax import graph
 from ssm_jax.artifact import format, integer
-from ssm_jax.artifact.export import c_integer
+from ssm_jax.artifact.export import c_integer, c_integer_plan
 from ssm_jax.data import datasets
 
 EXAMPLE = pathlib.Path(__file__).parents[1] / "examples" / "mcu"
@@ -50,7 +50,7 @@ def encodings(network: graph.Network) -> dict[str, int]:
         made["gap_bytes"] += int((1 + gaps // 128).sum())
         made["two_bits"] += -(-values.size // 4)
         made["five_in_a_byte"] += -(-values.size // 5)
-        made["stream"] += c_integer.stream(values).data.nbytes
+        made["stream"] += c_integer_plan.stream(values).data.nbytes
     return made
 
 

@@ -17,12 +17,12 @@ from artifact.small import images_of, network_of
 from benchmarks import microcontroller
 from ssm_jax import errors, graph
 from ssm_jax.artifact import integer
-from ssm_jax.artifact.export import c_integer
+from ssm_jax.artifact.export import c_integer, c_integer_plan
 from ssm_jax.core.initializers import he_uniform
 from ssm_jax.core.topk import Multicoated
 
 
-def decoded(made: c_integer.Stream, count: int) -> np.ndarray:
+def decoded(made: c_integer_plan.Stream, count: int) -> np.ndarray:
     """The weights of a stream, bit by bit as its comment in C says."""
     bits = iter(np.unpackbits(made.data, bitorder="little").tolist())
 
@@ -50,7 +50,7 @@ def test_a_stream_holds_every_weight(density, most):
     rng = np.random.default_rng(0)
     signs = rng.choice([-1, 1], 3000) * (rng.random(3000) < density)
     values = (signs * rng.integers(1, most + 1, 3000)).astype(np.int8)
-    made = c_integer.stream(values)
+    made = c_integer_plan.stream(values)
     assert np.array_equal(decoded(made, values.size), values)
 
 
@@ -58,7 +58,7 @@ def test_a_stream_holds_every_weight(density, most):
 def test_a_stream_is_smaller_than_bytes_bit_planes_and_trits(density):
     rng = np.random.default_rng(1)
     values = (rng.choice([-1, 1], 50_000) * (rng.random(50_000) < density)).astype(np.int8)
-    size = c_integer.stream(values).data.nbytes
+    size = c_integer_plan.stream(values).data.nbytes
     gaps = np.diff(np.flatnonzero(values), prepend=-1) - 1
     a_byte_each = (1 + gaps // 128).sum()  # seven bits of a gap and a sign, and bytes that only skip
     assert size < min(a_byte_each, values.size / 4) and size < 1.06 * values.size / 5
@@ -329,6 +329,6 @@ def test_the_arduino_sketch_compiles_with_the_model_as_c(example):
 def test_a_value_too_large_for_c_is_refused(monkeypatch):
     case = digits("conv2")
     whole = integer.quantize(case.artifact.network, case.images)
-    monkeypatch.setattr(c_integer, "MOST_BYTES", 100)
+    monkeypatch.setattr(c_integer_plan, "MOST_BYTES", 100)
     with pytest.raises(errors.InputError, match="bytes; in C at most 100 are allowed"):
-        c_integer.Plan(whole)
+        c_integer_plan.Plan(whole)
