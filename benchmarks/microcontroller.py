@@ -1,6 +1,6 @@
 """Measure trained networks as C for a microcontroller; one command, some minutes:
 
-    python -m benchmarks.microcontroller model.ssm other.ssm --json benchmarks/results/microcontroller.json
+    python -m benchmarks.microcontroller *.ssm --json benchmarks/results/microcontroller/<name>.json
 
 Of every file: what its weights take by several ways to write them down. Of those on MNIST: tables, scratch
 memory, the accuracy on all test images, whether the compiled C equals the reference on all of them, its size

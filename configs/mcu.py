@@ -6,6 +6,12 @@
 
 The images are MNIST's own, 28x28, turned, scaled and shifted at random. The first convolution halves them, so
 that no value of the network takes more than 4 kB.
+
+Measured, means of 3 seeds on 2 busy CPU cores: `fast` 99.41 % at 40 % (`results/mcu/micro-fast.json`). As C
+in whole numbers it takes 5.2 kB of tables and 5.5 kB of RAM
+(`benchmarks/results/microcontroller/cortex-m.json`). The learning rate was chosen among 0.02, 0.05 and 0.2
+in 3 epochs, on a tenth of the training set that was held out. `large` and the 60 epochs have not been
+measured.
 """
 
 from ml_collections import ConfigDict

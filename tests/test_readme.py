@@ -1,5 +1,6 @@
 """The README's snippet runs; its tables and those of `docs/` are what the files of results say."""
 
+import itertools
 import json
 import pathlib
 import re
@@ -136,7 +137,8 @@ def test_a_model_is_of_a_run_whose_results_are_here(path):
     facts = format.read(path).record
     names = "epochs", "test_accuracy", "remaining_weights"
     found = []
-    for file in (ROOT / "results" / "paper").glob(f"{facts['network']}-*.json"):
+    folders = (ROOT / "results" / name for name in ("paper", "mcu"))
+    for file in itertools.chain(*(folder.glob(f"{facts['network']}-*.json") for folder in folders)):
         summary = json.loads(file.read_text())
         if facts["seed"] not in summary["seeds"]:
             continue
