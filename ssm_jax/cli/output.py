@@ -43,7 +43,11 @@ def write(paths: Sequence[pathlib.Path], force: bool, write: Callable[[pathlib.P
     claimed: list[pathlib.Path] = []
     try:
         with tempfile.TemporaryDirectory(prefix=".", dir=paths[0].parent) as folder:
-            write(pathlib.Path(folder) / paths[0].name)
+            try:
+                write(pathlib.Path(folder) / paths[0].name)
+            except errors.RunError as error:  # of the file that stands for the first
+                written = pathlib.Path(folder) / paths[0].name
+                raise errors.RunError(str(error).replace(str(written), str(paths[0]))) from error
             for path in () if force else paths:
                 path.open("xb").close()
                 claimed.append(path)

@@ -80,7 +80,7 @@ def test_what_is_not_there_is_said():
     text = told(unfinished)
     assert "seed 3, 0.5 epochs: not tested at this step, remaining" in text
     assert "--config.logging.masks=true stores them" in text and "other kernels" not in text
-    assert "no connectivity" in told(dataclasses.replace(RUN, connectivity=None))
+    assert "connectivity is not followed through" in told(dataclasses.replace(RUN, connectivity=None))
     assert "draws its mask at random" in told(dataclasses.replace(RUN, units=None, connectivity=None))
     text = told(dataclasses.replace(RUN, rule="dense"))
     assert text.splitlines()[2:] == ["It has no mask."]

@@ -278,7 +278,7 @@ def changed(**values: object) -> bytes:
         ({"class_names": ["a"]}, "class_names is ['a']; it must be a list of 2 to 2"),
         ({"class_names": ["a", "\x1b[31m"]}, "a class name is"),
         ({"dtype": "float64"}, "unknown dtype 'float64'"),
-        ({"image_shape": [2, 3]}, "image_shape is [2, 3]; it must be a list of 3 to 3"),
+        ({"image_shape": [2, 3]}, "standardize can't take a value of shape (2, 3)"),
         ({"record": []}, "record is []; it must be an object"),
         ({"nodes": []}, "nodes is []; it must be a list of 1 to 2000"),
         ({"nodes": [3]}, "node 0 is 3; it must be an object"),

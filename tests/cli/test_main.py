@@ -1,7 +1,9 @@
 """The command line of verbs."""
 
+import functools
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -60,7 +62,11 @@ def test_what_needs_no_jax_does_not_load_it(arguments):
 def test_an_interrupt_while_it_is_loaded_leaves_no_traceback(tmp_path, program):
     (tmp_path / "ml_collections.py").write_text("import os; os.kill(os.getpid(), 2)")
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
-    ran = subprocess.run([sys.executable, *program], cwd=ROOT, env=environment, capture_output=True)
+    # What ignores Ctrl-C, as jobs in the background do, would hand that on.
+    default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    ran = subprocess.run(
+        [sys.executable, *program], cwd=ROOT, env=environment, capture_output=True, preexec_fn=default
+    )
     assert (ran.returncode, ran.stderr) == (-2, b"")
 
 

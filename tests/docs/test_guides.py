@@ -45,3 +45,17 @@ def test_own_loop():
 def test_pretrained():
     page = run("pretrained")
     assert ssm_jax.remaining_weights(page["model"]) == pytest.approx(0.3, abs=0.5 / 7400)
+
+
+def test_own_rule():
+    page = run("own-rule")
+    assert (page["gradient"] == 1).all()
+    assert page["summary"].method == "above" and 0 < page["summary"].remaining_weights.mean < 1
+
+
+def test_own_data():
+    assert run("own-data")["summary"].test_accuracy.mean > 50  # of three classes
+
+
+def test_tracking():
+    assert run("tracking")["best"].accuracy.keys() == {0}

@@ -80,7 +80,8 @@ def test_every_operation_computes_what_jax_computes_in_any_order_and_shape(seed,
     network = drawn_network(seed)
     images = np.random.default_rng(seed).integers(0, 256, (2, *network.image_shape), np.uint8)
     theirs = by_jax(network, images)
-    assert {type(node) for node in network.nodes} == set(graph.OPERATIONS.values())
+    ours = {kind for kind in graph.OPERATIONS.values() if kind.__module__ == graph.Conv.__module__}
+    assert {type(node) for node in network.nodes} == ours
     assert np.ptp(theirs) > 0
     np.testing.assert_allclose(logits(network, images, tmp_path), theirs, atol=1e-4, rtol=0)
 
@@ -121,7 +122,8 @@ def test_a_kernel_is_places_to_add_places_to_subtract_and_one_constant():
 def test_the_smallest_type_holds_the_distances():
     for inputs, kind in ((200, "uint8_t"), (300, "uint16_t"), (70_000, "uint32_t")):
         values = [[0]] * (inputs - 1) + [[1]]
-        assert f"static const {kind} denses_0_list[]" in c.sources(artifact_of(dense_network(values)), "n")[0]
+        source, _ = c.sources(artifact_of(dense_network(values)), "n")
+        assert f"static const SSM_TABLES {kind} denses_0_list[]" in source
 
 
 @pytest.fixture(scope="module")
