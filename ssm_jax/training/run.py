@@ -234,7 +234,9 @@ def _headline(record: Record, shapes: dict[str, tuple[int, ...]], method: str, f
 def _settings(config: ConfigDict) -> str:
     """Name what a config or its variants set to other than the defaults, in one line."""
     default = dict(configuration.fields(configuration.default()))
-    changed = [f"{name}={value}" for name, value in configuration.fields(config) if value != default[name]]
+    changed = [
+        f"{name}={value}" for name, value in configuration.fields(config) if value != default.get(name)
+    ]
     return f"settings: {', '.join(changed) or 'the defaults'}"
 
 

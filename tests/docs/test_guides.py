@@ -36,7 +36,8 @@ def test_own_model(capsys):
 
 def test_own_loop():
     page = run("own-loop")
-    assert ssm_jax.remaining_weights(page["model"]) == pytest.approx(0.1, abs=0.5 / 7400)
+    # But for scores that tie.
+    assert ssm_jax.remaining_weights(page["model"]) == pytest.approx(0.1, abs=1.5 / 7400)
     counts = core.counts(page["masks"]).values()
     assert sum(int(count.hidden) for count in counts) == 7400 - 740
     assert float(page["value"]) < 2.2
@@ -54,7 +55,7 @@ def test_own_rule():
 
 
 def test_own_data():
-    assert run("own-data")["summary"].test_accuracy.mean > 50  # of three classes
+    assert run("own-data")["summary"].test_accuracy.mean > 90
 
 
 def test_tracking():
