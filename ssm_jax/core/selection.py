@@ -16,7 +16,6 @@ _MARGIN = 1 / 32
 # How many values bracket a boundary at first, and how many standard deviations of their rank wide.
 _SAMPLE, _DEVIATIONS = 1024, 3.0
 
-_LEAST = -(1 << 31)
 _TINY = 1 << 23  # the smallest normal float as an integer
 
 # The ends of the bracket, how many values are not below each, and their weights in the interpolation.
@@ -107,14 +106,14 @@ def _boundary(orders: Sequence[jax.Array], number: jax.Array | int) -> jax.Array
 
     size = sum(order.size for order in orders)
     spread = any(not jax.typeof(order).sharding.mesh.empty for order in orders)
+    low = functools.reduce(jnp.minimum, map(jnp.min, orders))
     if spread or size < 8 * _SAMPLE:
-        low = functools.reduce(jnp.minimum, map(jnp.min, orders))
         high = functools.reduce(jnp.maximum, map(jnp.max, orders)) + 1
         zero = low * 0  # of the arrays, so that `vmap` finds all of the search spread as they are
         above_low, above_high, one = zero + size, zero, (zero + 1).astype(jnp.float32)
     else:
         above_low, above_high, one = jnp.int32(size), jnp.int32(0), jnp.float32(1)
-        low, high = jnp.int32(_LEAST), jnp.int32(~_LEAST)
+        high = jnp.int32(2**31 - 1)
         sample = jnp.concatenate([jnp.ravel(order)[:: size // _SAMPLE] for order in orders])
         share = number.astype(jnp.float32) / size
         margin = _DEVIATIONS * jnp.sqrt(share * (1 - share) / sample.size) + 1 / sample.size

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssm_jax.core.selection import largest
+from ssm_jax.core.selection import largest, threshold
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
 
@@ -55,6 +55,7 @@ def test_a_sample_changes_nothing(spread, number):
     values = LARGE[spread].astype(np.float32)
     expected = values >= np.sort(values)[-number]
     np.testing.assert_array_equal(selected(jnp.asarray(values), number), expected)
+    np.testing.assert_array_equal(values > threshold(jnp.asarray(values), number), expected)
 
 
 def test_each_network_of_a_vmap_has_its_own_threshold():
