@@ -132,7 +132,7 @@ class Optimizer(nnx.Optimizer[Any]):
       ...     optimizer.update(model, gradient)
       >>> for _ in range(20):
       ...     step(model, optimizer)
-      >>> ssm_jax.remaining_weights(model)
+      >>> round(ssm_jax.remaining_weights(model), 6)
       0.1
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pathlib
 import re
@@ -61,6 +62,12 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    """A program that ran in this process, in a test before or a fixture, may have set up logging."""
+    logging.getLogger("ssm_jax").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="module", autouse=True)
