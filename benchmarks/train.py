@@ -39,6 +39,8 @@ from ssm_jax.data.batches import steps_per_epoch
 
 NETWORKS = ("fcn", "conv2", "conv4", "conv6", "conv8", "resnet20")
 PARTS = ("steps", "seeds", "sparse")
+# Flags that say where something lies on this machine, which is no part of a report.
+_PLACES = ("json", "torch_python")
 
 
 def torch_device() -> tuple[str | None, str]:
@@ -80,7 +82,7 @@ class Benchmark:
             },
             "versions": {"python": platform.python_version()}
             | {package: importlib.metadata.version(package) for package in packages},
-            "settings": {name: value for name, value in vars(options).items() if name != "json"}
+            "settings": {name: value for name, value in vars(options).items() if name not in _PLACES}
             | {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "")},
             "notes": [note] if note else [],
             "matmul": {},
