@@ -41,7 +41,7 @@ def stream(values: np.ndarray) -> Stream:
 
     Examples:
       >>> stream(np.int8([0, 1, -1, 0]))  # gaps of 1, 0 and, to the end, 1: 10 0, 0 1, 10
-      Stream(data=array([81], dtype=uint8), low=0, wide=0)
+      Stream(data=array([49], dtype=uint8), low=0, wide=0)
     """
     values = values.astype(np.int16)
     places = np.flatnonzero(values)

@@ -55,6 +55,7 @@ def test_what_others_may_write_is_not_loaded(cache):
     library._load()
     (kept,) = cache.iterdir()
     cache.chmod(0o777)
+    kept.unlink()  # not what this process has loaded
     kept.write_bytes(b"anything")
     assert library._load().ssm_jax_forward() == 1
     assert kept.read_bytes() == b"anything"
