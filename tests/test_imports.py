@@ -29,7 +29,8 @@ ROOT = pathlib.Path(importlib.util.find_spec("ssm_jax").origin).parent
 def modules() -> dict[str, pathlib.Path]:
     """Every module of the package by its dotted name below it; a package by its own."""
     found = {}
-    for path in ROOT.rglob("*.py"):
+    # In a clone the configs are a link, which is not followed; in a wheel they are copies, and no modules.
+    for path in (path for path in ROOT.rglob("*.py") if "recipes" not in path.relative_to(ROOT).parts):
         parts = path.relative_to(ROOT).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
