@@ -1,12 +1,12 @@
 """What measuring the statistics of batch normalizations anew does to the accuracy of a network.
 
     python -m benchmarks.recalibration --json results/batch-normalization/digits.json
-    python -m benchmarks.recalibration configs/resnet20.py:best --config.training.epochs=16 \\
-        --workdir runs/resnet20 --json results/batch-normalization/resnet20.json
+    python -m benchmarks.recalibration examples/models/resnet20.ssm \\
+        --json results/batch-normalization/resnet20.json
 
 The training program measures them before every evaluation, and training never reads them. So one training
-gives both accuracies: here every evaluation is made twice, first with the running statistics. Without a
-config a small network is trained on the digits, masked and dense.
+gives both accuracies: a small network is trained on the digits, masked and dense, and evaluated twice. A
+stored network has the running statistics of the training that made it; they are measured anew in it.
 """
 
 from __future__ import annotations
@@ -15,23 +15,28 @@ import argparse
 import json
 import pathlib
 import platform
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
 import ssm_jax
 from ssm_jax import config as base
-from ssm_jax.cli import train as command
+from ssm_jax import graph
+from ssm_jax.artifact import run
+from ssm_jax.data import datasets
+from ssm_jax.nn import statistics
 from ssm_jax.training.loop import Group
 from ssm_jax.training.reports import Evaluation, evaluate
+from ssm_jax.training.step import RECALIBRATION_BATCHES
 
 DENSITY = 0.05
+BATCH = 125
 
 
 class Digits(nnx.Module):
@@ -83,17 +88,12 @@ def _accuracy(evaluation: Evaluation) -> list[float]:
     return [round(float(value), 2) for value in evaluation.values["test_accuracy"]]
 
 
-def train(
-    config: ConfigDict, workdir: str | None, model: Callable[[nnx.Rngs], nnx.Module] | None = None
-) -> dict[str, Any]:
-    """Train the networks of a config; return both accuracies of the last step and of those before."""
+def train(config: ConfigDict, model: Callable[[nnx.Rngs], nnx.Module]) -> dict[str, Any]:
+    """Train the networks of a config; return both accuracies of the last step."""
     with both() as found, tempfile.TemporaryDirectory() as folder:
-        summary = ssm_jax.train_and_evaluate(config, workdir or folder, model=model)
-    if not found:
-        sys.exit(f"{workdir} holds a finished run: nothing was evaluated")
+        summary = ssm_jax.train_and_evaluate(config, folder, model=model)
     remaining = [round(100 * value, 2) for value in summary.remaining_weights.values]
-    last = found.pop(max(found))
-    return last | {"remaining_weights": remaining} | ({"before": found} if found else {})
+    return found[max(found)] | {"remaining_weights": remaining}
 
 
 def digits() -> list[dict[str, Any]]:
@@ -115,9 +115,48 @@ def digits() -> list[dict[str, Any]]:
             0.0,
         )
         config.schedule.name, config.logging.epochs = schedule, 10
-        row = train(config, None, lambda rngs, masking=masking: Digits(rngs, masking))
+        row = train(config, lambda rngs, masking=masking: Digits(rngs, masking))
         rows.append({"network": name, "schedule": schedule} | row)
     return rows
+
+
+def stored(path: str, data_dir: str) -> dict[str, Any]:
+    """Evaluate a stored network of CIFAR-10 with its own statistics, and with statistics measured anew."""
+    network = ssm_jax.load(path).artifact.network
+    config = base.default().data
+    config.name, config.dir = "cifar10", data_dir
+    data = datasets.load_as(config)
+    arrays = run.parameters(network)
+    logits = jax.jit(lambda arrays, images: run.apply(network, arrays, images))
+
+    @jax.jit
+    def moments(images: jax.Array) -> dict[int, statistics.Moments]:
+        """What every normalization, by its number, sees of a batch that all of them normalize."""
+        values, found = [images.astype(np.float32)], {}
+        for number, (node, own) in enumerate(zip(network.nodes, arrays, strict=True)):
+            inputs = [values[i] for i in node.inputs]
+            if isinstance(node, graph.Normalize):
+                mean, variance = inputs[0].mean((0, 1, 2)), inputs[0].var((0, 1, 2))
+                found[number] = statistics.Moments(mean, variance)
+                own = own | {"mean": mean, "variance": variance}
+            values.append(run.COMPUTE[type(node)](node, own, np.dtype(network.dtype), *inputs))
+        return found
+
+    def accuracy(arrays: list[run.Arrays]) -> float:
+        parts = np.split(data.test_images, len(data.test_images) // BATCH)
+        answers = np.concatenate([np.asarray(logits(arrays, part)).argmax(-1) for part in parts])
+        return round(100 * float((answers == data.test_labels).mean()), 2)
+
+    running = accuracy(arrays)
+    order = np.random.default_rng(0).permutation(len(data.train_images))
+    known: list[statistics.Moments] = []
+    for count in range(RECALIBRATION_BATCHES):
+        found = moments(data.train_images[np.sort(order[count * BATCH : (count + 1) * BATCH])])
+        new = list(found.values())
+        known = statistics.pool(known, new, 1 / (count + 1)) if known else new
+    for number, (mean, variance) in zip(found, known, strict=True):
+        arrays[number] |= {"mean": mean, "variance": variance}
+    return {"running_statistics": [running], "measured_anew": [accuracy(arrays)]}
 
 
 def main() -> None:
@@ -126,19 +165,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", required=True, help="where the report is written")
-    options, rest = parser.parse_known_args()
-    if rest:
-        values = command.parse(command.expand(rest))
-        rows = [train(values.config, values.workdir)]
-    else:
-        rows = digits()
+    parser.add_argument("model", nargs="?", help="a stored network of CIFAR-10; default: train on the digits")
+    parser.add_argument("--data_dir", default="", help="where prepared datasets lie")
+    options = parser.parse_args()
     report = {
-        "config": rest[0] if rest else "digits, two convolutions and a dense layer",
-        "settings": [flag for flag in rest[1:] if flag.startswith("--config.") and ".data.dir" not in flag],
-        "measure": "test accuracy %, last step",
+        "network": options.model or "two convolutions and a dense layer, digits, 10 epochs",
+        "measure": "test accuracy %",
         "device": f"{jax.device_count()} x {jax.devices()[0].platform}",
         "versions": {"python": platform.python_version(), "jax": jax.__version__},
-        "rows": rows,
+        "rows": [stored(options.model, options.data_dir)] if options.model else digits(),
     }
     pathlib.Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
