@@ -12,6 +12,7 @@ stored network has the running statistics of the training that made it; they are
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import pathlib
 import platform
@@ -115,7 +116,7 @@ def digits() -> list[dict[str, Any]]:
             0.0,
         )
         config.schedule.name, config.logging.epochs = schedule, 10
-        row = train(config, lambda rngs, masking=masking: Digits(rngs, masking))
+        row = train(config, functools.partial(Digits, masking=masking))
         rows.append({"network": name, "schedule": schedule} | row)
     return rows
 
