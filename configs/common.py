@@ -11,6 +11,10 @@ from ssm_jax import config as base
 # The dense baseline: no mask, the kernel is trained.
 DENSE: dict[str, Any] = {"mask.rule": base.DENSE, "mask.density": 0.0, "init.kernel": "elu"}
 
+# The dense twin of our own recipes, `best,twin`: the same epochs, crops and cosine. Its rate and decay are its
+# own, since what a score needs destroys a kernel.
+TWIN: dict[str, Any] = DENSE | {"optimizer.learning_rate": 0.01, "optimizer.weight_decay": 5e-4}
+
 # Batch normalization with scale and offset after every convolution. Dense ResNets have it too.
 BATCH_NORM: dict[str, Any] = {"model.normalization": "batch_affine"}
 DENSE_RESNET = DENSE | BATCH_NORM

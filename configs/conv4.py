@@ -2,6 +2,7 @@
 
     python train.py --config=configs/conv4.py                    # signed supermask
     python train.py --config=configs/conv4.py:dense              # the dense baseline, kernels trained
+    python train.py --config=configs/conv4.py:best,twin          # dense, by our recipe
     python train.py --config=configs/conv4.py:extreme            # the authors' extreme pruning
     python train.py --config=configs/conv4.py:extreme_008_5e4    # with learning rate 0.008
     python train.py --config=configs/conv4.py:extreme_008_3e4    # with learning rate 0.008, decay 3e-4
@@ -23,6 +24,7 @@ from ssm_jax import config as base
 BEST = common.COSINE_CONV | {"mask.density": 0.029}
 VARIANTS: base.Variants = common.RIVALS_CONV | {
     "dense": common.DENSE_CONV,
+    "twin": common.TWIN,
     "extreme": common.EXTREME,
     "extreme_008_5e4": common.EXTREME_008_5E4,
     "extreme_008_3e4": common.EXTREME_008_3E4,

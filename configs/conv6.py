@@ -3,6 +3,7 @@
     python train.py --config=configs/conv6.py                    # signed supermask
     python train.py --config=configs/conv6.py:dense              # the dense baseline, kernels trained
     python train.py --config=configs/conv6.py:dense_staircase    # the same by another schedule of theirs
+    python train.py --config=configs/conv6.py:best,twin          # dense, by our recipe
     python train.py --config=configs/conv6.py:extreme            # the authors' extreme pruning
     python train.py --config=configs/conv6.py:extreme_008_5e4    # with learning rate 0.008, 100 epochs
     python train.py --config=configs/conv6.py:extreme_008_3e4    # the same with decay 3e-4
@@ -25,6 +26,7 @@ from ssm_jax import config as base
 BEST = common.COSINE_CONV | {"mask.density": 0.0236}
 VARIANTS: base.Variants = common.RIVALS_CONV | {
     "dense": common.DENSE_DEEP_CONV,
+    "twin": common.TWIN,
     "dense_staircase": common.DENSE_DEEP_CONV | common.STAIRCASE,
     "extreme": common.EXTREME | {"training.epochs": 110},
     "extreme_008_5e4": common.EXTREME_008_5E4,

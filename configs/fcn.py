@@ -2,6 +2,7 @@
 
     python train.py --config=configs/fcn.py                    # signed supermask
     python train.py --config=configs/fcn.py:dense              # the dense baseline, kernels trained
+    python train.py --config=configs/fcn.py:best,twin          # dense, by our recipe
     python train.py --config=configs/fcn.py:extreme            # the authors' extreme pruning
     python train.py --config=configs/fcn.py:extreme_008_3e4    # with learning rate 0.008, decay 3e-4
     python train.py --config=configs/fcn.py:older              # the authors' older recipe
@@ -36,6 +37,7 @@ VARIANTS: base.Variants = common.RIVALS | {
         "optimizer.weight_decay": 5e-4,
         "training.epochs": 50,
     },
+    "twin": common.TWIN,
     "extreme": common.EXTREME,
     "extreme_008_3e4": common.EXTREME_008_3E4,
     "older": common.OLDER,

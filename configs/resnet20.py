@@ -6,6 +6,7 @@
     python train.py --config=configs/resnet20.py:dense                        # the dense baseline
     python train.py --config=configs/resnet20.py:best                         # our recipe, 60 epochs
     python train.py --config=configs/resnet20.py:best,batch_norm              # the same with scale and offset
+    python train.py --config=configs/resnet20.py:best,twin                    # dense, by our recipe
     python train.py --config=configs/resnet20.py:dense --config.model.width=3.5 --config.training.epochs=110
 
 The paper (mean of 50 runs): 81.68 % at 21.13 % remaining weights, x2 84.42 % at 7.69 %, x3 84.89 %
@@ -25,6 +26,7 @@ from ssm_jax import config as base
 
 VARIANTS: base.Variants = common.RIVALS | {
     "batch_norm": common.BATCH_NORM,
+    "twin": common.TWIN | common.BATCH_NORM,
     "dense": common.DENSE_RESNET | {"training.epochs": 80},
     "best": common.COSINE_CONV
     | {

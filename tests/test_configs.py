@@ -172,7 +172,16 @@ def test_every_file_and_variant_is_in_the_table():
             load(f"{name}:no")
         allowed = str(refused.value).partition("(allowed: ")[2].rstrip(")")
         variants = {row.partition(":")[2] for row in ROWS if row.startswith(f"{name}:")}
-        assert set(filter(None, allowed.split(", "))) == variants | set(RIVALS)
+        assert set(filter(None, allowed.split(", "))) - {"twin"} == variants | set(RIVALS)
+
+
+@pytest.mark.parametrize("row", ["fcn:best", "conv2:fast", "conv8:best", "resnet20:best"])
+def test_a_twin_is_dense_by_the_same_recipe(row):
+    masked, twin = load(row), load(f"{row},twin")
+    setup.check(twin)
+    assert twin.mask.rule == "dense"
+    for section in ("data", "schedule", "training"):
+        assert twin[section].to_dict() == masked[section].to_dict()
 
 
 @each_row

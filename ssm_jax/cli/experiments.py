@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "paper", "Rows of the paper's main table.", "--rows fcn conv2 --seeds 20 --workdir=runs/paper"
     )
     made.add_argument("--rows", nargs="+", required=True, metavar="ROW", help=", ".join(paper.ROWS))
-    made.add_argument("--dense", action="store_true", help="also train each row's dense baseline")
+    made.add_argument("--dense", action="store_true", help="also train each row dense, by the same recipe")
     _add_common(made)
 
     made = verb(

@@ -30,6 +30,8 @@ RIVALS = (
     "sign_only",
     DENSE,
 )
+# The variant that trains a network dense by the recipe of the variants before it.
+TWIN = "twin"
 # These keep every weight, or as many as their probabilities say.
 WITHOUT_DENSITY = ("stochastic", "sign_only", DENSE)
 
@@ -103,7 +105,8 @@ def rows(names: Sequence[str], variants: Mapping[str, str], *, dense: bool = Fal
     Args:
       names: Keys of `paper.ROWS`.
       variants: By the name of a config, the variant to train; missing or empty is the main row.
-      dense: Whether to train the dense baseline of each row too.
+      dense: Whether to train each row dense too: a variant's twin, which has its recipe, or of the main row
+        the paper's baseline.
 
     Raises:
       InputError: A row is unknown; names the nearest.
@@ -111,7 +114,8 @@ def rows(names: Sequence[str], variants: Mapping[str, str], *, dense: bool = Fal
     settings = []
     for name in dict.fromkeys(names):
         row = errors.choose("row", name, paper.ROWS)
-        for variant in (variants.get(row.network, ""), *([DENSE] if dense else [])):
+        masked = variants.get(row.network, "")
+        for variant in (masked, *([f"{masked},{TWIN}" if masked else DENSE] if dense else [])):
             config = spec(row.network, variant)
             settings.append(
                 Setting(

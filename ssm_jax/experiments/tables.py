@@ -12,6 +12,7 @@ from scipy import special
 
 from ssm_jax.config import DENSE
 from ssm_jax.experiments import paper
+from ssm_jax.experiments.plans import TWIN
 from ssm_jax.experiments.results import Result
 from ssm_jax.runs.summary import Statistics
 
@@ -97,7 +98,8 @@ def overview(results: Sequence[Result]) -> str:
         if not masked:
             continue
         best = max(masked, key=lambda result: (not result.failed, result.accuracy.mean))
-        twins = [result for result in of_row if result.method == DENSE and result.epochs == best.epochs]
+        twin = f"{best.setting.config},{TWIN}"
+        twins = [result for result in of_row if result.setting.config == twin]
         published = f"{row.accuracy.mean:.2f} at {100 * row.remaining.mean:.2f}"
         cells = [
             name,

@@ -14,7 +14,7 @@ def told(settings):
 def test_rows_have_their_variant_and_width():
     assert told(plans.rows(["fcn", "resnet20-x2", "fcn"], {"fcn": "best"}, dense=True)) == [
         ("fcn-best", "fcn.py:best", {}),
-        ("fcn-dense", "fcn.py:dense", {}),
+        ("fcn-best,twin", "fcn.py:best,twin", {}),
         ("resnet20-x2", "resnet20.py", {"model.width": "2"}),
         ("resnet20-x2-dense", "resnet20.py:dense", {"model.width": "2"}),
     ]
