@@ -93,8 +93,11 @@ def test_the_overview_has_a_line_a_network_with_its_dense_twin(planned, summariz
     runs = [
         (planned("fcn-fast", row="fcn", config="fcn.py:fast"), summarized([97.0], [0.03])),
         (planned("fcn-best", row="fcn", config="fcn.py:best"), summarized([98.0, 99.0], [0.0377] * 2)),
-        (planned("fcn-dense", row="fcn"), summarized([99.0], [1.0], method="dense")),
-        (planned("fcn-dense-50", row="fcn"), summarized([90.0], [1.0], method="dense", epochs=50)),
+        (
+            planned("fcn-best,twin", row="fcn", config="fcn.py:best,twin"),
+            summarized([99.0], [1.0], method="dense"),
+        ),
+        (planned("fcn-dense", row="fcn", config="fcn.py:dense"), summarized([90.0], [1.0], method="dense")),
     ]
     (row,) = cells(tables.overview(results(runs)))
     assert list(row.values()) == [
