@@ -9,13 +9,20 @@ import re
 import sys
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 DEVICES = 8
 
+# The same few examples every time, however slow the machine.
+hypothesis.settings.register_profile("tests", max_examples=25, derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("tests")
+
 # Before JAX is imported; a count that the caller chose for himself would change what the tests see.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_NUM_CPU_DEVICES"] = str(DEVICES)
+# Most programs are compiled to run once. Without LLVM's optimizations that takes half the time.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # JAX refuses to be told the number in two ways.
 os.environ["XLA_FLAGS"] = re.sub(
     r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", "")

@@ -16,10 +16,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 SMALL = ["--config=configs/fcn.py", "--config.data.name=digits", "--config.model.width=0.1"]
 
 
-def start(workdir, cache, *flags, devices=2):
+def start(workdir, cache, *flags, devices=2, config=SMALL):
     """`train.py` under way, with its output in pipes."""
     return subprocess.Popen(
-        [sys.executable, "train.py", *SMALL, f"--workdir={workdir}", *flags],
+        [sys.executable, "train.py", *config, f"--workdir={workdir}", *flags],
         cwd=ROOT,
         env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "XDG_CACHE_HOME": str(cache)},
         stdout=subprocess.PIPE,
@@ -34,9 +34,9 @@ def finish(*processes):
     return [(p.returncode, *output) for p, output in zip(processes, outputs, strict=True)]
 
 
-def run(workdir, cache, *flags, devices=2):
+def run(workdir, cache, *flags, **settings):
     """What `train.py` prints from start to end, which must be a good one."""
-    ((status, output, error),) = finish(start(workdir, cache, *flags, devices=devices))
+    ((status, output, error),) = finish(start(workdir, cache, *flags, **settings))
     assert status == 0, error
     return output
 

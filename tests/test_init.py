@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import ssm_jax
@@ -49,3 +50,46 @@ def test_importing_the_package_imports_python_alone():
     )
     folder = pathlib.Path(ssm_jax.__file__).parents[1]
     subprocess.run([sys.executable, "-S", "-c", program], check=True, cwd=folder)
+
+
+# What an installation without extras lacks, by the names that are imported.
+WITHOUT_EXTRAS = """
+import importlib, pkgutil, sys
+
+missing = "sklearn onnx onnxruntime safetensors flatbuffers matplotlib jinja2 chex hypothesis pytest mkdocs"
+sys.modules.update(dict.fromkeys(missing.split()))
+import ssm_jax
+from ssm_jax.cli import main
+from ssm_jax.data import datasets
+
+for module in pkgutil.walk_packages(ssm_jax.__path__, "ssm_jax."):
+    if not module.name.endswith("__main__") and ".export." not in module.name:
+        importlib.import_module(module.name)
+
+config = ssm_jax.default_config()
+config.update_from_flattened_dict(
+    {"data.name": "data.npz", "model.width": 0.1, "training.epochs": 1, "training.batch_size": 8}
+)
+ssm_jax.train_and_evaluate(config, "run")
+assert ssm_jax.restore("run").logits(datasets.load("data.npz").test_images).shape == (8, 2)
+assert main.main(["export", "run", "--format=ssm", "--format=npz", "--format=c"]) == 0
+for command in (["export", "run", "--format=onnx"], ["report", "run"]):
+    assert main.main(command) == 2, command
+try:
+    datasets.load("digits")
+except ssm_jax.InputError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_an_installation_without_extras_trains_and_exports_and_says_what_is_missing(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 1), np.uint8)
+    labels = np.arange(8) % 2
+    test = {"test_images": images, "test_labels": labels}
+    np.savez(tmp_path / "data.npz", train_images=images, train_labels=labels, **test)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRAS], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr  # the last of them
+    for extra in ("onnx", "report", "digits"):
+        assert f"ssm_jax[{extra}]" in done.stderr

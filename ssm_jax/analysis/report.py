@@ -45,9 +45,7 @@ def write(
     """
     style.require()
     if importlib.util.find_spec("jinja2") is None:
-        raise errors.InputError(
-            "a report needs jinja2: pip install 'jinja2>=3.1,<4', or this package with [report]"
-        )
+        raise errors.InputError('a report needs jinja2: pip install "ssm_jax[report]"')
     path = pathlib.Path(os.path.expanduser(path))
     if not path.parent.is_dir() or path.is_dir():
         raise errors.InputError(f"cannot write {path}: its folder must exist, and it must be a file")

@@ -61,9 +61,7 @@ def require() -> None:
       InputError: matplotlib is not installed.
     """
     if importlib.util.find_spec("matplotlib") is None:
-        raise errors.InputError(
-            "figures need matplotlib: pip install 'matplotlib>=3.10,<4', or this package with [report]"
-        )
+        raise errors.InputError('figures need matplotlib: pip install "ssm_jax[report]"')
 
 
 def drawn(draw: Callable[P, Figure]) -> Callable[P, Figure]:

@@ -206,7 +206,7 @@ def _digits(test: float) -> Dataset:
     try:
         import sklearn.datasets
     except ImportError as error:
-        raise InputError(f"dataset 'digits' needs scikit-learn installed: {error}") from error
+        raise InputError("dataset 'digits' needs scikit-learn: pip install \"ssm_jax[digits]\"") from error
     bunch = sklearn.datasets.load_digits()
     # 16 gray levels of ink; 15 is the largest whole factor that keeps them in uint8.
     images = (bunch.images[..., None] * 15).astype(np.uint8)

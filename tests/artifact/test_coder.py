@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from ssm_jax import errors
 from ssm_jax.artifact import coder
@@ -70,15 +72,21 @@ def test_entropy_is_that_of_the_shares():
     assert coder.entropy(np.zeros(5, np.int8)) == 0
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 100, coder.SHORT, coder.SHORT + 1, 2 * coder.SHORT + 7])
-def test_every_size_and_any_alphabet(size):
-    rng = np.random.default_rng(size)
-    for highest in (1, 3, 127):
-        round_trip(rng.integers(-highest, highest + 1, size, np.int8))
-    round_trip(drawn(size, 1.0, 0.001))
-    lonely = np.zeros(size, np.int8)
-    lonely[-1] = 5
-    round_trip(lonely)
+@st.composite
+def kernels(draw: st.DrawFn) -> np.ndarray:
+    """Flat int8 kernels, some longer than what is coded as one; shares, alphabet and the odd one out vary."""
+    size = draw(st.integers(1, 2 * coder.SHORT + 7))
+    highest, density = draw(st.sampled_from([1, 3, 127])), draw(st.floats(0, 1))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    values = rng.integers(-highest, highest + 1, size) * (rng.random(size) < density)
+    lonely = draw(st.dictionaries(st.integers(0, size - 1), st.integers(-127, 127), max_size=2))
+    values[list(lonely)] = list(lonely.values())
+    return values.astype(np.int8)
+
+
+@given(kernels())
+def test_every_kernel_comes_back(values):
+    round_trip(values)
 
 
 def test_coats_in_geometric_shares_stay_near_their_entropy():
@@ -126,18 +134,20 @@ def test_other_bytes_are_refused(data):
         coder.decode(GOOD, data, 12)
 
 
-def test_no_change_of_a_long_code_goes_further_than_an_error():
-    values = drawn(9_000, 0.6)
-    table, data = coder.encode(values)
-    assert table.events > coder.SHORT
-    rng = np.random.default_rng(0)
-    for size in (0, 1, 31, 32, 33, len(data) - 2, len(data) - 1):
+@given(kernels(), st.data())
+def test_no_change_of_a_code_goes_further_than_an_error(values, data):
+    table, code = coder.encode(values)
+    assume(code)
+    place = data.draw(st.integers(0, len(code) - 1))
+    for other in (code[:place], code + b"\0\0"):
         with pytest.raises(errors.InputError, match="damaged"):
-            coder.decode(table, data[:size], values.size)
-    with pytest.raises(errors.InputError, match="damaged"):
-        coder.decode(table, data + b"\0\0", values.size)
-    for _ in range(30):
-        changed = bytearray(data)
-        changed[rng.integers(len(data))] ^= 1 << rng.integers(8)
-        with pytest.raises(errors.InputError, match="damaged"):
-            coder.decode(table, bytes(changed), values.size)
+            coder.decode(table, other, values.size)
+    changed = bytearray(code)
+    changed[place] ^= 1 << data.draw(st.integers(0, 7))
+    try:
+        found = coder.decode(table, bytes(changed), values.size)
+    except errors.InputError:
+        return
+    # A short code may be another one's; a long one ends in a state that must be right.
+    assert table.events <= coder.SHORT
+    assert found.shape == values.shape and set(found.tolist()) <= set(table.values)

@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from jax.extend.core import jaxprs_in_params
 
 from ssm_jax import config, core, errors
@@ -169,6 +172,60 @@ def test_counts_add_up(name):
     literal = [np.sum(expected < 0), np.sum(expected == 0), np.sum(expected > 0)]
     assert [int(number) for number in counts] == literal
     assert {part.dtype for part in counts} == {jnp.dtype("int32")}
+
+
+MASKS = {name: jax.jit(rule.mask) for name, (rule, _) in EXPECTED.items()}
+# Some that tie, and any but those that XLA takes for 0.
+FLOATS = st.sampled_from([-1.0, -0.5, -0.0, 0.0, 0.25, 0.5]) | st.floats(
+    -1e4, 1e4, width=32, allow_subnormal=False
+)
+
+
+def mask_of(name, scores):
+    rule = EXPECTED[name][0]
+    return np.asarray(MASKS[name](jnp.asarray(scores), rule.init(jnp.asarray(scores))))
+
+
+@each_rule
+@given(scores=arrays(np.float32, (4, 4), elements=FLOATS))
+def test_what_holds_for_every_mask(name, scores):
+    rule = EXPECTED[name][0]
+    mask = mask_of(name, scores)
+    assert np.isfinite(mask).all() and (np.abs(mask) <= getattr(rule, "coats", 1)).all()
+    counts = rule.count(jnp.asarray(mask))
+    np.testing.assert_allclose(sum(counts), 16, rtol=1e-6)
+    # A power of two has no rounding: masks go by the scores' order, whatever their unit is.
+    if name != "stochastic":
+        np.testing.assert_array_equal(mask_of(name, 4 * scores), mask)
+    if name in ("signed", "sign_only", "n_of_m", "tiles"):
+        np.testing.assert_array_equal(mask, np.where(scores < 0, -1, 1) * (mask != 0))
+    # Outputs are alike: in another order they have their masks in that order.
+    if name != "tiles":
+        np.testing.assert_array_equal(mask_of(name, scores[:, ::-1]), mask[:, ::-1])
+
+
+@each_rule
+@given(scores=arrays(np.float32, (4, 4), elements=FLOATS))
+def test_as_many_weights_remain_as_are_asked_for_and_ties(name, scores):
+    rule = EXPECTED[name][0]
+    kept = mask_of(name, scores) != 0
+    if name in ("edge_popup", "biprop", "multicoated"):
+        sizes = np.sort(np.abs(scores), axis=None)
+        np.testing.assert_array_equal(kept, np.abs(scores) >= sizes[-8])
+    elif name == "n_of_m":
+        assert (kept.sum(0) == 2).all()
+        assert (
+            np.where(kept, np.abs(scores), np.inf).min(0) >= np.where(kept, 0, np.abs(scores)).max(0)
+        ).all()
+    elif name in ("signed", "binary"):
+        bound = rule.init(jnp.asarray(scores))["threshold"]
+        np.testing.assert_array_equal(kept, (np.abs(scores) if name == "signed" else scores) > bound)
+    elif name == "tiles":
+        blocks = kept.reshape(2, 2, 2, 2).all((1, 3))
+        np.testing.assert_array_equal(kept, np.kron(blocks, np.ones((2, 2), bool)))
+        assert blocks.sum() >= 2
+    elif name == "sign_only":
+        assert kept.all()
 
 
 def primitives(function, *arguments) -> set[str]:
