@@ -44,6 +44,7 @@ def shares(counts):
     return layers, sum(remaining.values()) / sum(sizes.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["signed", "binary"])
 @pytest.mark.parametrize("density", [0.05, 0.25])
 def test_the_density_is_reached_by_all_weights_together(rule, density, data):
@@ -61,6 +62,7 @@ def test_the_density_is_reached_by_every_layer(rule, data):
         assert abs(share[0] * size - 0.25 * size) <= 1
 
 
+@pytest.mark.slow
 def test_the_density_is_reached_after_the_ramps_share_of_the_training(data):
     """On the way it is geometric: a quarter into the training, halfway of a ramp over its half."""
     start = shares(trained(made(), [0], data, [0])[1])[1]  # of the fixed threshold, before the first step
@@ -71,6 +73,7 @@ def test_the_density_is_reached_after_the_ramps_share_of_the_training(data):
         np.testing.assert_allclose(shares(counts)[1], expected, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_no_layer_falls_below_the_floor(data):
     free, _ = shares(trained(made(mask__density=0.05), [0], data)[1])
     layers, total = shares(trained(made(mask__density=0.05, mask__floor=0.05), [0], data)[1])
@@ -79,6 +82,7 @@ def test_no_layer_falls_below_the_floor(data):
     np.testing.assert_allclose(total, 0.05, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_are_single_runs(data):
     together, _ = trained(made("seeds", 16, mask__density=0.1), range(16), data)
     for place in (0, 9):
@@ -98,6 +102,7 @@ def test_a_resumed_training_ends_bit_identical(data):
         np.testing.assert_array_equal(leaves(resumed)[path], array, err_msg=path)
 
 
+@pytest.mark.slow
 def test_without_a_density_thresholds_stay(data):
     programs = made()
     begun, _ = programs.initialize([0])

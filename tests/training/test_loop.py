@@ -125,6 +125,7 @@ def test_the_last_step_is_evaluated_once(parts, tmp_path, monkeypatch):
     assert [line["test_accuracy"] for line in last] == result.test_accuracy.tolist()
 
 
+@pytest.mark.slow
 def test_a_group_ends_when_the_plateau_has_stopped_all_of_its_networks(parts, tmp_path, monkeypatch):
     """With a rate so small that the loss stands still but for the order of the examples."""
     config, _, data = parts

@@ -22,6 +22,7 @@ def build(rngs):
     return ssm_jax.supermask(net, masking, rngs=rngs)
 
 
+@pytest.mark.slow
 def test_it_has_the_same_accuracy_and_exactly_the_same_density(tmp_path):
     config = ssm_jax.default_config()
     config.data.name, config.compilation_cache = "digits", ""

@@ -103,6 +103,7 @@ def test_a_batch_that_does_not_divide_by_the_devices():
     Programs(odd, Layout("seeds", 1))  # nobody shares a batch
 
 
+@pytest.mark.slow
 def test_seven_networks_on_four_devices_are_those_on_eight_and_on_one(elsewhere):
     """One network a device, two (and a slot left over), or seven."""
     on_eight = steps_on_devices.seeds()
@@ -135,6 +136,7 @@ def test_networks_side_by_side_equal_single_runs(programs, data):
     assert len(np.unique(ended.totals["loss"])) == 12
 
 
+@pytest.mark.slow
 def test_convolutional_networks_side_by_side_equal_single_runs():
     task = steps_on_devices.task((8, 8, 1), model__name="conv2", model__width=0.05, training__batch_size=8)
     data = replicate(examples((8, 8, 1)))
@@ -169,6 +171,7 @@ def test_one_networks_failure_leaves_its_neighbors_alone(programs, data):
         np.testing.assert_array_equal(one[others], other[others])
 
 
+@pytest.mark.slow
 def test_twenty_steps_do_not_depend_on_the_number_of_devices(elsewhere):
     """ResNet20 with batch norm and augmentation, on 1, 2 and 8 devices."""
     on_eight = steps_on_devices.resnet()
@@ -343,6 +346,7 @@ class Plain(nnx.Module):
         return self.head(nnx.relu(self.norm(self.hidden(images.reshape(len(images), -1)))))
 
 
+@pytest.mark.slow
 def test_a_users_batch_norm_sees_the_whole_batch_and_every_shard_drops_by_itself(task, data):
     plain = dataclasses.replace(task, build=lambda rngs: supermask(Plain(rngs), rngs=rngs))
     ended = {}

@@ -60,6 +60,7 @@ def assert_same_end(workdir, uninterrupted):
     assert [read[0][name] for name in results] == [read[1][name] for name in results]
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(tmp_path, cache, uninterrupted):
     workdir = tmp_path / "run"
     process = processes.start(workdir, cache, *SETTINGS)
@@ -72,10 +73,12 @@ def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(tmp_path, cache
     assert_same_end(workdir, uninterrupted)
 
 
+@pytest.mark.slow
 def test_masks_are_stored_of_every_epoch_and_before_the_first(uninterrupted):
     assert sorted(masks(uninterrupted)) == [("0", 23 * epoch) for epoch in range(EPOCHS + 1)]
 
 
+@pytest.mark.slow
 def test_sigterm_saves_mid_epoch_and_the_run_goes_on_from_there(tmp_path, cache, uninterrupted):
     workdir = tmp_path / "run"
     process = processes.start(workdir, cache, *SETTINGS)
@@ -91,6 +94,7 @@ def test_sigterm_saves_mid_epoch_and_the_run_goes_on_from_there(tmp_path, cache,
     assert_same_end(workdir, uninterrupted)
 
 
+@pytest.mark.slow
 def test_several_groups_of_seeds_go_on_in_the_group_that_was_killed(tmp_path, cache):
     flags = [
         "--config.seeds=3",
@@ -114,6 +118,7 @@ def test_several_groups_of_seeds_go_on_in_the_group_that_was_killed(tmp_path, ca
     assert sorted({line["seed"] for line in facts(killed)}) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_corrupt_checkpoint_is_one_clear_line(tmp_path, uninterrupted):
     workdir = tmp_path / "run"
     shutil.copytree(uninterrupted, workdir)

@@ -95,6 +95,7 @@ def test_the_summary_agrees_with_the_restored_network(finished):
     assert summary.remaining_weights.mean == pytest.approx(1 - hidden)
 
 
+@pytest.mark.slow
 def test_the_settings_of_jax_change_nothing(finished, tmp_path):
     with hostile():
         summary = ssm_jax.train_and_evaluate(small(), tmp_path / "run")
@@ -201,6 +202,7 @@ def test_seeds_are_trained_together_and_reported_one_by_one(tmp_path):
     assert ssm_jax.restore(tmp_path, seed=5).seed == 5
 
 
+@pytest.mark.slow
 def test_seeds_in_several_groups_give_what_one_group_gives(tmp_path):
     beside = small(seeds=3, parallel="data", **{"training.seeds_per_device": 3})
     together = ssm_jax.train_and_evaluate(beside, tmp_path / "one")
