@@ -1,4 +1,4 @@
-"""The largest entries of an array, found exactly and without sorting it."""
+"""The largest entries of an array, found exactly by counting; no more than a sample is sorted."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# No guess comes closer to an end of the bracket: so every few of them it shrinks by a factor.
-_MARGIN = 1 / 32
-
 # How many values bracket a boundary at first, and how many standard deviations of their rank wide.
 _SAMPLE, _DEVIATIONS = 1024, 3.0
 
 _TINY = 1 << 23  # the smallest normal float as an integer
+
+_LOWEST = -(2**31) + (1 << 23) - 1  # minus infinity as an integer
 
 # The ends of the bracket, how many values are not below each, and their weights in the interpolation.
 Search: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
@@ -26,7 +25,8 @@ def largest(values: jax.Array, number: jax.Array | int) -> jax.Array:
     """Select the largest values, exactly; those that tie with the smallest of them too.
 
     Args:
-      values: Floating point up to 32 bits, any shape, not NaN; of either sign, 0 and -0 being equal.
+      values: Floating point up to 32 bits, any shape, not NaN; of either sign; 0, -0 and
+        denormal numbers are equal.
       number: How many to select, 1 up to all.
 
     Returns:
@@ -58,7 +58,8 @@ def threshold(values: jax.Array | Sequence[jax.Array], number: jax.Array | int) 
       [ True False  True False]
     """
     arrays = [values] if isinstance(values, jax.Array) else values
-    bits = _boundary([_ordered(array) for array in arrays], number) - 1  # the next smaller float
+    orders = [_ordered(array) for array in arrays]
+    bits = jnp.maximum(_boundary(orders, number), _smallest(orders)) - 1  # the next smaller float
     # Denormal numbers would count as 0: the largest normal one below.
     bits = jnp.where((bits >= -_TINY) & (bits < 0), -_TINY - 1, bits)
     bits = jnp.where((bits >= 0) & (bits < _TINY), 0, bits)
@@ -66,66 +67,122 @@ def threshold(values: jax.Array | Sequence[jax.Array], number: jax.Array | int) 
 
 
 def _boundary(orders: Sequence[jax.Array], number: jax.Array | int) -> jax.Array:
-    """Find the bound that the largest integers reach and no others.
+    """Find a bound that the largest integers reach and no others.
 
     It is bracketed by two counts and closed in on by interpolation between them, in the order of floats as
-    integers, which is close to that of their logarithms. A guess costs one pass over the arrays; the first
-    that leaves the right number ends the search. Large arrays are first bracketed by what a sample of them
-    tells; where that is wrong the bracket is the whole range, so that the result does not depend on it.
-    Arrays that are spread over a mesh are neither sampled nor put together, and stay as they are.
+    integers, which is close to that of their logarithms. A pass over the arrays counts for two guesses, one
+    to either side of where the bound should be; the first that leaves the right number ends the search.
+    Large arrays are first bracketed by what a sample of them tells; where that is wrong the bracket is the
+    whole range, so that the result does not depend on it. Arrays that are spread over a mesh are neither
+    sampled nor put together, and stay as they are.
     """
     number = jnp.asarray(number, jnp.int32)
-
-    def count(bound: jax.Array) -> jax.Array:
-        return functools.reduce(jnp.add, [jnp.sum(order >= bound, dtype=jnp.int32) for order in orders])
 
     def is_open(search: Search) -> jax.Array:
         low, high, above_low, *_ = search
         return (above_low > number) & (_distance(low, high) > 1)
 
+    def shrunk(search: Search, near: jax.Array, far: jax.Array) -> Search:
+        low, high, above_low, above_high, weight_low, weight_high = search
+        above_near, above_far = _counts(orders, near, far, spread)
+        low_moves, high_moves = above_near >= number, above_far < number
+        to_far, to_near = above_far >= number, above_near < number
+        # The Illinois method: an end that stays counts half each time, so that a guess passes the goal.
+        return (
+            jnp.where(to_far, far, jnp.where(low_moves, near, low)),
+            jnp.where(to_near, near, jnp.where(high_moves, far, high)),
+            jnp.where(to_far, above_far, jnp.where(low_moves, above_near, above_low)),
+            jnp.where(to_near, above_near, jnp.where(high_moves, above_far, above_high)),
+            jnp.where(low_moves, 1.0, weight_low / 2),
+            jnp.where(high_moves, 1.0, weight_high / 2),
+        )
+
     def narrow(search: Search) -> Search:
         low, high, above_low, above_high, weight_low, weight_high = search
         excess = (above_low - number).astype(jnp.float32) * weight_low
         lack = (number - above_high).astype(jnp.float32) * weight_high
-        share = jnp.clip(excess / (excess + lack), _MARGIN, 1 - _MARGIN)
+        share = excess / (excess + lack)
+        deviation = jnp.sqrt(share * (1 - share) / (above_low - above_high).astype(jnp.float32))
         distance = _distance(low, high)
-        stride = (distance.astype(jnp.float32) * share).astype(jnp.uint32)
-        stride = jnp.clip(stride, jnp.uint32(1), distance - jnp.uint32(1))
-        guess = low + lax.bitcast_convert_type(stride, jnp.int32)
-        found = count(guess)
-        enough = found >= number
-        # The Illinois method: an end that stays counts half each time, so that the guess passes the goal.
-        return (
-            jnp.where(enough, guess, low),
-            jnp.where(enough, high, guess),
-            jnp.where(enough, found, above_low),
-            jnp.where(enough, above_high, found),
-            jnp.where(enough, 1.0, weight_low / 2),
-            jnp.where(enough, weight_high / 2, 1.0),
-        )
+
+        def guess(share: jax.Array) -> jax.Array:
+            stride = (distance.astype(jnp.float32) * share).astype(jnp.uint32)
+            stride = jnp.clip(stride, jnp.uint32(1), distance - jnp.uint32(1))
+            return low + lax.bitcast_convert_type(stride, jnp.int32)
+
+        # No guess is next to an end of the bracket without need: it shrinks whichever side the bound is on.
+        near = share - jnp.minimum(deviation, share / 2)
+        far = share + jnp.minimum(deviation, (1 - share) / 2)
+        return shrunk(search, guess(near), guess(far))
 
     size = sum(order.size for order in orders)
-    spread = any(not jax.typeof(order).sharding.mesh.empty for order in orders)
-    low = functools.reduce(jnp.minimum, map(jnp.min, orders))
+    spread = any(map(_is_spread, orders))
     if spread or size < 8 * _SAMPLE:
+        low = _smallest(orders)
         high = functools.reduce(jnp.maximum, map(jnp.max, orders)) + 1
-        zero = low * 0  # of the arrays, so that `vmap` finds all of the search spread as they are
-        above_low, above_high, one = zero + size, zero, (zero + 1).astype(jnp.float32)
+        # Of the arrays, so that `vmap` and `shard_map` find all of the search spread as they are.
+        zero = low * 0
+        one = (zero + 1).astype(jnp.float32)
+        search = low, high, zero + size, zero, one, one
     else:
-        above_low, above_high, one = jnp.int32(size), jnp.int32(0), jnp.float32(1)
-        high = jnp.int32(2**31 - 1)
-        sample = jnp.concatenate([jnp.ravel(order)[:: size // _SAMPLE] for order in orders])
+        sample = jnp.sort(jnp.concatenate([jnp.ravel(order)[:: size // _SAMPLE] for order in orders]))
         share = number.astype(jnp.float32) / size
         margin = _DEVIATIONS * jnp.sqrt(share * (1 - share) / sample.size) + 1 / sample.size
-        for side in (1, -1):
-            rank = jnp.round((share + side * margin) * sample.size).astype(jnp.int32)
-            guess = _boundary([sample], jnp.clip(rank, 1, sample.size))
-            found = count(guess)
-            enough = found >= number
-            low, above_low = jnp.where(enough, guess, low), jnp.where(enough, found, above_low)
-            high, above_high = jnp.where(enough, high, guess), jnp.where(enough, above_high, found)
-    low, *_ = lax.while_loop(is_open, narrow, (low, high, above_low, above_high, one, one))
-    return low
+        ranks = jnp.round((share + jnp.array([margin, -margin])) * sample.size).astype(jnp.int32)
+        near, far = sample[sample.size - jnp.clip(ranks, 1, sample.size)]
+        zero = sample[0] * 0
+        one = (zero + 1).astype(jnp.float32)
+        whole = zero + _LOWEST, zero + (2**31 - 1), zero + size, zero, one, one
+        search = (*shrunk(whole, near, far)[:4], one, one)
+    return lax.while_loop(is_open, narrow, search)[0]
+
+
+def _counts(
+    orders: Sequence[jax.Array], near: jax.Array, far: jax.Array, spread: bool
+) -> tuple[jax.Array, jax.Array]:
+    """How many integers reach one bound, and how many another."""
+
+    def flat(order: jax.Array, near: jax.Array, far: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.sum(order >= near, dtype=jnp.int32), jnp.sum(order >= far, dtype=jnp.int32)
+
+    def in_columns(
+        width: int, order: jax.Array, near: jax.Array, far: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        order = order.reshape(-1, width)
+        # Both counts of a column are the halves of one integer.
+        both = (order >= near).astype(jnp.int32) + ((order >= far).astype(jnp.int32) << 16)
+        # Without the barrier XLA makes one sum of the two, and that one it does not vectorize.
+        both = lax.optimization_barrier(jnp.sum(both, 0, dtype=jnp.int32))
+        return jnp.sum(both & 0xFFFF, dtype=jnp.int32), jnp.sum(both >> 16, dtype=jnp.int32)
+
+    def counted(order: jax.Array) -> tuple[jax.Array, jax.Array]:
+        width = _width(order.size)
+        if spread or not width:
+            return flat(order, near, far)
+        by_columns = functools.partial(in_columns, width)
+        found: tuple[jax.Array, jax.Array] = lax.platform_dependent(
+            order, near, far, cpu=by_columns, default=flat
+        )
+        return found
+
+    above_near, above_far = zip(*map(counted, orders), strict=True)
+    return functools.reduce(jnp.add, above_near), functools.reduce(jnp.add, above_far)
+
+
+@functools.cache
+def _width(size: int) -> int:
+    """Into how many columns a CPU takes an array for counting; 0: none, they don't divide it."""
+    return next((n for n in range(512, 127, -16) if size % n == 0 and size // n < 2**15), 0)
+
+
+def _is_spread(array: jax.Array) -> bool:
+    """Whether an array may lie on several devices; within `shard_map` it is the part of one."""
+    mesh = jax.typeof(array).sharding.mesh
+    return not mesh.empty and not mesh.are_all_axes_manual
+
+
+def _smallest(orders: Sequence[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.minimum, map(jnp.min, orders))
 
 
 def _ordered(values: jax.Array) -> jax.Array:

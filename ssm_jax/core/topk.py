@@ -1,7 +1,7 @@
 """Rules that keep a fixed share of every layer, its largest scores.
 
-Nothing is sorted: see `ssm_jax.core.selection`. A share of a layer is rounded to whole weights and never
-below one; weights that tie with the last one kept are kept too.
+No more than a sample is sorted: see `ssm_jax.core.selection`. A share of a layer is rounded to whole weights
+and never below one; weights that tie with the last one kept are kept too.
 """
 
 from __future__ import annotations

@@ -45,6 +45,10 @@ LARGE = {
     "heavy tails": RNG.normal(size=20_000) ** 7,
     "ascending": np.linspace(-1, 1, 20_000),
     "mostly zeros": np.where(RNG.random(20_000) < 0.8, 0, RNG.normal(size=20_000)),
+    "denormal": RNG.normal(size=20_000) * 1e-39,
+    "whole columns": RNG.normal(size=20_480),
+    "whole columns, all the same": np.full(20_480, -0.3),
+    "infinite": np.where(RNG.random(20_000) < 0.5, -np.inf, RNG.normal(size=20_000)),
     "periodic": np.where(np.arange(20_000) % 19 == 0, 0, RNG.normal(size=20_000)),
 }
 
@@ -53,8 +57,16 @@ LARGE = {
 @pytest.mark.parametrize("number", [1, 2000, 19_999, 20_000])
 def test_a_sample_changes_nothing(spread, number):
     values = LARGE[spread].astype(np.float32)
+    found = selected(jnp.asarray(values), number)
+    values = np.where(np.abs(values) < np.finfo(np.float32).tiny, 0, values)  # as JAX compares denormal ones
+    np.testing.assert_array_equal(found, values >= np.sort(values)[-number])
+
+
+@pytest.mark.parametrize("spread", sorted(set(LARGE) - {"denormal", "infinite"}))
+@pytest.mark.parametrize("number", [1, 2000, 19_999, 20_000])
+def test_a_sample_changes_no_threshold(spread, number):
+    values = LARGE[spread].astype(np.float32)
     expected = values >= np.sort(values)[-number]
-    np.testing.assert_array_equal(selected(jnp.asarray(values), number), expected)
     np.testing.assert_array_equal(values > threshold(jnp.asarray(values), number), expected)
 
 
@@ -70,3 +82,19 @@ def test_half_precision_and_any_shape():
     found = largest(values, 50)
     ordered = np.sort(np.float32(values).ravel())
     np.testing.assert_array_equal(found, np.float32(values) >= ordered[-50])
+
+
+@pytest.mark.parametrize("size", [999, 20_000, 49_152])
+@pytest.mark.parametrize("check_vma", [False, True])
+def test_every_device_selects_of_its_own_part(size, check_vma):
+    mesh = jax.make_mesh(
+        (2,), ("seeds",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2]
+    )
+    spec = jax.sharding.PartitionSpec("seeds")
+    values = jnp.asarray(np.random.default_rng(1).normal(size=(2, size)), jnp.float32)
+    select = functools.partial(largest, number=size // 5)
+    each = jax.shard_map(select, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=check_vma)
+    # A part that lies on one device is searched as any other array is, large ones by a sample.
+    assert ("sort" in str(jax.make_jaxpr(each)(values))) == (size > 10_000)
+    for one, found in zip(values, jax.jit(each)(values), strict=True):
+        np.testing.assert_array_equal(found, one >= np.sort(one)[-(size // 5)])
