@@ -19,8 +19,8 @@ from ml_collections import ConfigDict
 
 from ssm_jax.nn import convolution as convolutions
 from ssm_jax.nn import layers
-from ssm_jax.training import groups, setup, shapes
-from ssm_jax.training.layout import Layout, replicate
+from ssm_jax.training.from_config import from_config
+from ssm_jax.training.layout import Layout, kernel_shapes, replicate, scans
 from ssm_jax.training.programs import Programs
 
 LEARNING_RATE = 1e-6
@@ -124,9 +124,10 @@ class JaxTraining:
         form: str = "conv",
         mode: str = "data",
     ) -> None:
-        build = setup.network(config, data["images"].shape[1:], CLASSES)
-        self.task = setup.task(config, build, len(data["labels"]))
-        self.steps = self.task.steps_per_epoch if groups.scans(self.task) else 1
+        setup = from_config(config)
+        build = setup.network(data["images"].shape[1:], CLASSES)
+        self.task = setup.task(build, len(data["labels"]))
+        self.steps = self.task.steps_per_epoch if scans(self.task) else 1
         self._programs = Programs(self.task, Layout(mode, seeds))
         self._state, self._frozen = self._programs.initialize(range(seeds))
         self._data = replicate(data)
@@ -136,7 +137,7 @@ class JaxTraining:
     @functools.cached_property
     def weights(self) -> int:
         """The number of masked weights."""
-        return sum(int(np.prod(shape)) for shape in shapes.kernel_shapes(self.task).values())
+        return sum(int(np.prod(shape)) for shape in kernel_shapes(self.task).values())
 
     @property
     def compile_seconds(self) -> float:

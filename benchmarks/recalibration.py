@@ -33,7 +33,7 @@ from ssm_jax.artifact import run
 from ssm_jax.data import datasets
 from ssm_jax.nn import statistics
 from ssm_jax.training.loop import Group
-from ssm_jax.training.reports import Evaluation, evaluate
+from ssm_jax.training.reports import Evaluation
 from ssm_jax.training.step import RECALIBRATION_BATCHES
 
 DENSITY = 0.05
@@ -70,8 +70,7 @@ def both() -> Iterator[dict[int, dict[str, list[float]]]]:
     measured = Group.evaluate
 
     def twice(self: Group, state: Any, frozen: nnx.State, step: int) -> tuple[Any, Evaluation]:
-        splits, batches = {"test": self.data["test"]}, 0 if self.scan else 1
-        running = evaluate(self.programs, state, frozen, splits, self.sizes, step, batches)
+        running = self.measure(state, frozen, step)
         state, anew = measured(self, state, frozen, step)
         at_step = found.setdefault(step, {"running_statistics": [], "measured_anew": []})
         at_step["running_statistics"] += _accuracy(running)
@@ -124,9 +123,7 @@ def digits() -> list[dict[str, Any]]:
 def stored(path: str, data_dir: str) -> dict[str, Any]:
     """Evaluate a stored network of CIFAR-10 with its own statistics, and with statistics measured anew."""
     network = ssm_jax.load(path).artifact.network
-    config = base.default().data
-    config.name, config.dir = "cifar10", data_dir
-    data = datasets.load_as(config)
+    data = datasets.load("cifar10", data_dir)
     arrays = run.parameters(network)
     logits = jax.jit(lambda arrays, images: run.apply(network, arrays, images))
 

@@ -36,6 +36,7 @@ from benchmarks import contenders, devices, flops, sparse, tables
 from benchmarks.contenders import Contender, JaxTraining, TorchTraining
 from benchmarks.timing import BEGUN, Budget, log, matmul_rate, measure, ratio
 from ssm_jax.data.batches import steps_per_epoch
+from ssm_jax.training.from_config import from_config
 
 NETWORKS = ("fcn", "conv2", "conv4", "conv6", "conv8", "resnet20")
 PARTS = ("steps", "seeds", "sparse")
@@ -91,7 +92,7 @@ class Benchmark:
 
     def _facts(self, network: str) -> dict[str, Any]:
         config = contenders.config(network, self.options.batch, "float32")
-        build = contenders.setup.network(config, contenders.image_shape(network), contenders.CLASSES)
+        build = from_config(config).network(contenders.image_shape(network), contenders.CLASSES)
         layers = flops.forward(build, contenders.image_shape(network))
         return {
             "examples": contenders.examples(network),

@@ -311,7 +311,7 @@ def _check_fields(config: ConfigDict) -> None:
 def validate(config: ConfigDict) -> None:
     """Check every field of a config, by itself and against the others.
 
-    What a config names, such as a network, is checked where it is made: `setup.check`.
+    What a config names, such as a network, is checked by `training.from_config`.
 
     Args:
       config: The config to check.

@@ -19,8 +19,8 @@ from ssm_jax.data.batches import standardize
 from ssm_jax.nn.layers import evaluated, masked_layers
 from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.runs.folder import Record, RunFolder, model_name
-from ssm_jax.training import setup
-from ssm_jax.training.shapes import kernel_shapes
+from ssm_jax.training.from_config import from_config
+from ssm_jax.training.layout import kernel_shapes
 from ssm_jax.training.step import Build, State, Task
 from ssm_jax.types import PyTree
 
@@ -188,8 +188,7 @@ def make_task(record: Record, model: Build | None = None) -> Task:
     Raises:
       InputError: Something that the record names is unknown.
     """
-    setup.check(record.config, own_model=model is not None)
-    build = model or setup.network(record.config, record.image_shape, record.classes)
-    task = setup.task(record.config, build, record.examples)
+    setup = from_config(record.config, own_model=model is not None)
+    task = setup.task(model or setup.network(record.image_shape, record.classes), record.examples)
     kernel_shapes(task)
     return task

@@ -19,7 +19,7 @@ from ssm_jax.data import batches
 from ssm_jax.nn import convolution
 from ssm_jax.nn.layers import Conv, Masking, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS, build
-from ssm_jax.training import setup
+from ssm_jax.training.from_config import from_config
 from ssm_jax.training.programs import take_steps
 
 MNIST, CIFAR = (28, 28, 1), (32, 32, 3)
@@ -198,7 +198,8 @@ def twin(name, image_shape, width):
     config.model.width = width
     config.optimizer.learning_rate, config.optimizer.weight_decay = 0.05, 0.01
     config.schedule.name, config.schedule.factor = "exponential", 0.9
-    task = setup.task(config, setup.network(config, image_shape, 10), 16)
+    setup = from_config(config)
+    task = setup.task(setup.network(image_shape, 10), 16)
     training = pytorch.Training(
         pytorch.build(name, image_shape, 10, width),
         images,

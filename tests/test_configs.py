@@ -17,7 +17,8 @@ from ssm_jax import config as configuration
 from ssm_jax import errors
 from ssm_jax.data import batches
 from ssm_jax.nn.networks import BATCH_AXIS
-from ssm_jax.training import setup, shapes
+from ssm_jax.training.from_config import from_config
+from ssm_jax.training.layout import kernel_shapes
 from ssm_jax.training.programs import take_steps
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
@@ -178,7 +179,7 @@ def test_every_file_and_variant_is_in_the_table():
 @pytest.mark.parametrize("row", ["fcn:best", "conv2:fast", "conv8:best", "resnet20:best"])
 def test_a_twin_is_dense_by_the_same_recipe(row):
     masked, twin = load(row), load(f"{row},twin")
-    setup.check(twin)
+    from_config(twin)
     assert twin.mask.rule == "dense"
     for section in ("data", "schedule", "training"):
         assert twin[section].to_dict() == masked[section].to_dict()
@@ -188,7 +189,7 @@ def test_a_twin_is_dense_by_the_same_recipe(row):
 def test_settings(row):
     config = load(row)
     configuration.validate(config)
-    setup.check(config)
+    from_config(config)
     name = row.partition(":")[0]
     (rule, kernel), threshold, learning_rate, decay, schedule, epochs = ROWS[row]
     assert (config.mask.rule, config.init.kernel) == (rule, kernel)
@@ -233,7 +234,7 @@ def test_a_rival_changes_the_mask_and_what_it_needs(name, rival):
         learning_rate = CONV_RATES.get(rival, learning_rate)
     main, config = load(name), load(f"{name}:{rival}")
     configuration.validate(config)
-    setup.check(config)
+    from_config(config)
     changed = {"mask.rule": rule} | {f"mask.{field}": value for field, value in settings.items()}
     own = {"optimizer.learning_rate": learning_rate, "optimizer.weight_decay": decay}
     changed |= {field: value for field, value in own.items() if value is not None}
@@ -244,8 +245,9 @@ def test_a_rival_changes_the_mask_and_what_it_needs(name, rival):
 def weights(network, width, rule, data):
     config = configuration.default()
     config.model.name, config.model.width, config.mask.rule = network, width, rule
-    task = setup.task(config, setup.network(config, *IMAGES[data]), 50_000)
-    return sum(map(math.prod, shapes.kernel_shapes(task).values()))
+    setup = from_config(config)
+    task = setup.task(setup.network(*IMAGES[data]), 50_000)
+    return sum(map(math.prod, kernel_shapes(task).values()))
 
 
 @each_row
@@ -273,7 +275,8 @@ def test_variants_are_combined():
 
 def test_a_hundred_and_twenty_epochs_on_cifar100_are_the_authors_93_840_steps():
     config = load("resnet56:batch_norm")
-    task = setup.task(config, setup.network(config, *IMAGES["cifar100"]), 50_000)
+    setup = from_config(config)
+    task = setup.task(setup.network(*IMAGES["cifar100"]), 50_000)
     assert config.training.epochs * task.steps_per_epoch == 93_840
 
 
@@ -287,7 +290,8 @@ def test_its_step_is_ready_for_gpus_and_tpus(name):
     config, examples = load(name), 256
     config.cpu_products = "dense"  # those of other devices
     shape, classes = IMAGES[config.data.name]
-    task = setup.task(config, setup.network(config, shape, classes), examples)
+    setup = from_config(config)
+    task = setup.task(setup.network(shape, classes), examples)
     state, frozen = jax.eval_shape(task.initialize, jnp.int32(0))
     order = jax.ShapeDtypeStruct((task.steps_per_epoch, task.batch_size), jnp.int32)
     split = {
@@ -306,7 +310,7 @@ def test_its_step_is_ready_for_gpus_and_tpus(name):
         # At a branch a GPU waits for the host; one between platforms is decided when the program is lowered.
         assert equation.primitive.name != "cond" or equation.params["branches_platforms"]
         assert "callback" not in equation.primitive.name
-    convolutions = sum(len(shape) == 4 for shape in shapes.kernel_shapes(task).values())
+    convolutions = sum(len(shape) == 4 for shape in kernel_shapes(task).values())
     for platform in ("cuda", "tpu"):
         program = traced.lower(lowering_platforms=(platform,)).as_text()
         # Scatters are slow, the more so where they have to be deterministic; a TPU has one for its pools.

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from ssm_jax import errors, graph
 from ssm_jax.artifact import format, pack, run
@@ -20,6 +19,7 @@ from ssm_jax.runs.folder import Record, RunFolder
 from ssm_jax.runs.metrics import read_metrics
 from ssm_jax.runs.summary import Summary
 from ssm_jax.trained import restore, restore_each
+from ssm_jax.training.from_config import loader
 
 _BATCH = 500
 
@@ -163,10 +163,9 @@ def networks(runs: Sequence[Finished], most: int = 20) -> Iterator[Network]:
     for one in runs:
         trained = restore(one.folder.path, seed=one.seed)
         artifact = pack.of_trained(one.record, one.summary, trained)
-        config = one.record.config.data
-        key = tuple(config.items())
+        key = tuple(one.record.config.data.items())
         if key not in known:
-            known[key] = _load(config)
+            known[key] = _load(one.record)
         data = known[key]
         if not isinstance(data, str) and data.version != one.record.dataset_version:
             data = f"the data at hand is version {data.version}, the run's was {one.record.dataset_version}"
@@ -189,9 +188,9 @@ def masks_of(one: Finished, seeds: Collection[int]) -> dict[int, dict[str, np.nd
     return {trained.seed: trained.masks for trained in restore_each(one.folder.path, seeds)}
 
 
-def _load(config: ConfigDict) -> datasets.Dataset | str:
+def _load(record: Record) -> datasets.Dataset | str:
     try:
-        return datasets.load_as(config, read_only=True)
+        return loader(record.config)(read_only=True)
     except (errors.InputError, errors.RunError) as error:
         return f"the data is not at hand: {errors.one_line(error)}"
 

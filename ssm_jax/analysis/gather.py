@@ -20,7 +20,6 @@ from ssm_jax.analysis.connectivity import connected
 from ssm_jax.analysis.findings import Connectivity, Moment, Pairs, Report, RunReport, Transfers
 from ssm_jax.analysis.masks import Masks
 from ssm_jax.analysis.transfer import TestSet, Transfer, effective_signs, transfer
-from ssm_jax.data import datasets
 from ssm_jax.data.batches import standardize, steps_per_epoch
 from ssm_jax.graph import trace
 from ssm_jax.runs.checkpoint import Checkpoints
@@ -29,8 +28,9 @@ from ssm_jax.runs.metrics import read_metrics
 from ssm_jax.runs.snapshots import Snapshots
 from ssm_jax.runs.summary import Statistics, Summary
 from ssm_jax.trained import make_task, read_record, restore_each
+from ssm_jax.training.from_config import loader
+from ssm_jax.training.layout import kernel_shapes, mask_rules
 from ssm_jax.training.results import versions
-from ssm_jax.training.shapes import kernel_shapes, mask_rules
 from ssm_jax.training.step import Build, Task
 
 _log = logging.getLogger(__name__)
@@ -166,10 +166,10 @@ def _has_masks(run: _Run) -> bool:
 
 def _test_set(run: _Run) -> TestSet:
     """Load the test set of a run, which must be the one that it was evaluated on."""
-    record, chosen = run.record, run.record.config.data
+    record = run.record
     try:
         # A run may be a stranger's: what it names is read, and nothing is fetched or written.
-        data = datasets.load_as(chosen, read_only=True)
+        data = loader(record.config)(read_only=True)
     except errors.InputError as error:
         raise errors.InputError(f"{error} (with draws=0 no data is needed)") from error
     if (data.version, data.image_shape) != (record.dataset_version, record.image_shape):

@@ -18,9 +18,9 @@ from ssm_jax.artifact import format
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.cli import status
 from ssm_jax.cli.parser import Parser
-from ssm_jax.cli.progress import Counter
 from ssm_jax.data import images
 from ssm_jax.graph import bounds
+from ssm_jax.runs.progress import Counter
 
 _ABOUT = """Label images by an exported network.
 

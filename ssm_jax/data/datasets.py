@@ -16,7 +16,6 @@ import pathlib
 from collections.abc import Mapping
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from ssm_jax import files, npz
 from ssm_jax.data import arrays, prepared
@@ -112,28 +111,6 @@ def load(
     else:
         dataset = _dataset(*prepared.load(name, _root(data_dir), _cache(cache_dir), read_only, test))
     return _hold_out(dataset, validation)
-
-
-def load_as(data: ConfigDict, *, read_only: bool = False) -> Dataset:
-    """Load the dataset that a config asks for.
-
-    Args:
-      data: `config.data`.
-      read_only: See `load`.
-
-    Raises:
-      InputError: See `load`.
-      RunError: The disk is full.
-    """
-    return load(
-        data.name,
-        data.dir,
-        validation=data.validation,
-        test=data.test,
-        image_size=data.image_size,
-        channels=data.channels,
-        read_only=read_only,
-    )
 
 
 def class_names(name: str, data_dir: str = "", *, classes: int) -> tuple[str, ...]:

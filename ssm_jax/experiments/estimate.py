@@ -9,12 +9,10 @@ from collections.abc import Iterable
 import jax
 from ml_collections import ConfigDict
 
-from ssm_jax.data import datasets
 from ssm_jax.data.batches import steps_per_epoch
 from ssm_jax.runs.summary import Summary
-from ssm_jax.training import setup
-from ssm_jax.training.groups import parallel_mode, scans, seeds_per_group
-from ssm_jax.training.layout import Layout, replicate
+from ssm_jax.training.from_config import from_config
+from ssm_jax.training.layout import Layout, replicate, scans, seeds_per_group
 from ssm_jax.training.programs import Programs
 
 # How many steps are timed, where a call takes many and where it takes one.
@@ -71,13 +69,11 @@ class Speeds:
         Args:
           config: A whole config.
         """
-        data = datasets.load_as(config.data)
-        task = setup.task(
-            config, setup.network(config, data.image_shape, data.classes), len(data.train_labels)
-        )
-        mode = parallel_mode(config)
-        size = seeds_per_group(config, task, data.image_shape, mode)
-        programs = Programs(task, Layout(mode, size))
+        setup = from_config(config)
+        data = setup.load()
+        task = setup.task(setup.network(data.image_shape, data.classes), len(data.train_labels))
+        size = seeds_per_group(setup.run, task, data.image_shape)
+        programs = Programs(task, Layout(setup.run.mode, size))
         state, frozen = programs.initialize(range(config.seed, config.seed + size))
         split = replicate({"images": data.train_images, "labels": data.train_labels})
         at_once = max(1, min(_SCANNED_STEPS, task.steps_per_epoch // 2)) if scans(task) else 1

@@ -10,14 +10,13 @@ from ml_collections import ConfigDict
 
 from ssm_jax import config as configuration
 from ssm_jax import errors, terminal
-from ssm_jax.data import datasets
 from ssm_jax.experiments import estimate, record
 from ssm_jax.experiments.plans import Setting
 from ssm_jax.experiments.record import Experiment, Run
 from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.metrics import read_metrics
 from ssm_jax.runs.summary import Summary
-from ssm_jax.training import setup
+from ssm_jax.training.from_config import from_config, loader
 from ssm_jax.training.run import train_and_evaluate
 from ssm_jax.training.stored import check_same_run, finished
 
@@ -102,7 +101,7 @@ def prepare(
 
 def _sizes(config: ConfigDict, plan: bool) -> estimate.Sizes | None:
     try:
-        data = datasets.load_as(config.data, read_only=plan)
+        data = loader(config)(read_only=plan)
     except errors.InputError:
         if plan:
             return None
@@ -124,8 +123,7 @@ def _config(run: Run, load: Load) -> ConfigDict:
     configuration.override(config, configuration.parse(config, run.setting.overrides))
     configuration.override(config, {"seed": run.seed, "seeds": run.seeds})
     try:
-        configuration.validate(config)
-        setup.check(config)
+        from_config(config)
     except errors.InputError as error:
         raise errors.InputError(f"{run.name}: {error}") from error
     return config

@@ -1,4 +1,4 @@
-"""The progress of a run: a line for every epoch, and how far the current one is."""
+"""How far something is that takes long: the epochs of a run, and what a verb counts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ssm_jax import terminal
 
 # From one look at the current epoch to the next.
 _BAR_SECONDS, _LINE_SECONDS = 0.5, 60.0
+# From one line of a verb to the next.
+_COUNTER_SECONDS = 3
 
 
 def duration(seconds: float) -> str:
@@ -128,3 +130,27 @@ class Progress:
     def _clear(self) -> str:
         text, self._open = "\r\x1b[K" if self._open else "", False
         return text
+
+
+class Counter:
+    """A line every few seconds on standard error, and none of what is quick.
+
+    Args:
+      total: What it counts to.
+      what: What it counts, in the plural.
+    """
+
+    def __init__(self, total: int, what: str) -> None:
+        self._total, self._what = total, what
+        self._count, self._next = 0, time.monotonic() + _COUNTER_SECONDS
+
+    def add(self, count: int) -> None:
+        """Count on, and say how far it is if it is time to.
+
+        Args:
+          count: How many more are done.
+        """
+        self._count += count
+        if time.monotonic() >= self._next and self._count < self._total:
+            terminal.complain(f"{self._count:,} of {self._total:,} {self._what}")
+            self._next = time.monotonic() + _COUNTER_SECONDS

@@ -1,4 +1,4 @@
-"""Which device trains which networks, and how arrays get there and back.
+"""Which device trains which networks and how many, what they look like, and how arrays get there and back.
 
 Arrays carry two leading axes, `[D, G, ...]`: the devices of all hosts and the seeds that each trains
 side by side. In mode `data` every device holds the same G networks and its own part of every batch; in
@@ -13,15 +13,32 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
+from flax import nnx
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ssm_jax import errors
+from ssm_jax import core, errors
 from ssm_jax.data import batches
 from ssm_jax.data.batches import Data
+from ssm_jax.nn.layers import Conv, masked_layers, split
+from ssm_jax.nn.networks import BATCH_AXIS
+from ssm_jax.training.from_config import RunSettings
+from ssm_jax.training.step import Task, merged
 from ssm_jax.types import PyTree
 
 DEVICE_AXIS = "devices"
+
+# Of a device's memory, the share that the seeds beside each other may fill; the data needs some too.
+_MEMORY_SHARE = 0.5
+# At most so many networks beside each other, by backend, from estimates of compiled programs
+# (docs/speed.md); nothing of it has been timed by itself. On a TPU eight networks of dense layers
+# fit on the chip, and convolutional ones are slower beside each other than one after another. On a GPU
+# every convolutional one adds its convolutions to the program that has to be compiled, while less and less
+# is left to be shared.
+_MOST_DENSE = {"tpu": 8}
+_MOST_CONVOLVING = {"gpu": 8, "tpu": 1}
+# What is assumed where a device doesn't tell its memory.
+_UNKNOWN_MEMORY = 8e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,3 +156,129 @@ def pad_split(images: np.ndarray, labels: np.ndarray, batch_size: int) -> dict[s
         "images": np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))),
         "labels": np.pad(labels, (0, missing), constant_values=-1),
     }
+
+
+def seeds_per_group(run: RunSettings, task: Task, image_shape: Sequence[int]) -> int:
+    """Decide how many networks are trained at the same time, on all devices together.
+
+    On an accelerator the dense layers of several seeds become one batched matrix product, and all seeds
+    share the many small operations around their products and convolutions. A CPU is full with one seed:
+    there each device trains one network after another (`benchmarks/results/` has the ratios); so does a TPU
+    with convolutional networks.
+
+    Args:
+      run: How the run goes; `seeds_per_device` overrules.
+      task: What it trains.
+      image_shape: The shape of an image, `(H, W, C)`.
+    """
+    per_device = run.seeds_per_device
+    if not per_device and jax.default_backend() == "cpu":
+        per_device = 1
+    elif not per_device:
+        memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", _UNKNOWN_MEMORY)
+        needed = training_bytes(task, image_shape)
+        per_device = max(1, int(_MEMORY_SHARE * memory / needed))
+        most = _MOST_CONVOLVING if convolves(task) else _MOST_DENSE
+        per_device = min(per_device, most.get(jax.default_backend(), per_device))
+    spread = per_device * (jax.device_count() if run.mode == "seeds" else 1)
+    # Groups of like size: the last one of a remainder would leave devices idle.
+    groups = -(-run.seeds // spread)
+    return -(-run.seeds // groups)
+
+
+def scans(task: Task) -> bool:
+    """Tell whether one call of a program may take several steps: on a CPU not with convolutions."""
+    return not convolves(task) or jax.default_backend() != "cpu"
+
+
+def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
+    """Find the kernel shapes of a network's masked layers by their path.
+
+    Args:
+      task: The task that holds the network.
+
+    Raises:
+      InputError: The network has no masked layer, or can't be built for the images.
+    """
+    try:
+        model = task.abstract()
+    except errors.InputError:
+        raise
+    except Exception as error:  # Whatever a network of the caller's own raises.
+        raise errors.InputError(f"the network can't be built: {errors.one_line(error)}") from error
+    shapes = {path: layer.shape for path, layer in masked_layers(model)}
+    if not shapes:
+        raise errors.InputError(
+            "the network holds no ssm_jax.Dense or ssm_jax.Conv: nothing can be masked (ssm_jax.supermask "
+            "masks the layers of any NNX model)"
+        )
+    return shapes
+
+
+def mask_rules(task: Task) -> str:
+    """Name the mask rule of a network, or all of them.
+
+    Args:
+      task: The task that holds the network.
+    """
+    return ", ".join(sorted({core.name_of(layer.rule) for _, layer in masked_layers(task.abstract())}))
+
+
+def convolves(task: Task) -> bool:
+    """Tell whether a task's network has a convolution.
+
+    Args:
+      task: The task that holds the network.
+    """
+    kinds = (Conv, nnx.Conv, nnx.ConvTranspose)
+    return any(isinstance(module, kinds) for _, module in nnx.iter_graph(task.abstract()))
+
+
+def check_logits(task: Task, image_shape: Sequence[int], classes: int) -> None:
+    """Check that a network of the caller's own fits the dataset.
+
+    Args:
+      task: The task that holds the network.
+      image_shape: The shape of an image, `(H, W, C)`.
+      classes: The number of classes.
+
+    Raises:
+      InputError: It can't take such images, or doesn't give as many logits as there are classes.
+    """
+    model = task.abstract()
+    model.eval()
+    images = jax.ShapeDtypeStruct((2, *image_shape), task.dtype)
+    try:
+        logits = nnx.eval_shape(lambda model, images: model(images), model, images)
+    except Exception as error:  # Whatever a network of the caller's own raises.
+        raise errors.InputError(
+            f"the network can't take images [B, {', '.join(map(str, image_shape))}]: {errors.one_line(error)}"
+        ) from error
+    if logits.shape != (2, classes):
+        given = ", ".join(map(str, logits.shape[1:]))
+        raise errors.InputError(f"the network gives [B, {given}]; the dataset needs logits [B, {classes}]")
+
+
+def training_bytes(task: Task, image_shape: Sequence[int]) -> int:
+    """Estimate the memory that one network takes in training beside others, in bytes.
+
+    A little more than what compiled programs take: in float32 the kernel, scores, momentum, gradient,
+    update and effective kernel, and every array that the forward pass keeps for the backward one.
+
+    Args:
+      task: The task that holds the network.
+      image_shape: The shape of an image, `(H, W, C)`.
+    """
+    model = task.abstract()
+    model.train()
+    graph, params, *others = split(model)
+    images = jax.ShapeDtypeStruct((task.batch_size, *image_shape), task.dtype)
+
+    def kept(params: PyTree, others: PyTree, images: jax.Array) -> PyTree:
+        return jax.vjp(lambda params: merged(graph, params, *others)(images), params)[1]
+
+    # In an axis of one, for normalizations that average over devices.
+    kept = jax.vmap(kept, in_axes=None, out_axes=None, axis_name=BATCH_AXIS, axis_size=1)
+    residuals = jax.tree.leaves(jax.eval_shape(kept, params, others, images))
+    weights = sum(array.size for array in jax.tree.leaves(params))
+    return 6 * 4 * weights + sum(array.size * array.dtype.itemsize for array in residuals)

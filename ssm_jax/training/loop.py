@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 from flax import nnx
-from ml_collections import ConfigDict
 
 from ssm_jax import errors, terminal
 from ssm_jax.runs.checkpoint import Checkpoints
@@ -21,9 +20,9 @@ from ssm_jax.runs.progress import Progress
 from ssm_jax.runs.snapshots import Snapshots
 from ssm_jax.runs.summary import Failure
 from ssm_jax.training import hosts, optimizer, preemption
-from ssm_jax.training.clock import Clock
+from ssm_jax.training.from_config import RunSettings
 from ssm_jax.training.programs import Programs
-from ssm_jax.training.reports import Evaluation, Reports, evaluate
+from ssm_jax.training.reports import Clock, Evaluation, Reports
 from ssm_jax.training.step import FAILURES, Data, State
 
 PROFILED_STEPS = 10
@@ -34,7 +33,7 @@ class Group:
     """Networks that are trained at the same time, S of them, and what their training needs.
 
     Attributes:
-      config: The run's config.
+      run: How the run goes.
       folder: The run's folder.
       seeds: The networks' seeds.
       programs: Programs for S networks.
@@ -45,7 +44,7 @@ class Group:
       scan: Whether several steps may run in one call of a program.
     """
 
-    config: ConfigDict
+    run: RunSettings
     folder: RunFolder
     seeds: Sequence[int]
     programs: Programs
@@ -69,14 +68,25 @@ class Group:
     @property
     def total(self) -> int:
         """Steps to take in all."""
-        return self.config.training.epochs * self.programs.task.steps_per_epoch
+        return self.run.epochs * self.programs.task.steps_per_epoch
 
     def evaluate(self, state: State, frozen: nnx.State, step: int) -> tuple[State, Evaluation]:
         """Evaluate the networks on every split but the training set, their statistics measured anew."""
-        batches = 0 if self.scan else 1
-        state = self.programs.recalibrate(state, frozen, self.data["train"], batches)
-        splits = {name: split for name, split in self.data.items() if name != "train"}
-        return state, evaluate(self.programs, state, frozen, splits, self.sizes, step, batches)
+        state = self.programs.recalibrate(state, frozen, self.data["train"], 0 if self.scan else 1)
+        return state, self.measure(state, frozen, step)
+
+    def measure(self, state: State, frozen: nnx.State, step: int) -> Evaluation:
+        """Evaluate the networks with the statistics that they have, and count their masks."""
+        values = {}
+        for name, split in self.data.items():
+            if name != "train":
+                loss, correct = self.programs.evaluate(state, frozen, split, 0 if self.scan else 1)
+                values[f"{name}_loss"] = loss / self.sizes[name]
+                values[f"{name}_accuracy"] = 100 * correct / self.sizes[name]
+        counts = self.programs.mask_counts(state, frozen)
+        total = np.stack(list(counts.values())).astype(np.float64).sum(0)
+        values["remaining_weights"] = 1 - total[:, 1] / total.sum(1)
+        return Evaluation(step, values, counts)
 
     def failures(self, state: State) -> list[Failure]:
         """The networks that stopped on a non-finite number."""
@@ -139,79 +149,160 @@ def train_group(group: Group) -> Result:
       Preempted: The process was asked to stop; the state is saved.
       OutputError: Standard output can't be written to; the state is saved.
     """
-    config, programs, total = group.config, group.programs, group.total
     with _checkpoints(group) as (latest, best):
-        # 1. The state to go on from, and how far it is.
-        clock = Clock(programs)
-        state, frozen, step, best_accuracy = _resume(group, latest, best, clock)
+        return _Training(group, latest, best).train()
 
-        # 2. Some steps at a time: take them, then report, save and stop where that is due.
-        steps_per_epoch = programs.task.steps_per_epoch
-        label = group.label if config.seeds > 1 else ""
-        progress = Progress(config.training.epochs, steps_per_epoch, label)
-        reports = Reports(group.metrics, group.snapshots, progress, group.seeds, group.stop)
-        if config.logging.masks and not step:
-            reports.add_initial(programs.masks(state, frozen))
-        evaluation, failed = None, group.failures(state)
-        over = group.is_over(state, failed)
-        clock.begin(step)
+
+class _Training:
+    """A group in training: its state, and how far it is."""
+
+    def __init__(self, group: Group, latest: Checkpoints, best: Checkpoints) -> None:
+        self.group, self.latest, self.best = group, latest, best
+        run, programs = group.run, group.programs
+        self.clock = Clock(programs)
+        self.epoch_steps = programs.task.steps_per_epoch
+        label = group.label if run.seeds > 1 else ""
+        progress = Progress(run.epochs, self.epoch_steps, label)
+        self.reports = Reports(group.metrics, group.snapshots, progress, group.seeds, group.stop)
+        group.folder.check_held()
+        # Networks first: their shapes are the checkpoint's template.
+        self.state, self.frozen = programs.initialize(group.seeds)
+        self.step = latest.latest() or 0
+        self.best_accuracy = self._resume()
+        self.failed = group.failures(self.state)
+
+    def _resume(self) -> float:
+        """Go on from the latest checkpoint, if there is one; returns the best accuracy so far."""
+        group, primary = self.group, jax.process_index() == 0
+        if self.step:
+            layout = group.programs.layout
+            tree, meta = self.latest.restore(layout.template({"state": self.state, "frozen": self.frozen}))
+            self.state, self.frozen = (layout.place(tree[name]) for name in ("state", "frozen"))
+            self.clock.load(meta)
+            if primary and self.step < group.total:
+                terminal.say(f"{group.label}: continuing from step {self.step}")
+        # What was written after that step is written again: a better checkpoint, lines of metrics, masks.
+        if primary:
+            self.best.discard_after(self.step)
+        hosts.barrier("discarded")
+        accuracy = self.best.meta()["validation_accuracy"] if self.best.latest() is not None else -1.0
+        if primary:
+            group.metrics.discard_after(group.seeds, self.step)
+            group.snapshots.discard_after(group.seeds, self.step)
+        return float(accuracy)
+
+    def train(self) -> Result:
+        """Take some steps at a time, then report, save and stop where that is due."""
+        group, run, programs = self.group, self.group.run, self.group.programs
+        if run.store_masks and not self.step:
+            self.reports.add_initial(programs.masks(self.state, self.frozen))
+        evaluation = None
+        over = group.is_over(self.state, self.failed)
+        self.clock.begin(self.step)
         if not over:
-            reports.begin()
-        for call, count in enumerate(_chunks(group, step)):
+            self.reports.begin()
+        for call, count in enumerate(self._chunks()):
             if over:
                 break
-            with _profiled(group, call), clock.training():
-                state = programs.train(state, frozen, group.data["train"], count)
+            with _profiled(group, call), self.clock.training():
+                self.state = programs.train(self.state, self.frozen, group.data["train"], count)
                 if group.folder.is_held():
-                    reports.write_pending()  # while the devices are at work
-                failed = group.failures(state)
-            step += count
-            epoch, rest = divmod(step, steps_per_epoch)
-            if len(failed) == len(group.seeds):
-                if config.seeds == 1:
-                    reports.close()
-                    raise _failure(group, failed[0], latest)
-                _save(group, latest, state, frozen, step, clock, best_accuracy)  # not to be trained again
+                    self.reports.write_pending()  # while the devices are at work
+                self.failed = group.failures(self.state)
+            self.step += count
+            epoch, rest = divmod(self.step, self.epoch_steps)
+            if len(self.failed) == len(group.seeds):
+                if run.seeds == 1:
+                    self.reports.close()
+                    raise self._failure()
+                self._save(self.latest)  # not to be trained again
                 break
-            over = group.is_over(state, failed) or step == total
+            over = group.is_over(self.state, self.failed) or self.step == group.total
             stop, due, lost = hosts.any_host(
-                group.stop.is_set(),
-                clock.save_is_due(config.checkpoint.seconds),
-                not group.folder.is_held(),
+                group.stop.is_set(), self.clock.save_is_due(run.save_every), not group.folder.is_held()
             )
             if lost:
                 raise group.folder.lost()
-            if not rest and (epoch % config.logging.epochs == 0 or over):
-                state, evaluation = group.evaluate(state, frozen, step)
-                means = _report(group, reports, clock, state, frozen, evaluation, epoch, failed)
-                if config.checkpoint.best and means["validation_accuracy"] > best_accuracy:
-                    best_accuracy = means["validation_accuracy"]
-                    _save(group, best, state, frozen, step, clock, best_accuracy)
-            elif rest and reports.is_due():
-                left = clock.left(step, total, steps_per_epoch * config.logging.epochs)
-                reports.show_step(step, group.mean_loss(state, rest), left)
+            if not rest and (epoch % run.evaluate_every == 0 or over):
+                evaluation = self._evaluate()
+                means = self._report(evaluation, epoch)
+                if run.keep_best and means["validation_accuracy"] > self.best_accuracy:
+                    self.best_accuracy = means["validation_accuracy"]
+                    self._save(self.best)
+            elif rest and self.reports.is_due():
+                self.reports.show_step(self.step, group.mean_loss(self.state, rest), self._left())
             if stop or due or over:
-                reports.write_pending()
-                _save(group, latest, state, frozen, step, clock, best_accuracy)
-                clock.saved()
+                self.reports.write_pending()
+                self._save(self.latest)
+                self.clock.saved()
             if stop and not over:
-                reports.close()
-                latest.wait()
-                raise group.stop.error(group.label, f"at step {step} of {total}")
-        reports.close()
-
-        # 3. The result, of the last step.
-        if evaluation is None or evaluation.step != step:
-            state, evaluation = group.evaluate(state, frozen, step)
+                self.reports.close()
+                self.latest.wait()
+                raise group.stop.error(group.label, f"at step {self.step} of {group.total}")
+        self.reports.close()
+        if evaluation is None or evaluation.step != self.step:
+            evaluation = self._evaluate()
         return Result(
             seeds=list(group.seeds),
-            steps=step,
+            steps=self.step,
             test_accuracy=evaluation.values["test_accuracy"],
             remaining_weights=evaluation.values["remaining_weights"],
             counts=evaluation.counts,
-            failed=failed,
-            train_seconds=clock.train_seconds,
-            compile_seconds=clock.compile_seconds,
+            failed=self.failed,
+            train_seconds=self.clock.train_seconds,
+            compile_seconds=self.clock.compile_seconds,
+        )
+
+    def _chunks(self) -> Iterator[int]:
+        """Numbers of steps to take at a time, never past the end of an epoch."""
+        group, step, call = self.group, self.step, 0
+        limit = group.run.steps_per_call or (self.epoch_steps if group.scan else 1)
+        while step < group.total:
+            count = min(limit, self.epoch_steps - step % self.epoch_steps)
+            if group.run.profile and call < 2:
+                count = min(count, PROFILED_STEPS)
+            yield count
+            step, call = step + count, call + 1
+
+    def _evaluate(self) -> Evaluation:
+        self.state, evaluation = self.group.evaluate(self.state, self.frozen, self.step)
+        return evaluation
+
+    def _left(self) -> float:
+        """Seconds to go."""
+        return self.clock.left(self.step, self.group.total, self.epoch_steps * self.group.run.evaluate_every)
+
+    def _report(self, evaluation: Evaluation, epoch: int) -> dict[str, float]:
+        """Take up the epoch's report; returns the means over the networks that have not failed."""
+        group = self.group
+        totals = group.programs.layout.gather(self.state.totals)
+        values = {
+            "train_loss": totals["loss"].astype(np.float64) / self.epoch_steps,
+            "train_accuracy": 100 * totals["accuracy"].astype(np.float64) / self.epoch_steps,
+        } | evaluation.values
+        masks = group.programs.masks(self.state, self.frozen) if group.run.store_masks else {}
+        lost = {failure.seed for failure in self.failed}
+        alive = [i for i, seed in enumerate(group.seeds) if seed not in lost]
+        rate = self.clock.rate(self.step) * group.programs.task.batch_size * len(group.seeds)
+        return self.reports.add(
+            epoch, self.step, values, masks, alive, images_per_second=rate, left=self._left()
+        )
+
+    def _save(self, checkpoints: Checkpoints) -> None:
+        group = self.group
+        group.folder.check_held()
+        meta = {"seeds": list(group.seeds), "validation_accuracy": self.best_accuracy} | self.clock.meta()
+        tree = group.programs.layout.gather({"state": self.state, "frozen": self.frozen})
+        checkpoints.save(self.step, tree, meta)
+
+    def _failure(self) -> errors.RunError:
+        """The error of a run whose only network failed."""
+        self.latest.wait()
+        saved, (failure,) = self.latest.latest(), self.failed
+        kept = "no checkpoint had been saved" if saved is None else f"the checkpoint of step {saved} is kept"
+        return errors.RunError(
+            f"{failure.metric} is not finite at step {failure.step} (epoch "
+            f"{failure.step // self.epoch_steps + 1}); {kept}"
         )
 
 
@@ -233,101 +324,11 @@ def _checkpoints(group: Group) -> Iterator[tuple[Checkpoints, Checkpoints]]:
     best.close()
 
 
-def _resume(
-    group: Group, latest: Checkpoints, best: Checkpoints, clock: Clock
-) -> tuple[State, nnx.State, int, float]:
-    """The initial state or that of the latest checkpoint, the frozen kernels, the step, the best accuracy."""
-    layout, primary = group.programs.layout, jax.process_index() == 0
-    group.folder.check_held()
-    # Networks first: their shapes are the checkpoint's template.
-    state, frozen = group.programs.initialize(group.seeds)
-    step = latest.latest() or 0
-    if step:
-        tree, meta = latest.restore(layout.template({"state": state, "frozen": frozen}))
-        state, frozen = (layout.place(tree[name]) for name in ("state", "frozen"))
-        clock.load(meta)
-        if primary and step < group.total:
-            terminal.say(f"{group.label}: continuing from step {step}")
-    # What was written after that step is written again: a better checkpoint, lines of metrics, masks.
-    if primary:
-        best.discard_after(step)
-    hosts.barrier("discarded")
-    best_accuracy = best.meta()["validation_accuracy"] if best.latest() is not None else -1.0
-    if primary:
-        group.metrics.discard_after(group.seeds, step)
-        group.snapshots.discard_after(group.seeds, step)
-    return state, frozen, step, best_accuracy
-
-
-def _chunks(group: Group, step: int) -> Iterator[int]:
-    """Numbers of steps to take at a time, never past the end of an epoch."""
-    epoch = group.programs.task.steps_per_epoch
-    limit = group.config.training.steps_per_call or (epoch if group.scan else 1)
-    call = 0
-    while step < group.total:
-        count = min(limit, epoch - step % epoch)
-        if group.config.profile and call < 2:
-            count = min(count, PROFILED_STEPS)
-        yield count
-        step, call = step + count, call + 1
-
-
 @contextlib.contextmanager
 def _profiled(group: Group, call: int) -> Iterator[None]:
     # The first call compiles; the second shows what a step does.
-    if not (group.config.profile and jax.process_index() == 0 and call == 1):
+    if not (group.run.profile and jax.process_index() == 0 and call == 1):
         yield
         return
     with jax.profiler.trace(str(group.folder.path / "profile"), create_perfetto_trace=True):
         yield
-
-
-def _report(
-    group: Group,
-    reports: Reports,
-    clock: Clock,
-    state: State,
-    frozen: nnx.State,
-    evaluation: Evaluation,
-    epoch: int,
-    failed: list[Failure],
-) -> dict[str, float]:
-    """Take up the epoch's report; returns the means over the networks that have not failed."""
-    step, steps_per_epoch = evaluation.step, group.programs.task.steps_per_epoch
-    totals = group.programs.layout.gather(state.totals)
-    values = {
-        "train_loss": totals["loss"].astype(np.float64) / steps_per_epoch,
-        "train_accuracy": 100 * totals["accuracy"].astype(np.float64) / steps_per_epoch,
-    } | evaluation.values
-    masks = group.programs.masks(state, frozen) if group.config.logging.masks else {}
-    lost = {failure.seed for failure in failed}
-    alive = [i for i, seed in enumerate(group.seeds) if seed not in lost]
-    images = group.config.training.batch_size * len(group.seeds)
-    rate = clock.rate(step) * images
-    left = clock.left(step, group.total, steps_per_epoch * group.config.logging.epochs)
-    return reports.add(epoch, step, values, masks, alive, images_per_second=rate, left=left)
-
-
-def _save(
-    group: Group,
-    checkpoints: Checkpoints,
-    state: State,
-    frozen: nnx.State,
-    step: int,
-    clock: Clock,
-    best_accuracy: float,
-) -> None:
-    group.folder.check_held()
-    meta = {"seeds": list(group.seeds), "validation_accuracy": best_accuracy} | clock.meta()
-    checkpoints.save(step, group.programs.layout.gather({"state": state, "frozen": frozen}), meta)
-
-
-def _failure(group: Group, failure: Failure, latest: Checkpoints) -> errors.RunError:
-    """The error of a run whose only network failed."""
-    latest.wait()
-    saved = latest.latest()
-    kept = "no checkpoint had been saved" if saved is None else f"the checkpoint of step {saved} is kept"
-    return errors.RunError(
-        f"{failure.metric} is not finite at step {failure.step} (epoch "
-        f"{failure.step // group.programs.task.steps_per_epoch + 1}); {kept}"
-    )

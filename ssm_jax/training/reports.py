@@ -1,4 +1,4 @@
-"""What a group's evaluations find, and the report of them that is written while the next steps run."""
+"""What a group's evaluations find, how long it takes, and the reports that are written while it trains."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 from ssm_jax import terminal
 from ssm_jax.runs.metrics import Metrics
@@ -18,7 +18,6 @@ from ssm_jax.runs.progress import Progress
 from ssm_jax.runs.snapshots import Snapshots
 from ssm_jax.training.preemption import StopRequest
 from ssm_jax.training.programs import Programs
-from ssm_jax.training.step import Data, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,34 +36,94 @@ class Evaluation:
     counts: dict[str, np.ndarray]
 
 
-def evaluate(
-    programs: Programs,
-    state: State,
-    frozen: nnx.State,
-    splits: dict[str, Data],
-    sizes: dict[str, int],
-    step: int,
-    batches_per_call: int,
-) -> Evaluation:
-    """Evaluate S networks on whole splits, and count their masks.
+class Clock:
+    """The clock of one group in one process.
 
     Args:
-      programs: The networks' programs.
-      state: Their state, `[D, G, ...]`.
-      frozen: Their frozen kernels, `[D, G, ...]`.
-      splits: By name, the splits to evaluate on, padded and on the devices.
-      sizes: By name, the splits' sizes without padding.
-      step: The steps taken.
-      batches_per_call: See `Programs.evaluate`.
+      programs: The group's programs, which know how long they compiled.
+
+    Attributes:
+      train_seconds: Time in training steps, over all the processes that took part one after another.
     """
-    values = {}
-    for name, split in splits.items():
-        loss, correct = programs.evaluate(state, frozen, split, batches_per_call)
-        values[f"{name}_loss"], values[f"{name}_accuracy"] = loss / sizes[name], 100 * correct / sizes[name]
-    counts = programs.mask_counts(state, frozen)
-    total = np.stack(list(counts.values())).astype(np.float64).sum(0)
-    values["remaining_weights"] = 1 - total[:, 1] / total.sum(1)
-    return Evaluation(step, values, counts)
+
+    def __init__(self, programs: Programs) -> None:
+        self._programs = programs
+        self.train_seconds = 0.0
+        self._compile_seconds = -programs.compile_seconds  # what other groups compiled is theirs
+        self._begun = self._saved = time.monotonic()
+        self._begun_step = self._reported_step = 0
+        self._compiled = programs.compile_seconds
+        self._begun_seconds = self._reported_seconds = 0.0
+
+    @property
+    def compile_seconds(self) -> float:
+        """Time in initializing, tracing and compiling, likewise."""
+        return self._compile_seconds + self._programs.compile_seconds
+
+    def load(self, meta: dict[str, Any]) -> None:
+        """Add the times that a checkpoint tells of.
+
+        Args:
+          meta: The checkpoint's JSON values; `train_seconds` and `compile_seconds` are read.
+        """
+        self.train_seconds += meta["train_seconds"]
+        self._compile_seconds += meta["compile_seconds"]
+
+    def meta(self) -> dict[str, float]:
+        """The times as a checkpoint keeps them."""
+        return {"train_seconds": self.train_seconds, "compile_seconds": self.compile_seconds}
+
+    def begin(self, step: int) -> None:
+        """Start measuring what is left, and the time since the last save.
+
+        Args:
+          step: The steps taken so far.
+        """
+        self._begun = self._saved = time.monotonic()
+        self._compiled = self._programs.compile_seconds
+        self._begun_step = self._reported_step = step
+        self._begun_seconds = self._reported_seconds = self.train_seconds
+
+    @contextlib.contextmanager
+    def training(self) -> Iterator[None]:
+        """Count the time within as training, but for what is compiled meanwhile."""
+        compiled, start = self._programs.compile_seconds, time.monotonic()
+        yield
+        self.train_seconds += time.monotonic() - start - (self._programs.compile_seconds - compiled)
+
+    def rate(self, step: int) -> float:
+        """Steps per second of training since the last call.
+
+        Args:
+          step: The steps taken so far.
+        """
+        steps, seconds = step - self._reported_step, self.train_seconds - self._reported_seconds
+        self._reported_step, self._reported_seconds = step, self.train_seconds
+        return steps / seconds
+
+    def left(self, step: int, total: int, every: int) -> float:
+        """Seconds to go at the pace of this process, evaluations and the saves between them included.
+
+        Args:
+          step: The steps taken so far; if an evaluation was due, it has been made.
+          total: The steps to take in all.
+          every: The steps from one evaluation to the next.
+        """
+        spent = time.monotonic() - self._begun - (self._programs.compile_seconds - self._compiled)
+        training = self.train_seconds - self._begun_seconds
+        # Each at its own pace: a run that goes on shortly before an evaluation has seen few steps so far.
+        evaluated = step // every - self._begun_step // every
+        to_evaluate = -(-total // every) - step // every if step < total else 0
+        per_evaluation = (spent - training) / evaluated if evaluated else 0.0
+        return training / (step - self._begun_step) * (total - step) + per_evaluation * to_evaluate
+
+    def save_is_due(self, seconds: float) -> bool:
+        """Whether the last save was so long ago."""
+        return time.monotonic() - self._saved >= seconds
+
+    def saved(self) -> None:
+        """Note that a save has just been made."""
+        self._saved = time.monotonic()
 
 
 class Reports:

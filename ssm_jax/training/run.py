@@ -11,7 +11,7 @@ import functools
 import math
 import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 from flax import nnx
@@ -20,20 +20,26 @@ from ml_collections import ConfigDict
 from ssm_jax import config as configuration
 from ssm_jax import environment, errors
 from ssm_jax.data import datasets
-from ssm_jax.data.batches import steps_per_epoch
-from ssm_jax.nn.products.use import choose
 from ssm_jax.runs.folder import Record, RunFolder, model_name
 from ssm_jax.runs.metrics import Metrics, Writer
 from ssm_jax.runs.summary import Summary, table
-from ssm_jax.training import hosts, preemption, setup
+from ssm_jax.training import hosts, preemption
 from ssm_jax.training.cache import use_compilation_cache
-from ssm_jax.training.groups import parallel_mode, scans, seeds_per_group
-from ssm_jax.training.layout import Layout, pad_split, replicate
-from ssm_jax.training.loop import Group, Result, train_group
+from ssm_jax.training.from_config import Setup, from_config
+from ssm_jax.training.layout import (
+    Layout,
+    check_logits,
+    kernel_shapes,
+    mask_rules,
+    pad_split,
+    replicate,
+    scans,
+    seeds_per_group,
+)
+from ssm_jax.training.loop import Group, train_group
 from ssm_jax.training.programs import Programs
 from ssm_jax.training.results import summarize
-from ssm_jax.training.shapes import check_logits, kernel_shapes, mask_rules
-from ssm_jax.training.step import Build, Data, Task
+from ssm_jax.training.step import Build, Data
 from ssm_jax.training.stored import check_same_data, look
 
 # Steps are counted in int32.
@@ -72,9 +78,8 @@ def train_and_evaluate(
       RunError: The run failed, for example on a loss that is not finite.
       Preempted: SIGTERM or SIGINT (Ctrl-C) was received and the state saved.
     """
-    # 1. Check the config: every value, and every name.
-    configuration.validate(config)
-    setup.check(config, own_model=model is not None)
+    # 1. Turn the config into typed parts: every value and every name is checked.
+    setup = from_config(config, own_model=model is not None)
     if isinstance(model, nnx.Module):
         raise errors.InputError(f"model is a {type(model).__name__}; give the function that builds it")
     config = configuration.from_dict(config.to_dict())  # the caller may change his own
@@ -95,25 +100,35 @@ def train_and_evaluate(
 
     with hosts.together():
         # 3. Load the data.
-        data = datasets.load_as(config.data)
-        _check_size(config, data)
+        data = setup.load()
+        _check_size(setup, data)
 
         # 4. Set up the task: the network, its optimizer, its batches.
-        use_compilation_cache(config.compilation_cache)
-        task = setup.task(
-            config, model or setup.network(config, data.image_shape, data.classes), len(data.train_labels)
-        )
+        use_compilation_cache(setup.run.cache)
+        network = model or setup.network(data.image_shape, data.classes)
+        task = setup.task(network, len(data.train_labels))
         shapes, method = kernel_shapes(task), mask_rules(task)
-        _say_products(config, stored)
+        products = _products(setup, stored)
         if model is not None:
             check_logits(task, data.image_shape, data.classes)
 
         # 5. Lay the networks out on the devices, in groups that are trained at the same time.
-        mode = parallel_mode(config)
-        size = stored.seeds_per_group if stored else seeds_per_group(config, task, data.image_shape, mode)
-        programs = functools.cache(lambda count: Programs(task, Layout(mode, count)))
+        size = stored.seeds_per_group if stored else seeds_per_group(setup.run, task, data.image_shape)
+        programs = functools.cache(lambda count: Programs(task, Layout(setup.run.mode, count)))
         programs(size)  # tells whether the batch divides by the devices
-        record = _record(config, model, task, data, size)
+        record = Record(
+            network=config.model.name if model is None else type(task.abstract()).__name__,
+            model=model_name(model),
+            dataset=data.name,
+            dataset_version=data.version,
+            image_shape=data.image_shape,
+            classes=data.classes,
+            examples=len(data.train_labels),
+            seeds_per_group=size,
+            config=config,
+            products=products,
+            jax_settings=environment.recorded(),
+        )
         if stored is not None:
             check_same_data(stored, record, folder)
 
@@ -128,7 +143,22 @@ def train_and_evaluate(
         if stored is None and jax.process_index() == 0:
             folder.write_record(record)
         hosts.say(f"{_headline(record, shapes, method, folder)}\n{_settings(config)}")
-        results = _train_groups(record, folder, task, programs, data, Metrics(folder.path, writers))
+        on_devices, sizes = _place(data, task.batch_size)
+        results = []
+        with preemption.stop_requests() as stop:
+            for seeds in record.groups():
+                group = Group(
+                    run=setup.run,
+                    folder=folder,
+                    seeds=seeds,
+                    programs=programs(len(seeds)),
+                    data=on_devices,
+                    sizes=sizes,
+                    metrics=Metrics(folder.path, writers),
+                    stop=stop,
+                    scan=scans(task),
+                )
+                results.append(train_group(group))
 
         # 7. Summarize.
         summary = summarize(record, results, shapes, method)
@@ -139,48 +169,28 @@ def train_and_evaluate(
     return summary
 
 
-def _check_size(config: ConfigDict, data: datasets.Dataset) -> None:
+def _check_size(setup: Setup, data: datasets.Dataset) -> None:
     """Check the numbers that depend on the size of the data."""
-    examples, batch_size = len(data.train_labels), config.training.batch_size
+    examples, batch_size = len(data.train_labels), setup.batch_size
     if batch_size > examples:
         raise errors.out_of_range(
             "config.training.batch_size",
             batch_size,
             f"at most {examples}, the number of training images of {data.name}",
         )
-    steps = config.training.epochs * steps_per_epoch(examples, batch_size, config.data.passes)
-    if steps * config.seeds > _MOST_STEPS:
+    run = setup.run
+    steps = run.epochs * setup.steps_per_epoch(examples) * run.seeds
+    if steps > _MOST_STEPS:
         raise errors.InputError(
-            f"config.training.epochs {config.training.epochs} and config.seeds {config.seeds} make "
-            f"{steps * config.seeds:,} steps of {batch_size} images; allowed is at most {_MOST_STEPS:,}"
+            f"config.training.epochs {run.epochs} and config.seeds {run.seeds} make {steps:,} steps of "
+            f"{batch_size} images; allowed is at most {_MOST_STEPS:,}"
         )
 
 
-def _record(config: ConfigDict, model: Build | None, task: Task, data: datasets.Dataset, size: int) -> Record:
-    return Record(
-        network=config.model.name if model is None else type(task.abstract()).__name__,
-        model=model_name(model),
-        dataset=data.name,
-        dataset_version=data.version,
-        image_shape=data.image_shape,
-        classes=data.classes,
-        examples=len(data.train_labels),
-        seeds_per_group=size,
-        config=config,
-        products=_products(config)[0],
-        jax_settings=environment.recorded(),
-    )
-
-
-def _products(config: ConfigDict) -> tuple[str, str]:
-    """What computes the products of layers here, and why it isn't what was asked for."""
-    chosen, why = choose(config.cpu_products, config.cpu_gradient, config.training.precision)
-    return "sparse" if chosen else "dense", why
-
-
-def _say_products(config: ConfigDict, stored: Record | None) -> None:
-    """Tell whoever gets other products than usual, or than the run began with."""
-    products, why = _products(config)
+def _products(setup: Setup, stored: Record | None) -> str:
+    """Name what computes the products of layers here; says so where that is other than usual or before."""
+    chosen, why = setup.products()
+    products = "sparse" if chosen else "dense"
     if why:
         hosts.say(f"products are dense, XLA's: {why}")
     if stored is not None and stored.products != products:
@@ -188,6 +198,7 @@ def _say_products(config: ConfigDict, stored: Record | None) -> None:
             f"products are {products}, and were {stored.products} when the run began: results can differ by "
             "rounding"
         )
+    return products
 
 
 @contextlib.contextmanager
@@ -238,34 +249,6 @@ def _settings(config: ConfigDict) -> str:
         f"{name}={value}" for name, value in configuration.fields(config) if value != default.get(name)
     ]
     return f"settings: {', '.join(changed) or 'the defaults'}"
-
-
-def _train_groups(
-    record: Record,
-    folder: RunFolder,
-    task: Task,
-    programs: Callable[[int], Programs],
-    data: datasets.Dataset,
-    metrics: Metrics,
-) -> list[Result]:
-    """Train every group of the run, or take up what is saved of it."""
-    on_devices, sizes = _place(data, task.batch_size)
-    results = []
-    with preemption.stop_requests() as stop:
-        for seeds in record.groups():
-            group = Group(
-                config=record.config,
-                folder=folder,
-                seeds=seeds,
-                programs=programs(len(seeds)),
-                data=on_devices,
-                sizes=sizes,
-                metrics=metrics,
-                stop=stop,
-                scan=scans(task),
-            )
-            results.append(train_group(group))
-    return results
 
 
 def _place(data: datasets.Dataset, batch_size: int) -> tuple[dict[str, Data], dict[str, int]]:

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from ssm_jax.runs import progress as progresses
-from ssm_jax.runs.progress import Progress, duration
+from ssm_jax.runs.progress import Counter, Progress, duration
 
 VALUES = {
     "train_loss": 0.5,
@@ -78,3 +78,12 @@ def test_in_a_log_a_long_epoch_has_a_line_a_minute(monkeypatch):
         "epoch  2/10  step 60/400  loss 1.5000  1:23 left",
         "epoch  2/10  step 121/400  loss 1.5000  1:23 left",
     ]
+
+
+def test_what_takes_long_is_counted_and_the_end_is_not(monkeypatch, capsys):
+    times = iter((0.0, 2.0, 4.0, 4.5, 5.0, 9.0))
+    monkeypatch.setattr("time.monotonic", lambda: next(times))
+    counter = Counter(3000, "images")
+    for _ in range(4):
+        counter.add(750)
+    assert capsys.readouterr().err == "1,500 of 3,000 images\n"

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from ssm_jax import config as configuration
-from ssm_jax.training import setup
+from ssm_jax.training.from_config import from_config
 from ssm_jax.training.layout import Layout, replicate
 from ssm_jax.training.programs import Programs
 from ssm_jax.training.step import Task
@@ -24,7 +24,8 @@ def task(image_shape: tuple[int, int, int], **settings: object) -> Task:
     """A task of a config with these dotted fields, `__` for the dot."""
     config = configuration.default()
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in settings.items()})
-    return setup.task(config, setup.network(config, image_shape, CLASSES), EXAMPLES)
+    setup = from_config(config)
+    return setup.task(setup.network(image_shape, CLASSES), EXAMPLES)
 
 
 def examples(image_shape: tuple[int, int, int]) -> dict[str, np.ndarray]:

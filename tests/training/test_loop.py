@@ -5,7 +5,8 @@ from ssm_jax import config as configuration
 from ssm_jax import errors
 from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.metrics import Metrics, read_metrics
-from ssm_jax.training import preemption, setup
+from ssm_jax.training import preemption
+from ssm_jax.training.from_config import from_config
 from ssm_jax.training.layout import Layout, pad_split, replicate
 from ssm_jax.training.loop import Group, train_group
 from ssm_jax.training.programs import Programs
@@ -20,7 +21,8 @@ def parts():
     config.update_from_flattened_dict(
         {"model.width": 0.05, "seeds": 2, "training.batch_size": BATCH, "training.epochs": 3}
     )
-    task = setup.task(config, setup.network(config, (6, 6, 1), 10), EXAMPLES)
+    setup = from_config(config)
+    task = setup.task(setup.network((6, 6, 1), 10), EXAMPLES)
     programs = Programs(task, Layout("seeds", 2))
     random = np.random.default_rng(0)
 
@@ -41,7 +43,7 @@ def group(parts, workdir, stop=None, **overrides):
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict(overrides)
     return Group(
-        config=config,
+        run=from_config(config).run,
         folder=RunFolder(workdir),
         seeds=range(2),
         programs=programs,
@@ -140,7 +142,8 @@ def test_a_group_ends_when_the_plateau_has_stopped_all_of_its_networks(parts, tm
             "training.epochs": 40,
         }
     )
-    task = setup.task(config, setup.network(config, (6, 6, 1), 10), EXAMPLES)
+    setup = from_config(config)
+    task = setup.task(setup.network((6, 6, 1), 10), EXAMPLES)
     plateau = config, Programs(task, Layout("seeds", 2)), data
     result = train_group(group(plateau, tmp_path))
     assert 7 * 14 <= result.steps < 7 * 40  # at the earliest the epochs 11 to 14 are bad

@@ -108,7 +108,7 @@ def test_the_settings_of_jax_change_nothing(finished, tmp_path):
 def test_a_finished_run_prints_its_table_again_and_trains_nothing(finished, capsys, monkeypatch):
     workdir, summary = finished
     before = (workdir / "metrics.jsonl").read_bytes()
-    monkeypatch.setattr(training.datasets, "load", None)
+    monkeypatch.setattr(training.datasets, "load", lambda *_, **__: pytest.fail("data loaded"))
     again = ssm_jax.train_and_evaluate(small(), workdir)
     assert again == summary
     said = capsys.readouterr().out

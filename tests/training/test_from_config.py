@@ -11,7 +11,7 @@ from flax import nnx
 from ssm_jax import config as configuration
 from ssm_jax import core, errors
 from ssm_jax.nn import networks
-from ssm_jax.training import setup
+from ssm_jax.training.from_config import from_config
 
 
 def changed(**values):
@@ -21,7 +21,8 @@ def changed(**values):
 
 
 def task_of(config, image_shape=(4, 4, 1), classes=3, examples=20):
-    return setup.task(config, setup.network(config, image_shape, classes), examples)
+    setup = from_config(config)
+    return setup.task(setup.network(image_shape, classes), examples)
 
 
 def drawn(init):
@@ -52,9 +53,9 @@ def test_names(name):
     allowed, wrong = NAMES[name]
     for value in allowed:
         options = {} if name != "model__normalization" else {"model__name": "resnet20"}
-        setup.check(changed(**options, **{name: value}))
+        from_config(changed(**options, **{name: value}))
     with pytest.raises(errors.InputError) as caught:
-        setup.check(changed(**{name: wrong}))
+        from_config(changed(**{name: wrong}))
     message = str(caught.value)
     assert "\n" not in message
     for part in (repr(wrong), "did you mean", *allowed):
@@ -64,21 +65,15 @@ def test_names(name):
 def test_a_network_of_the_callers_own_needs_no_name():
     config = changed(model__name="mine")
     with pytest.raises(errors.InputError, match="unknown network 'mine'"):
-        setup.check(config)
-    setup.check(config, own_model=True)
+        from_config(config)
+    from_config(config, own_model=True)
     with pytest.raises(errors.InputError, match="schedule"):  # the rest is still checked
-        setup.check(changed(model__name="mine", schedule__name="none"), own_model=True)
+        from_config(changed(model__name="mine", schedule__name="none"), own_model=True)
 
 
 def test_masking_takes_every_setting():
-    masking = setup.masking(
-        changed(
-            mask__threshold=0.7,
-            init__elus_factor=3.0,
-            init__score="elus_uniform",
-            training__precision="bfloat16",
-        )
-    )
+    changes = {"mask__threshold": 0.7, "init__elus_factor": 3.0, "init__score": "elus_uniform"}
+    masking = from_config(changed(training__precision="bfloat16", **changes)).masking
     assert (masking.rule, masking.dtype) == (core.Signed(0.7), jnp.bfloat16)
     np.testing.assert_allclose(np.abs(drawn(masking.kernel_init)), (6 / 50) ** 0.5, rtol=1e-6)
     largest = np.abs(drawn(masking.score_init)).max()
@@ -86,7 +81,7 @@ def test_masking_takes_every_setting():
 
 
 def test_masking_of_the_dense_baseline():
-    masking = setup.masking(changed(mask__rule="dense", init__kernel="elu", init__elu_factor=0.5))
+    masking = from_config(changed(mask__rule="dense", init__kernel="elu", init__elu_factor=0.5)).masking
     assert masking.rule is None
     largest = np.abs(drawn(masking.kernel_init)).max()
     assert 0.99 * (3 / 50) ** 0.5 < largest <= (3 / 50) ** 0.5 * (1 + 1e-6)
@@ -95,12 +90,12 @@ def test_masking_of_the_dense_baseline():
 def test_masking_refuses_unknown_names():
     for field in ("init__kernel", "init__score", "mask__rule"):
         with pytest.raises(errors.InputError, match=r"unknown .* 'nothing'"):
-            setup.masking(changed(**{field: "nothing"}))
+            from_config(changed(**{field: "nothing"}))
 
 
 def test_network_takes_name_width_and_normalization():
     config = changed(model__name="resnet20", model__width=0.5, model__normalization="batch")
-    network = nnx.eval_shape(lambda: setup.network(config, [8, 8, 2], 7)(nnx.Rngs(0)))
+    network = nnx.eval_shape(lambda: from_config(config).network([8, 8, 2], 7)(nnx.Rngs(0)))
     assert isinstance(network, networks.ResNet)
     assert network.stem.shape == (3, 3, 2, 8)
     assert network.head.shape == (32, 7)
