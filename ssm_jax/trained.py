@@ -107,9 +107,25 @@ def read_record(folder: RunFolder, model: Build | None = None) -> Record:
     """
     record = folder.require_record()
     if model_name(model) != record.model:
-        asked = "leave `model` out" if record.model is None else f"pass the same `model`, {record.model}"
+        asked = "leave `model` out"
+        if record.model is not None:
+            asked = f"pass the same `model`, {record.model} (--model=FILE.py:{record.model})"
         raise errors.InputError(f"the run in {folder.path} trained {record.network}: {asked}")
     return record
+
+
+def models(folders: Sequence[RunFolder], model: Build | None) -> list[Build | None]:
+    """Say of which runs a function has built the network, so that a user's own stand beside the library's.
+
+    Args:
+      folders: The runs' folders.
+      model: The function, if there is one.
+
+    Raises:
+      InputError: A folder holds no run.
+    """
+    own = [folder.require_record().model is not None for folder in folders]
+    return [model if each or not any(own) else None for each in own]
 
 
 def restore_each(

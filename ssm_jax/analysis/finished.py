@@ -18,8 +18,9 @@ from ssm_jax.data import datasets
 from ssm_jax.runs.folder import Record, RunFolder
 from ssm_jax.runs.metrics import read_metrics
 from ssm_jax.runs.summary import Summary
-from ssm_jax.trained import restore, restore_each
+from ssm_jax.trained import models, read_record, restore, restore_each
 from ssm_jax.training.from_config import loader
+from ssm_jax.training.step import Build
 
 _BATCH = 500
 
@@ -35,6 +36,7 @@ class Finished:
       summary: What it has found.
       metrics: The lines of `metrics.jsonl`.
       seed: The network that is shown.
+      model: The function that built the network, if it was the caller's own.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Finished:
     summary: Summary
     metrics: list[dict[str, Any]]
     seed: int
+    model: Build | None = None
 
     @property
     def masked(self) -> bool:
@@ -102,30 +105,30 @@ class Network:
         return any(np.issubdtype(mask.dtype, np.floating) for mask in self.masks.values())
 
 
-def read(workdirs: Sequence[str | os.PathLike[str]], seed: int | None = None) -> list[Finished]:
+def read(
+    workdirs: Sequence[str | os.PathLike[str]], seed: int | None = None, model: Build | None = None
+) -> list[Finished]:
     """Read finished runs.
 
     Args:
       workdirs: The runs' folders, at least one.
       seed: The network to show of each, by default the first that was trained to the end.
+      model: The function that built the networks of those runs that trained the caller's own.
 
     Raises:
-      InputError: A folder is given twice, holds no run, one that is not finished, has no such seed, or whose
-        network is none of the library's.
+      InputError: A folder is given twice, holds no run, one that is not finished, has no such seed, or is of
+        another model.
     """
     if not workdirs:
         raise errors.InputError("no run is given")
     folders = [RunFolder(workdir) for workdir in workdirs]
-    return [_finished(folder, name, seed) for folder, name in zip(folders, _names(folders), strict=True)]
+    named = zip(folders, _names(folders), models(folders, model), strict=True)
+    return [_finished(folder, name, seed, own) for folder, name, own in named]
 
 
-def _finished(folder: RunFolder, name: str, seed: int | None) -> Finished:
+def _finished(folder: RunFolder, name: str, seed: int | None, model: Build | None) -> Finished:
+    read_record(folder, model)  # checks that it is the run's model
     record, summary = folder.read_finished()
-    if record.model is not None:
-        raise errors.InputError(
-            f"the run in {folder.path} trained {record.model}, a network of your own; a report is made "
-            "of the library's alone"
-        )
     if seed is not None and seed not in summary.seeds:
         trained = ", ".join(map(str, summary.seeds))
         raise errors.InputError(f"the run in {folder.path} has no network of seed {seed}: it has {trained}")
@@ -136,6 +139,7 @@ def _finished(folder: RunFolder, name: str, seed: int | None) -> Finished:
         summary=summary,
         metrics=read_metrics(folder.path / "metrics.jsonl"),
         seed=summary.seeds[0] if seed is None else seed,
+        model=model,
     )
 
 
@@ -161,7 +165,7 @@ def networks(runs: Sequence[Finished], most: int = 20) -> Iterator[Network]:
     """
     known: dict[tuple[object, ...], datasets.Dataset | str] = {}
     for one in runs:
-        trained = restore(one.folder.path, seed=one.seed)
+        trained = restore(one.folder.path, seed=one.seed, model=one.model)
         artifact = pack.of_trained(one.record, one.summary, trained)
         key = tuple(one.record.config.data.items())
         if key not in known:
@@ -185,7 +189,7 @@ def masks_of(one: Finished, seeds: Collection[int]) -> dict[int, dict[str, np.nd
       one: The run.
       seeds: The networks' seeds.
     """
-    return {trained.seed: trained.masks for trained in restore_each(one.folder.path, seeds)}
+    return {trained.seed: trained.masks for trained in restore_each(one.folder.path, seeds, model=one.model)}
 
 
 def _load(record: Record) -> datasets.Dataset | str:

@@ -27,7 +27,7 @@ from ssm_jax.runs.folder import Record, RunFolder
 from ssm_jax.runs.metrics import read_metrics
 from ssm_jax.runs.snapshots import Snapshots
 from ssm_jax.runs.summary import Statistics, Summary
-from ssm_jax.trained import make_task, read_record, restore_each
+from ssm_jax.trained import make_task, models, read_record, restore_each
 from ssm_jax.training.from_config import loader
 from ssm_jax.training.layout import kernel_shapes, mask_rules
 from ssm_jax.training.results import versions
@@ -49,6 +49,7 @@ class _Run:
     summary: Summary | None
     task: Task
     seeds: list[int]
+    model: Build | None
 
     def epochs(self, steps: int) -> float:
         record, config = self.record, self.record.config
@@ -79,7 +80,7 @@ def analyze(
       folders: The runs' folders, one or more, of networks with the same masked layers.
       seeds: The seeds of the networks to look at, in every run; by default all that have a checkpoint.
       draws: The number of other kernels that the masks are put onto; with 0 no data are needed.
-      model: The function that built the networks, if they were the caller's own.
+      model: The function that built the networks of those runs that trained the caller's own.
 
     Raises:
       InputError: A folder holds no run or no checkpoint, there is no such seed, or the runs are of different
@@ -89,12 +90,14 @@ def analyze(
         raise errors.out_of_range("draws", draws, "at least 0")
     if seeds is not None and not seeds:
         raise errors.InputError("no seed was given")
-    runs = [_open(*named, seeds, model) for named in _named(folders).items()]
+    named = _named(folders)
+    own = models(list(named.values()), model)
+    runs = [_open(*each, seeds, its) for each, its in zip(named.items(), own, strict=True)]
     _check_same_layers(runs)
     tests = {run.name: _test_set(run) for run in runs if draws and _has_masks(run)}
     reports, networks = [], {}
     for run in runs:
-        report, networks[run.name] = _analyze(run, draws, tests.get(run.name), model)
+        report, networks[run.name] = _analyze(run, draws, tests.get(run.name))
         reports.append(report)
     exact = {report.name: networks[report.name] for report in reports if report.units is not None}
     return Report(
@@ -144,7 +147,7 @@ def _open(name: str, folder: RunFolder, seeds: Collection[int] | None, model: Bu
         task = make_task(record, model)
     except errors.InputError as error:
         raise errors.InputError(f"cannot use {folder.record_path}: {error}") from error
-    return _Run(name, folder, record, summary, task, chosen)
+    return _Run(name, folder, record, summary, task, chosen, model)
 
 
 def _check_same_layers(runs: Sequence[_Run]) -> None:
@@ -180,13 +183,11 @@ def _test_set(run: _Run) -> TestSet:
     return TestSet(data, run.task.dtype)
 
 
-def _analyze(
-    run: _Run, draws: int, tests: TestSet | None, model: Build | None
-) -> tuple[RunReport, list[_Network]]:
+def _analyze(run: _Run, draws: int, tests: TestSet | None) -> tuple[RunReport, list[_Network]]:
     last, networks, transfers = run.record.seeds[-1], [], []
     kernel_seeds = tuple((last + 1 + draw) % 2**31 for draw in range(draws)) if tests else ()
     drawn = [run.task.network(seed) for seed in kernel_seeds]
-    for trained in restore_each(run.folder.path, run.seeds, model=model):
+    for trained in restore_each(run.folder.path, run.seeds, model=run.model):
         networks.append(_Network(trained.seed, trained.step, trained.masks, effective_signs(trained.model)))
         if len(networks) == 1:
             structure = _structure(trained.model, run.record)

@@ -17,6 +17,7 @@ from ssm_jax.analysis import figures, finished, style
 from ssm_jax.analysis.cards import Drawing
 from ssm_jax.analysis.finished import Finished, Network
 from ssm_jax.analysis.sections import Section, sections
+from ssm_jax.training.step import Build
 from ssm_jax.version import __version__
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ _log = logging.getLogger(__name__)
 
 
 def write(
-    runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str], *, seed: int | None = None
+    runs: Sequence[str | os.PathLike[str]],
+    path: str | os.PathLike[str],
+    *,
+    seed: int | None = None,
+    model: Build | None = None,
 ) -> pathlib.Path:
     """Write a report: settings, curves, masks, filters, units, mistakes, sizes; of several runs side by side.
 
@@ -34,13 +39,14 @@ def write(
       runs: Folders of finished runs, at least one.
       path: The HTML file, replaced whole; its folder exists.
       seed: The network to show of every run, by default the first that was trained to the end.
+      model: The function that built the networks of those runs that trained the caller's own.
 
     Returns:
       The file.
 
     Raises:
       InputError: jinja2 or matplotlib is missing, the folder of `path` does not exist, or a run can't be
-        shown: there is none, it is not finished, has no such seed, or its network is none of the library's.
+        shown: there is none, it is not finished, has no such seed, or trained another model.
       RunError: The file can't be written.
     """
     style.require()
@@ -49,7 +55,7 @@ def write(
     path = pathlib.Path(os.path.expanduser(path))
     if not path.parent.is_dir() or path.is_dir():
         raise errors.InputError(f"cannot write {path}: its folder must exist, and it must be a file")
-    found = finished.read(runs, seed)
+    found = finished.read(runs, seed, model)
     _log.info("reading the networks of %s", ", ".join(str(run.folder.path) for run in found))
     networks = list(finished.networks(found))
     _log.info("drawing")

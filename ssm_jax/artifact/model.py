@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,7 +15,11 @@ from ssm_jax import errors, files, graph
 from ssm_jax.artifact import export as exports
 from ssm_jax.artifact import run
 from ssm_jax.artifact.format import Artifact
+from ssm_jax.data.batches import standardize
 from ssm_jax.graph import trace
+from ssm_jax.runs.folder import model_name
+from ssm_jax.saved import load_into
+from ssm_jax.training.step import Build
 
 
 def export(
@@ -56,10 +61,9 @@ def export(
         )
     shape, dtype = given.shape[1:], str(given.dtype)
     try:
-        network = checked(model, given)
-        names = tuple(map(str, range(network.classes))) if class_names is None else tuple(class_names)
         record = {"network": type(model).__name__} if isinstance(model, nnx.Module) else {}
-        _written(path, lambda: exports.write(Artifact(network, names, record), path, format))
+        made = _artifact(checked(model, given), record, class_names)
+        _written(path, lambda: exports.write(made, path, format))
     except errors.InputError:
         if format != "stablehlo":
             raise
@@ -69,6 +73,42 @@ def export(
         arrays = [array for _, array in known]
         program = stablehlo.of_function(lambda inputs: call(arrays, inputs), shape, dtype)
         _written(path, lambda: stablehlo.save(program, pathlib.Path(path)))
+
+
+def of_saved(
+    path: str | os.PathLike[str], build: Build, shape: Sequence[int], dtype: str | None = None
+) -> Artifact:
+    """Write down a model that `ssm_jax.save` has put into a file.
+
+    Args:
+      path: The file.
+      build: The function that built the model, masked as it was saved.
+      shape: Shape of an input, without its batch.
+      dtype: Dtype of the inputs; None for uint8 images that the model takes standardized.
+
+    Raises:
+      InputError: The file is of another model, or the model computes what there is no operation for.
+    """
+    try:
+        model = build(nnx.Rngs(0))
+    except Exception as error:  # the user's own code
+        raise errors.InputError(
+            f"{model_name(build)}(rngs) fails: {type(error).__name__}: {errors.one_line(error)}"
+        ) from error
+    if not isinstance(model, nnx.Module):
+        raise errors.InputError(f"{model_name(build)} makes {type(model).__name__}; allowed is an nnx.Module")
+    load_into(model, path)
+    before = standardize if dtype is None else None
+    return _artifact(
+        trace.network(model, shape, dtype or "uint8", before=before), {"network": model_name(build)}
+    )
+
+
+def _artifact(
+    network: graph.Network, record: dict[str, Any], class_names: Sequence[str] | None = None
+) -> Artifact:
+    names = map(str, range(network.classes)) if class_names is None else class_names
+    return Artifact(network, tuple(names), record)
 
 
 def checked(model: trace.Function, example: np.ndarray) -> graph.Network:

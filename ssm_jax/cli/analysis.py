@@ -15,11 +15,16 @@ import json
 from collections.abc import Sequence
 
 from ssm_jax import terminal
-from ssm_jax.cli import status
+from ssm_jax.cli import sources, status
 from ssm_jax.cli.parser import Parser
 
 _PROGRAM = "python -m ssm_jax.analysis"
-_EXAMPLES = ("runs/fcn", "runs/fcn runs/fcn-binary --seeds 0 1", "runs/fcn --draws 0 --json > fcn.json")
+_EXAMPLES = (
+    "runs/fcn",
+    "runs/fcn runs/fcn-binary --seeds 0 1",
+    "runs/fcn --draws 0 --json > fcn.json",
+    "runs/own --model own.py:Net",
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,11 +38,12 @@ def main(argv: Sequence[str]) -> int:
 
 def _main(argv: list[str]) -> None:
     arguments = _parser().parse_args(argv or ["--help"])
+    model = arguments.model and sources.function(arguments.model)
     # JAX takes a second to import, and what is wrong with the arguments has been said.
     from ssm_jax.analysis import gather, tables
 
     status.set_up_logging()
-    report = gather.analyze(arguments.folders, seeds=arguments.seeds, draws=arguments.draws)
+    report = gather.analyze(arguments.folders, seeds=arguments.seeds, draws=arguments.draws, model=model)
     if arguments.json:
         terminal.say(json.dumps(dataclasses.asdict(report), indent=1))
     else:
@@ -47,6 +53,7 @@ def _main(argv: list[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog=_PROGRAM, description=__doc__, examples=_EXAMPLES)
     parser.add_argument("folders", nargs="+", metavar="folder", help="the folder of a run")
+    sources.add_model(parser)
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
     parser.add_argument(
         "--seeds", nargs="+", type=int, metavar="SEED", help="of the networks, in every run (default: all)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
+import os
 import pathlib
 import runpy
 import sys
@@ -89,7 +90,7 @@ def load(value: str) -> ConfigDict:
     """
     path, _, variant = value.partition(":")
     module = _run(path)
-    with _running(path):
+    with _in_folder(path):
         made = module["get_config"](*filter(None, [variant]))
     if not isinstance(made, ConfigDict):
         raise errors.InputError(
@@ -125,19 +126,27 @@ def dense(value: str, config: ConfigDict) -> str | None:
 
 
 def _run(path: str) -> dict[str, Any]:
-    with _running(path):
+    with _in_folder(path):
         module = runpy.run_path(path)
     if "get_config" not in module:
         raise errors.InputError(f"{path} has no get_config(), it is no config file")
     return module
 
 
+def _in_folder(path: str) -> contextlib.AbstractContextManager[None]:
+    """Let a config file import others of its folder, as `configs.common`, see `running`."""
+    return running(path, str(pathlib.Path(path).resolve().parent.parent))
+
+
 @contextlib.contextmanager
-def _running(path: str) -> Iterator[None]:
-    """Let a config file import others of its folder, as `configs.common`, from wherever the program is
-    started, and turn whatever it raises into an `InputError` of one line.
+def running(path: str, root: str) -> Iterator[None]:
+    """Let a file of the user's import what is below a folder, from wherever the program is started, and turn
+    whatever it raises into an `InputError` of one line.
+
+    Args:
+      path: The file, or the name of a module.
+      root: The folder.
     """
-    root = str(pathlib.Path(path).resolve().parent.parent)
     sys.path.insert(0, root)
     try:
         yield
@@ -147,11 +156,14 @@ def _running(path: str) -> Iterator[None]:
         raise
     except BaseException as error:  # a config file may raise whatever it likes
         frames = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if os.path.abspath(frame.filename) == os.path.abspath(path)
         ]
         line = error.lineno if isinstance(error, SyntaxError) else (frames or [1])[-1]
         message = str(error.args[0] if error.args else "").partition("\n")[0]
-        raise errors.InputError(f"{path}, line {line}: {type(error).__name__}: {message}") from error
+        where = f"{path}, line {line}" if path.endswith(".py") else path
+        raise errors.InputError(f"{where}: {type(error).__name__}: {message}") from error
     finally:
         sys.path.remove(root)
 

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ssm_jax import errors, graph, terminal
-from ssm_jax.artifact import export, format, integer
+from ssm_jax.artifact import export, integer
 from ssm_jax.artifact.export import c, c_integer
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.artifact.sizes import Sizes
-from ssm_jax.cli import output, status
+from ssm_jax.cli import output, sources, status
 from ssm_jax.cli.describe import beside_file, headline
 from ssm_jax.cli.parser import Parser
 from ssm_jax.data import datasets
@@ -51,13 +51,16 @@ def _parser() -> argparse.ArgumentParser:
             "runs/mcu --format c --integer        # C without floating point, for a microcontroller",
             "runs/fcn-50 --seed 7 --output 7.ssm  # one network of a run of several",
             "model.ssm --format onnx              # another format without the run",
+            "runs/own --model own.py:Net          # a run that trained a model of your own",
+            "saved.npz --model own.py:build --input 28x28x1",
         ],
     )
-    parser.add_argument("source", metavar="SOURCE", help="the folder of a run, or a .ssm file")
+    parser.add_argument("source", metavar="SOURCE", help=sources.SOURCE)
     parser.add_argument("--format", metavar="FORMAT", default="ssm", help="see above (default: ssm)")
     parser.add_argument(
         "--output", metavar="PATH", help="file to write (default: the format's name, see above, in the run)"
     )
+    sources.add(parser)
     parser.add_argument("--seed", type=int, metavar="N", help="which network (default: the run's first)")
     parser.add_argument(
         "--best", action="store_true", help="the state that was best on the validation split, not the last"
@@ -83,7 +86,7 @@ def _main(argv: Sequence[str]) -> None:
     chosen = errors.choose("format", arguments.format, export.FORMATS)
     source = pathlib.Path(os.path.expanduser(arguments.source))
     if not os.path.exists(source):
-        raise errors.InputError(f"there is no {source}; a source is the folder of a run, or a .ssm file")
+        raise errors.InputError(f"there is no {source}; a source is {sources.SOURCE}")
     if source.is_dir():
         default = source / chosen.file
     elif arguments.seed is None and not arguments.best:
@@ -101,7 +104,7 @@ def _main(argv: Sequence[str]) -> None:
     for path in written:
         output.check_free(path, arguments.force)
 
-    artifact = _of_run(source, arguments) if source.is_dir() else format.read(source)
+    artifact = sources.read(arguments, source, seed=arguments.seed, best=arguments.best)
     terminal.say(headline(artifact.record) or f"{source} has no record of a training")
     if arguments.compact:
         artifact = _compacted(artifact)
@@ -182,14 +185,6 @@ def _check_ending(name: str, target: pathlib.Path) -> None:
     for other, of in export.FORMATS.items():
         if other != name and target.suffix == pathlib.Path(of.file).suffix:
             raise errors.InputError(f"{target} ends as --format {other} does, and --format is {name}")
-
-
-def _of_run(folder: pathlib.Path, arguments: argparse.Namespace) -> Artifact:
-    # JAX takes a second to import, and what is wrong with the arguments has been said.
-    from ssm_jax.artifact import pack
-
-    status.set_up_logging()
-    return pack.of_run(folder, seed=arguments.seed, best=arguments.best)
 
 
 def _compacted(artifact: Artifact) -> Artifact:

@@ -1,4 +1,4 @@
-"""`ssm-jax inspect`: what a file of `ssm-jax export` holds."""
+"""`ssm-jax inspect`: what a trained network holds."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ssm_jax import graph, terminal
 from ssm_jax.artifact import format
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.artifact.sizes import Sizes
-from ssm_jax.cli import status
+from ssm_jax.cli import sources, status
 from ssm_jax.cli.describe import beside_file, headline, plain
 from ssm_jax.cli.parser import Parser
 from ssm_jax.columns import aligned
 
-_ABOUT = """Show what an exported network holds, layer by layer.
+_ABOUT = """Show what a trained network holds, layer by layer.
 
 Shares are of the weights as they are applied, mask times frozen weight: below 0, 0, and above 0. Those above
 and below are not the shares of -1 and +1 that a run's table has of its masks. Bytes are those
@@ -41,9 +41,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="ssm-jax inspect",
         description=_ABOUT,
-        examples=["runs/conv8/model.ssm", "model.ssm --json | jq .record.config"],
+        examples=[
+            "runs/conv8/model.ssm",
+            "model.ssm --json | jq .record.config",
+            "saved.npz --model own.py:build --input 28x28x1   # a file of ssm_jax.save",
+        ],
     )
-    parser.add_argument("network", metavar="NETWORK", help="a file of ssm-jax export, model.ssm")
+    parser.add_argument("network", metavar="NETWORK", help=sources.SOURCE)
+    sources.add(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object, which holds the config too")
     return parser
 
@@ -51,8 +56,9 @@ def _parser() -> argparse.ArgumentParser:
 def _main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
     path = pathlib.Path(os.path.expanduser(arguments.network))
-    artifact = format.read(path)
-    size = path.stat().st_size
+    artifact = sources.read(arguments, path)
+    by_itself = os.path.isfile(path) and not sources.is_saved(path)
+    size = path.stat().st_size if by_itself else len(format.encode(artifact))
     terminal.say(json.dumps(_facts(artifact, size), indent=2) if arguments.json else _text(artifact, size))
 
 

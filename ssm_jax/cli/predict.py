@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,15 +15,14 @@ from typing import Any
 import numpy as np
 
 from ssm_jax import errors, terminal
-from ssm_jax.artifact import format
 from ssm_jax.artifact.format import Artifact
-from ssm_jax.cli import status
+from ssm_jax.cli import sources, status
 from ssm_jax.cli.parser import Parser
 from ssm_jax.data import images
 from ssm_jax.graph import bounds
 from ssm_jax.runs.progress import Counter
 
-_ABOUT = """Label images by an exported network.
+_ABOUT = """Label images by a trained network.
 
 Images are .npy files of uint8 [H, W, C] or [B, H, W, C] (the C may be left out where it is 1), taken as they
 are, or photos in PNG, JPEG, WebP, GIF, BMP, TIFF or PPM, of 8 bits a channel. A photo is cut in the middle
@@ -53,20 +53,22 @@ def _parser() -> argparse.ArgumentParser:
         description=_ABOUT,
         examples=[
             "runs/digits/model.ssm photo.png",
+            "runs/own images.npy --model own.py:Net   # a run of your own model",
             "model.ssm images.npy photos/*.jpg --top 5",
             "model.ssm images.npy --json | jq .label",
         ],
     )
-    parser.add_argument("network", metavar="NETWORK", help="a file of ssm-jax export, model.ssm")
+    parser.add_argument("network", metavar="NETWORK", help=sources.SOURCE)
     parser.add_argument("images", metavar="IMAGES", nargs="+", help=".npy files and photos")
     parser.add_argument("--top", metavar="K", type=int, help=f"labels of each image (default: {_TOP})")
+    sources.add(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser
 
 
 def _main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
-    artifact = format.read(arguments.network)
+    artifact = sources.read(arguments, pathlib.Path(os.path.expanduser(arguments.network)))
     network = artifact.network
     height, width, channels = (*network.image_shape, 1, 1)[:3]
     if network.image_dtype != "uint8" or (len(network.image_shape), len(network.shapes()[-1])) != (3, 1):

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Sequence
 
 from ssm_jax import errors, terminal
-from ssm_jax.cli import output, status
+from ssm_jax.cli import output, sources, status
 from ssm_jax.cli.parser import Parser
 
 _ABOUT = """Write one HTML page about a finished run, or about several side by side.
@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
             "runs/conv8                   # runs/conv8/report.html",
             "runs/conv8 runs/conv8-dense  # runs/report.html",
             "runs/fcn-50 --seed 7 --output fcn.html",
+            "runs/own --model own.py:Net  # a run that trained a model of your own",
         ],
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="the folder of a finished run")
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output", metavar="PATH", help=f"file to write (default: {_FILE} in the run, or where all runs lie)"
     )
     parser.add_argument("--seed", type=int, metavar="N", help="network to show (default: each run's first)")
+    sources.add_model(parser)
     parser.add_argument("--force", action="store_true", help="overwrite what is there")
     return parser
 
@@ -57,12 +59,15 @@ def _main(argv: Sequence[str]) -> None:
             raise errors.InputError(f"{wrong}; a run is given by its folder")
     target = pathlib.Path(os.path.expanduser(arguments.output or _default(runs)))
     output.check_free(target, arguments.force)
+    model = arguments.model and sources.function(arguments.model)
 
     # JAX takes a second to import, and what is wrong with the arguments has been said.
     from ssm_jax.analysis import report
 
     status.set_up_logging()
-    output.write([target], arguments.force, lambda path: report.write(runs, path, seed=arguments.seed))
+    output.write(
+        [target], arguments.force, lambda path: report.write(runs, path, seed=arguments.seed, model=model)
+    )
     terminal.say(f"wrote {target}, {target.stat().st_size:,} bytes: open it in a browser")
 
 

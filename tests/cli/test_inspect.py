@@ -79,11 +79,16 @@ def test_a_record_of_somebody_else_is_shown_without_control_characters(ssm, tmp_
     assert out.startswith("a network without a record\n") and "training record" not in out
 
 
-def test_what_is_no_network_is_refused(refused, tmp_path, trained):
+def test_what_is_no_network_is_refused(refused, tmp_path):
     (tmp_path / "other").write_bytes(b"something else")
     assert "other: it is no .ssm file" in refused("inspect", tmp_path / "other")
     assert "cannot read none.ssm: No such file" in refused("inspect", "none.ssm")
-    assert f"{trained} is a folder; ssm-jax export {trained} writes" in refused("inspect", trained)
+    assert f"{tmp_path} holds no run" in refused("inspect", tmp_path)
+
+
+def test_a_run_is_shown_as_what_is_exported_of_it(ssm, trained, network):
+    of_run, of_file = (json.loads(ssm("inspect", source, "--json")[1]) for source in (trained, network))
+    assert of_run == of_file
 
 
 def test_a_network_without_layers_has_no_weights(ssm, tmp_path):

@@ -115,7 +115,7 @@ def test_what_is_missing_is_said(refused, network):
     assert "the following arguments are required: IMAGES" in refused("predict", network)
     assert "cannot read none.ssm: No such file" in refused("predict", "none.ssm", "a.png")
     folder = network.parent
-    assert f"{folder} is a folder; ssm-jax export" in refused("predict", folder, "a.png")
+    assert f"{folder} holds no run" in refused("predict", folder, "a.png")
 
 
 def test_no_compiler_is_run(ssm, network, digits, tmp_path, monkeypatch):
