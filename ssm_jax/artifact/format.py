@@ -1,11 +1,13 @@
-"""The file that a trained network travels in, `.ssm`, to the byte as in `docs/format.md`; numpy alone."""
+"""The file that a trained network travels in, `.ssm`, to the byte as in `docs/format.md`; numpy alone.
+
+Files of the first version are read as well.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import hashlib
-import math
 import os
 import pathlib
 import struct
@@ -15,20 +17,18 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 
 from ssm_jax import errors, files, graph
-from ssm_jax.artifact import coder
+from ssm_jax.artifact import body as contents
 from ssm_jax.artifact import header as checked
+from ssm_jax.artifact import version1
 from ssm_jax.graph import bounds
 
 # The first byte is no text, and the line ends show whether the file was copied as text.
 MAGIC = b"\x89SSM\r\n\x1a\n"
-# The first format holds networks that are `plain`; whatever it holds is written in it. The second holds any.
-VERSION, NEWEST = 1, 2
-# Checked before anything is allocated: bytes of a file and of its header, elements of all arrays, and steps
-# in which they are decoded, some 15 microseconds each.
+VERSION = 2
+# Checked before anything is allocated: bytes of a file and of its header, elements of all arrays.
 MOST_BYTES = 2**30
 MOST_HEADER = 2**21
 MOST_WEIGHTS = 2**26
-MOST_STEPS = 2**19
 
 _MOST_INTEGERS = 64  # of one field, such as the values that are concatenated
 
@@ -114,40 +114,40 @@ def encode(artifact: Artifact) -> bytes:
     Raises:
       InputError: It holds what no file can, such as numbers that are not finite.
     """
-    network, body = artifact.network, list[bytes]()
-    version = VERSION if network.plain else NEWEST
+    network, body = artifact.network, contents.Written()
     header = checked.dump(
         {
             "class_names": list(artifact.class_names),
             "classes": network.classes,
             "dtype": network.dtype,
+            "image_dtype": network.image_dtype,
             "image_shape": list(network.image_shape),
             "nodes": [_encode_node(node, f"node {i}", body) for i, node in enumerate(network.nodes)],
             "record": artifact.record,
-            **({} if version == VERSION else {"image_dtype": network.image_dtype}),
         }
     )
     if len(header) > MOST_HEADER:
         raise errors.InputError(f"the header has {len(header):,} bytes; allowed is at most {MOST_HEADER:,}")
-    data = _PREFIX.pack(MAGIC, version, len(header), sum(map(len, body))) + header + b"".join(body)
+    packed = contents.pack(header, *body.packed)
+    data = _PREFIX.pack(MAGIC, VERSION, len(header), len(packed)) + packed + b"".join(body.plain)
     return data + hashlib.sha256(data).digest()
 
 
 def kernel_bytes(kernel: graph.Kernel) -> int:
-    """Count the bytes of a kernel in the file, without its entry in the header.
+    """Count the bytes of a kernel that is packed by itself, without its entry in the header.
 
     Args:
       kernel: The kernel.
     """
-    body: list[bytes] = []
-    _encode_kernel(kernel, "the kernel", body)
-    return sum(map(len, body))
+    body = contents.Written()
+    contents.encode_kernel(kernel, "the kernel", body)
+    return len(contents.pack(*body.packed)) + sum(map(len, body.plain))
 
 
 def decode(data: bytes, *, most_weights: int = MOST_WEIGHTS) -> Artifact:
     """Read an artifact from the bytes of its file.
 
-    Takes at most 40 bytes of memory for each byte of the header and 6 for each weight, whatever it says.
+    Takes at most 40 bytes of memory for each byte of the header and 10 for each weight, whatever it says.
 
     Args:
       data: The bytes.
@@ -156,186 +156,66 @@ def decode(data: bytes, *, most_weights: int = MOST_WEIGHTS) -> Artifact:
     Raises:
       InputError: They are of no artifact, damaged, of another version, or hold too much.
     """
-    version, header_length = _version_and_header(data)
-    header_end = _PREFIX.size + header_length
-    plain = version == VERSION
-    header = checked.fields(
-        checked.load(data[_PREFIX.size : header_end]),
-        "the header",
-        (
-            *("class_names", "classes", "dtype", "image_shape", "nodes", "record"),
-            *(() if plain else ("image_dtype",)),
-        ),
-    )
-    body = _Body(memoryview(data)[header_end:-_DIGEST], most_weights)
+    version, header_length, length = _frame(data)
+    first = version == version1.VERSION
+    rest = memoryview(data)[_PREFIX.size : -_DIGEST]
+    if first:
+        text, body = bytes(rest[:header_length]), contents.Body(rest[header_length:], most_weights)
+    else:
+        packed = contents.Packed(rest[:length])
+        text = packed.take(header_length, "the header")
+        body = contents.Body(rest[length:], most_weights, packed)
+    keys = ("class_names", "classes", "dtype", "image_shape", "nodes", "record")
+    header = checked.fields(checked.load(text), "the header", keys if first else ("image_dtype", *keys))
     sides = checked.items(header["image_shape"], "image_shape", graph.MOST_AXES)
-    known = graph.LAYERS if plain else graph.OPERATIONS
     nodes = checked.items(header["nodes"], "nodes", graph.MOST_NODES)
     network = graph.Network(
         image_shape=tuple(checked.integer(side, "image_shape", 1) for side in sides),
-        image_dtype="uint8" if plain else checked.text(header["image_dtype"], "image_dtype"),
+        image_dtype="uint8" if first else checked.text(header["image_dtype"], "image_dtype"),
         classes=checked.integer(header["classes"], "classes", 1),
         dtype=checked.text(header["dtype"], "dtype"),
-        nodes=tuple(_decode_node(node, f"node {i}", body, known) for i, node in enumerate(nodes)),
+        nodes=tuple(_decode_node(node, f"node {i}", body) for i, node in enumerate(nodes)),
     )
-    if plain and not network.plain:
-        raise errors.InputError(f"format {VERSION} holds images and vectors alone")
-    if body.left:
-        raise errors.InputError(f"its body has {len(body.left):,} bytes that are of no array")
+    body.end()
     names = checked.items(header["class_names"], "class_names", network.classes, network.classes)
     if type(header["record"]) is not dict:
         raise errors.misfit("record", header["record"], "an object")
     return Artifact(network, tuple(names), header["record"])
 
 
-def _version_and_header(data: bytes) -> tuple[int, int]:
-    """Check everything around header and body; returns the version and the length of the header."""
+def _frame(data: bytes) -> tuple[int, int, int]:
+    """Check everything around the content; returns the version, and the lengths that the prefix tells."""
     if data[: len(MAGIC)] != MAGIC:
         raise errors.InputError("it is no .ssm file")
     if len(data) < _PREFIX.size + _DIGEST:
         raise errors.InputError(f"it is truncated, it has {len(data)} bytes")
-    _, version, header_length, body_length = _PREFIX.unpack_from(data)
-    if not VERSION <= version <= NEWEST:
+    _, version, header_length, length = _PREFIX.unpack_from(data)
+    if version not in (version1.VERSION, VERSION):
         raise errors.InputError(
-            f"its format is {version}; this version of ssm_jax reads formats {VERSION} to {NEWEST}"
+            f"its format is {version}; this version of ssm_jax reads formats 1 to {VERSION}"
         )
     if header_length > MOST_HEADER:
         raise errors.out_of_range("the length of its header", header_length, f"at most {MOST_HEADER}")
-    length = _PREFIX.size + header_length + body_length + _DIGEST
-    if length != len(data):
-        raise errors.InputError(f"it has {len(data):,} bytes and should have {length:,}")
     if hashlib.sha256(memoryview(data)[:-_DIGEST]).digest() != data[-_DIGEST:]:
-        raise errors.InputError("it is damaged: its checksum is of other bytes")
-    return version, header_length
-
-
-class _Body:
-    """The bytes behind the header, taken from the front; it counts the elements that are made of them."""
-
-    def __init__(self, data: memoryview, most_weights: int) -> None:
-        self.left = data
-        self.most_weights, self.weights, self.steps = most_weights, 0, 0
-
-    def take(self, count: int, name: str) -> memoryview:
-        if count > len(self.left):
-            raise errors.InputError(f"{name} needs {count:,} bytes, and {len(self.left):,} are left")
-        taken, self.left = self.left[:count], self.left[count:]
-        return taken
-
-    def floats(self, count: int, name: str) -> np.ndarray:
-        array = np.frombuffer(self.take(4 * count, name), "<f4").astype(np.float32)
-        if not np.isfinite(array).all():
-            raise errors.InputError(f"{name} holds numbers that are not finite")
-        return array
-
-    def decode(self, table: coder.Table, length: int, size: int, name: str) -> np.ndarray:
-        """Decode values from some bytes, if that takes no more steps than are allowed together."""
-        data = self.take(length, name)
-        try:
-            table.check(size)
-            self.steps += table.steps
-            if self.steps > MOST_STEPS:
-                raise errors.InputError(f"it is decoded in more than the {MOST_STEPS:,} steps allowed")
-            return coder.decode(table, data, size)
-        except errors.InputError as error:
-            raise errors.InputError(f"{name}: {error}") from error
-
-    def shape(self, value: Any, name: str) -> graph.Shape:
-        """Check a shape, and that as many elements more are allowed."""
-        sides = checked.items(value, name, graph.MOST_AXES, 0)
-        shape = tuple(checked.integer(side, name, 1) for side in sides)
-        self.weights += math.prod(shape)
-        if self.weights > self.most_weights:
-            raise errors.InputError(
-                f"{name} is {list(shape)}, which makes more weights than the {self.most_weights:,} allowed"
-            )
-        return shape
+        raise errors.InputError("it is damaged or truncated: its checksum is of other bytes")
+    whole = _PREFIX.size + length + _DIGEST + (header_length if version == version1.VERSION else 0)
+    if whole > len(data):
+        raise errors.InputError(f"it has {len(data):,} bytes and should have {whole:,} or more")
+    return version, header_length, length
 
 
 class _Kind(NamedTuple):
     """How a field of some type goes into the header and the body, and comes back."""
 
-    encode: Callable[[Any, str, list[bytes]], Any]
-    decode: Callable[[Any, str, _Body], Any]
+    encode: Callable[[Any, str, contents.Written], Any]
+    decode: Callable[[Any, str, contents.Body], Any]
 
 
-def _encode_array(array: np.ndarray, name: str, body: list[bytes]) -> dict[str, Any]:
-    if array.dtype == np.int32:
-        body.append(array.astype("<i4").tobytes())
-        return {"dtype": "int32", "shape": list(array.shape)}
-    if array.dtype != np.float32 or not np.isfinite(array).all():
-        raise errors.misfit(name, array.ravel()[:4], "finite and of dtype float32")
-    body.append(array.astype("<f4").tobytes())
-    return {"shape": list(array.shape)}
-
-
-def _decode_array(value: Any, name: str, body: _Body) -> np.ndarray:
-    given = checked.fields(value, name, ("shape",), ("dtype",))
-    shape = body.shape(given["shape"], f"{name}.shape")
-    if given.get("dtype") == "int32":
-        return np.frombuffer(body.take(4 * math.prod(shape), name), "<i4").astype(np.int32).reshape(shape)
-    if "dtype" in given:
-        raise errors.misfit(f"{name}.dtype", given["dtype"], "int32, or none of float32")
-    return body.floats(math.prod(shape), name).reshape(shape)
-
-
-def _encode_kernel(kernel: graph.Kernel, name: str, body: list[bytes]) -> dict[str, Any]:
-    values = kernel.values
-    whole = values.dtype == np.int8
-    if not (whole or values.dtype == np.float32) or not np.isfinite(values).all() or (values == -128).any():
-        raise errors.misfit(name, values.ravel()[:4], "finite, and float32 or int8 from -127 to 127")
-    if not whole and kernel.scale != 1:
-        raise errors.misfit(f"{name}.scale", float(kernel.scale), "1.0 of a float32 kernel")
-    table, data = coder.encode(values if whole else (values != 0).astype(np.int8))
-    body.append(data)
-    if not whole:
-        body.append(values[values != 0].astype("<f4").tobytes())
-    return {
-        "bytes": len(data),
-        "counts": list(table.counts),
-        "dtype": str(values.dtype),
-        "scale": _float32(float(kernel.scale), f"{name}.scale"),
-        "shape": list(values.shape),
-        "shift": table.shift,
-        "values": list(table.values),
-    }
-
-
-def _decode_kernel(value: Any, name: str, body: _Body) -> graph.Kernel:
-    given = checked.fields(value, name, ("bytes", "counts", "dtype", "scale", "shape", "shift", "values"))
-    shape = body.shape(given["shape"], f"{name}.shape")
-    values, counts = (checked.items(given[key], f"{name}.{key}", 255) for key in ("values", "counts"))
-    table = coder.Table(
-        values=tuple(checked.integer(value, f"{name}.values", -127, 127) for value in values),
-        counts=tuple(checked.integer(count, f"{name}.counts") for count in counts),
-        shift=checked.integer(given["shift"], f"{name}.shift"),
-    )
-    array = body.decode(table, checked.integer(given["bytes"], f"{name}.bytes"), math.prod(shape), name)
-    if given["dtype"] == "float32":
-        there = array == 1
-        if (array[~there] != 0).any():
-            raise errors.misfit(f"{name}.values", given["values"], "0 and 1 of a float32 kernel")
-        array = np.zeros(len(there), np.float32)
-        array[there] = body.floats(int(there.sum()), name)
-        if given["scale"] != 1.0:
-            raise errors.misfit(f"{name}.scale", given["scale"], "1.0 of a float32 kernel")
-    elif given["dtype"] != "int8":
-        raise errors.misfit(f"{name}.dtype", given["dtype"], "int8 or float32")
-    return graph.Kernel(array.reshape(shape), np.float32(_float32(given["scale"], f"{name}.scale")))
-
-
-def _float32(value: Any, name: str) -> float:
-    number = checked.real(value, name)
-    if abs(number) > float(np.finfo(np.float32).max) or float(np.float32(number)) != number:
-        raise errors.misfit(name, value, "a number that float32 holds exactly")
-    return number
-
-
-def _encode_integers(integers: tuple[int, ...], name: str, body: list[bytes]) -> list[int]:
+def _encode_integers(integers: tuple[int, ...], name: str, body: contents.Written) -> list[int]:
     return list(integers)
 
 
-def _decode_integers(value: Any, name: str, body: _Body) -> tuple[int, ...]:
+def _decode_integers(value: Any, name: str, body: contents.Body) -> tuple[int, ...]:
     return tuple(checked.integer(one, name) for one in checked.items(value, name, _MOST_INTEGERS, 0))
 
 
@@ -346,7 +226,7 @@ def _plain(check: Callable[[Any, str], Any]) -> _Kind:
     return _Kind(same, same)
 
 
-_ARRAY = _Kind(_encode_array, _decode_array)
+_ARRAY = _Kind(contents.encode_array, contents.decode_array)
 _KINDS: dict[Any, _Kind] = {
     tuple[int, ...]: _Kind(_encode_integers, _decode_integers),
     int: _plain(checked.integer),
@@ -354,7 +234,7 @@ _KINDS: dict[Any, _Kind] = {
     str: _plain(checked.path),
     np.ndarray: _ARRAY,
     np.ndarray | None: _ARRAY,
-    graph.Kernel: _Kind(_encode_kernel, _decode_kernel),
+    graph.Kernel: _Kind(contents.encode_kernel, contents.decode_kernel),
 }
 
 
@@ -366,7 +246,7 @@ def _kinds(operation: str) -> dict[str, _Kind]:
     return {field.name: _KINDS[hints[field.name]] for field in dataclasses.fields(made)}
 
 
-def _encode_node(node: graph.Node, name: str, body: list[bytes]) -> dict[str, Any]:
+def _encode_node(node: graph.Node, name: str, body: contents.Written) -> dict[str, Any]:
     operation = graph.operation(node)
     header: dict[str, Any] = {"operation": operation}
     for field, kind in _kinds(operation).items():
@@ -376,11 +256,11 @@ def _encode_node(node: graph.Node, name: str, body: list[bytes]) -> dict[str, An
     return header
 
 
-def _decode_node(value: Any, name: str, body: _Body, known: dict[str, type[graph.Node]]) -> graph.Node:
+def _decode_node(value: Any, name: str, body: contents.Body) -> graph.Node:
     if type(value) is not dict:
         raise errors.misfit(name, value, "an object")
     operation = checked.text(value.get("operation"), f"{name}.operation")
-    made = errors.choose("operation", operation, known)
+    made = errors.choose("operation", operation, graph.OPERATIONS)
     kinds = _kinds(operation)
     optional = tuple(field.name for field in dataclasses.fields(made) if field.default is None)
     needed = tuple(field for field in kinds if field not in optional)

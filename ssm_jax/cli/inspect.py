@@ -24,8 +24,9 @@ _ABOUT = """Show what a trained network holds, layer by layer.
 
 Shares are of the weights as they are applied, mask times frozen weight: below 0, 0, and above 0. Those above
 and below are not the shares of -1 and +1 that a run's table has of its masks. Bytes are those
-of the kernel in the file, entropy is what no coder goes below that codes every weight by itself. An input is
-dead that no weight reads, an output that no weight enters; ssm-jax export --compact leaves such units out."""
+of a kernel that is packed by itself, entropy is what no coder goes below that codes every weight by itself.
+An input is dead that no weight reads, an output that no weight enters; ssm-jax export --compact leaves such
+units out."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -73,7 +74,7 @@ class Layer:
       negative: Share of weights below 0, of a signed supermask -1.
       hidden: Share of 0.
       positive: Share above 0.
-      bytes: Size in the file.
+      bytes: Size when it is packed by itself.
       entropy: Bytes of the weights' entropy.
       inputs: Number of input units or channels, `I`.
       dead_inputs: Those that no weight reads.

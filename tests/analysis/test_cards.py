@@ -9,7 +9,7 @@ pytest.importorskip("matplotlib", reason="the extra `report` is not installed")
 
 from ssm_jax import graph
 from ssm_jax.analysis import cards, masks
-from ssm_jax.artifact import coder
+from ssm_jax.artifact.sizes import entropy
 
 
 def cells(card, caption):
@@ -126,20 +126,20 @@ def test_sizes_are_of_the_kernels_and_of_the_file(shown):
     run, network = shown["signed"]
     card = cards.sizes(run, network)
     found = cells(card, "Sizes")
-    kernels = [layer.kernel.values for layer in network.graph.layers()]
+    layers = [layer.kernel for layer in network.graph.layers()]
+    kernels = [kernel.values for kernel in layers]
     weights = run.summary.weights
-    entropy = int(np.ceil(sum(map(coder.entropy, kernels)) / 8))
     expected = {
         "dense, float32": 4 * weights,
         "2 bits a weight": sum(-(-kernel.size // 4) for kernel in kernels),
-        "entropy": entropy,
+        "entropy": int(np.ceil(sum(map(entropy, layers)) / 8)),
         ".ssm file": network.size,
     }
     assert {name: row[0] for name, row in found.items()} == {name: f"{n:,}" for name, n in expected.items()}
     assert found[".ssm file"][1] == f"{4 * weights / network.size:,.1f}"
     by_layer = cells(card, "Entropy of a layer's signs")
     remaining = np.count_nonzero(kernels[0]) / kernels[0].size
-    bits = coder.entropy(kernels[0]) / kernels[0].size
+    bits = entropy(layers[0]) / kernels[0].size
     assert by_layer["denses/0"][:2] == [percent(remaining), f"{bits:.3f}"]
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import collections
 import hashlib
 import json
+import lzma
+import pathlib
 import random
 import resource
 import struct
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ssm_jax import errors, graph
-from ssm_jax.artifact import format
+from ssm_jax.artifact import body, format, version1
 
 MEMORY = 128 * 2**20  # beside what Python and numpy take
 MOST_WEIGHTS = 2**20
@@ -53,7 +55,7 @@ HOSTILE = [
 
 
 def small(units: int = 10) -> format.Artifact:
-    """A network of every operation and every kind of array; with 100 units one kernel is coded long."""
+    """A network of every operation and every kind of array."""
     rng = np.random.default_rng(0)
 
     def ternary(*shape: int, density: float) -> graph.Kernel:
@@ -147,17 +149,28 @@ def general() -> format.Artifact:
     return format.Artifact(network, ("a", "b", "c"), {"seed": 1})
 
 
-def frame(header: bytes, body: bytes, version: int = format.VERSION) -> bytes:
-    """A whole file of a header and a body, with lengths and checksum that are right."""
-    data = PREFIX.pack(format.MAGIC, version, len(header), len(body)) + header + body
+def frame(header: bytes, packed: bytes, plain: bytes = b"", version: int = format.VERSION) -> bytes:
+    """A whole file of a header and bodies, with lengths and checksum that are right."""
+    if version == version1.VERSION:
+        data = PREFIX.pack(format.MAGIC, version, len(header), len(packed)) + header + packed
+    else:
+        data = streamed(body.pack(header, packed), len(header), plain, version)
     return data + hashlib.sha256(data).digest()
 
 
-def parts(data: bytes) -> tuple[bytes, bytes]:
-    """Header and body of a file."""
-    _, _, header_length, body_length = PREFIX.unpack_from(data)
-    header_end = PREFIX.size + header_length
-    return data[PREFIX.size : header_end], data[header_end : header_end + body_length]
+def streamed(stream: bytes, header_length: int, plain: bytes, version: int = format.VERSION) -> bytes:
+    """A file of a stream, without its checksum."""
+    return PREFIX.pack(format.MAGIC, version, header_length, len(stream)) + stream + plain
+
+
+def parts(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Header, and what stands behind it: packed and plain; of the first version, there is no plain part."""
+    _, version, header_length, length = PREFIX.unpack_from(data)
+    rest = data[PREFIX.size : -hashlib.sha256().digest_size]
+    if version == version1.VERSION:
+        return rest[:header_length], rest[header_length:], b""
+    content = lzma.decompress(rest[:length], lzma.FORMAT_RAW, filters=body.FILTERS)
+    return content[:header_length], content[header_length:], rest[length:]
 
 
 def edited(data: bytes, rng: random.Random) -> bytes:
@@ -211,35 +224,45 @@ def with_lies(header: Any, rng: random.Random) -> bytes:
 
 def mutant(data: bytes, rng: random.Random) -> bytes:
     """One mutation; most have a checksum that is right, which otherwise hides everything behind it."""
-    header, body = parts(data)
-    version, kind = data[8], rng.randrange(10)
+    header, packed, plain = parts(data)
+    version, kind = data[8], rng.randrange(12)
     if kind == 0:
         return edited(data, rng)
     if kind == 1:
         lengths = [
-            rng.choice((value, 0, 1, value - 1, value + 1, 2**31, 2**32 - 1)) for value in (1, len(header))
+            rng.choice((value, 0, 1, value - 1, value + 1, 2**31, 2**32 - 1))
+            for value in (version, len(header))
         ]
-        body_length = rng.choice((len(body), 0, len(body) - 1, 2**40, 2**64 - 1))
-        lying = PREFIX.pack(format.MAGIC, *lengths, body_length) + header + body
+        body_length = rng.choice((len(packed), 0, len(packed) - 1, 2**40, 2**64 - 1))
+        lying = PREFIX.pack(format.MAGIC, *lengths, body_length) + data[PREFIX.size : -32]
         return lying + hashlib.sha256(lying).digest()
     if kind == 2:
-        return frame(edited(header, rng), body, version)
+        return frame(edited(header, rng), packed, plain, version)
+    if kind < 5:
+        return frame(header, edited(packed, rng), plain, version)
     if kind < 6:
-        return frame(header, edited(body, rng), version)
-    return frame(with_lies(json.loads(header), rng), body if kind < 9 else edited(body, rng), version)
+        return frame(header, packed, edited(plain, rng), version)
+    if kind < 8:
+        stream = data[PREFIX.size : len(data) - 32 - len(plain)]
+        lying = streamed(edited(stream, rng), len(header), plain, version)
+        return lying + hashlib.sha256(lying).digest()
+    lies = with_lies(json.loads(header), rng)
+    return frame(lies, packed if kind < 11 else edited(packed, rng), plain, version)
 
 
 def main(number: int) -> None:
-    short, long, other = map(format.encode, (small(), small(units=100), general()))
+    new, other = map(format.encode, (small(), general()))
+    # What `small(units=100)` was in the first version.
+    old = (pathlib.Path(__file__).parent / "files" / "version-1.ssm").read_bytes()
     rng = random.Random(0)
-    for data in (short, long, other):
+    for data in (new, other, old):
         format.decode(data)
     with open("/proc/self/statm") as file:
         taken = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
     answers, started = collections.Counter[str](), time.process_time()
     for i in range(number):
-        changed = mutant((short if i % 20 else long) if i % 3 else other, rng)
+        changed = mutant((new, other, old if i % 4 else new)[i % 3], rng)
         try:
             artifact = format.decode(changed, most_weights=MOST_WEIGHTS)
         except errors.InputError as error:

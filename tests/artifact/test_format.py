@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import os
@@ -24,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssm_jax import errors, graph
-from ssm_jax.artifact import coder, format, run
+from ssm_jax.artifact import format, run, sizes
 from ssm_jax.core.initializers import he_uniform
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -80,13 +81,12 @@ def test_logits_are_bit_for_bit_those_of_the_network(masking):
     np.testing.assert_array_equal(logits[0].view(np.uint32), logits[1].view(np.uint32))
 
 
-@pytest.mark.parametrize("version", [format.VERSION, format.NEWEST])
-def test_every_operation_and_array_comes_back(version):
-    artifact = fuzz.small() if version == format.VERSION else fuzz.general()
-    others = set(graph.OPERATIONS.values()) - set(graph.LAYERS.values())
-    expected = set(graph.LAYERS.values()) if version == format.VERSION else others
+@pytest.mark.parametrize(
+    ("artifact", "others"), [(fuzz.small(), {}), (fuzz.general(), graph.LAYERS)], ids=["layers", "others"]
+)
+def test_every_operation_and_array_comes_back(artifact, others):
+    expected = set(graph.LAYERS.values()) if not others else {*graph.OPERATIONS.values()} - {*others.values()}
     assert {type(node) for node in artifact.network.nodes} == expected
-    assert format.encode(artifact)[8] == version
     found = format.decode(format.encode(artifact))
     same(artifact.network, found.network)
     assert (found.class_names, found.record) == (artifact.class_names, artifact.record)
@@ -116,6 +116,20 @@ def test_whatever_is_written_is_read_and_written_alike(artifact):
     same(artifact.network, found.network)
     assert (found.class_names, found.record) == (artifact.class_names, artifact.record)
     assert data == format.encode(found)
+
+
+@pytest.mark.parametrize("gap", [0, 1, 253, 254, 255, 256, 509, 510, 511, 70_000])
+def test_zeros_before_behind_and_between_weights_come_back(gap):
+    for flat in ([0] * gap + [1, -1], [1] + [0] * gap + [-1], [1] + [0] * gap, [0] * (gap + 1)):
+        for values in (np.int8([flat]), np.int8([flat]).T, 3 * np.int8([flat]), np.float32([flat]) / 3):
+            dense = graph.Dense(inputs=(1,), name="d", kernel=graph.Kernel(values))
+            shape, classes = (values.shape[0], 1, 1), values.shape[1]
+            network = graph.Network(
+                image_shape=shape, classes=classes, nodes=(graph.Flatten(inputs=(0,)), dense)
+            )
+            artifact = format.Artifact(network, ("",) * classes, {})
+            if classes < 1000:  # names are in the header
+                same(network, format.decode(format.encode(artifact)).network)
 
 
 def test_a_kernel_of_zeros_with_signs_loses_the_signs_alone():
@@ -148,7 +162,9 @@ def test_the_example_of_the_documentation_is_what_it_says():
     expected = np.float32([[0, 0], [0, 0], [-0.5, 0], [0, 0.5], [0, 0], [0, 0]])
     np.testing.assert_array_equal(layer.kernel.dense(), expected)
     assert (found.class_names, found.record) == (("no", "yes"), {"seed": 0})
-    assert format.encode(found) == data and data[0x170:0x173] == bytes.fromhex("05c001")
+    header, packed, plain = fuzz.parts(data)
+    assert (packed, plain) == (bytes.fromhex("020602"), b"")
+    assert fuzz.parts(format.encode(found)) == (header, packed, plain)
 
 
 def test_the_documentation_names_every_operation_and_field():
@@ -197,18 +213,18 @@ def bare() -> dict[str, str]:
     return {"PYTHONPATH": ":".join(folders), "OPENBLAS_NUM_THREADS": "1"}
 
 
-def test_ten_thousand_mutations_are_read_or_refused():
+def test_mutations_are_read_or_refused():
     program = ROOT / "tests" / "artifact" / "fuzz.py"
     done = subprocess.run(
-        [sys.executable, "-S", "-W", "error", str(program), "10000"],
+        [sys.executable, "-S", "-W", "error", str(program), "1500"],
         capture_output=True,
         text=True,
         env=bare(),
     )
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
-    assert answers["read"] + answers["refused"] == 10_000 and answers["read"] > 100
-    assert answers["seconds"] < 60
+    assert answers["read"] + answers["refused"] == 1500 and answers["read"] > 50
+    assert answers["seconds"] < 20
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +250,6 @@ def hostile() -> dict[str, tuple[str, float]]:
         ("multiply_adds", "not read: the network takes 17,180,917,760 multiply-adds and comparisons"),
         ("phases", "not read: the network takes 69,632 positions in windows of convolutions"),
         ("pools", "not read: the network takes 512 positions in windows of pools"),
-        ("steps", "not read: node 17.kernel: it is decoded in more than the 16,384 steps allowed"),
         ("variance", "not read: node 1.variance + epsilon is -0.99998"),
         (
             "numbers",
@@ -260,8 +275,8 @@ def refusal(data: bytes, **limits: int) -> str:
 def test_a_file_that_lost_a_part_or_a_bit_is_refused(artifact, data):
     whole = format.encode(artifact)
     place = data.draw(st.integers(0, len(whole) - 1))
-    assert re.search("no .ssm file|truncated|should have", refusal(whole[:place]))
-    assert "should have" in refusal(whole + b"\0")
+    assert re.search("no .ssm file|truncated", refusal(whole[:place]))
+    assert "truncated" in refusal(whole + b"\0")
     changed = bytearray(whole)
     changed[place] ^= 1 << data.draw(st.integers(0, 7))
     refusal(bytes(changed))
@@ -273,8 +288,7 @@ def test_a_file_that_lost_a_part_or_a_bit_is_refused(artifact, data):
         (0, b"PK", "it is no .ssm file"),
         (8, b"\3", "its format is 3; this version of ssm_jax reads formats 1 to 2"),
         (12, b"\xff\xff\xff\xff", "the length of its header is 4294967295; allowed is at most 2097152"),
-        (16, b"\xff\xff\xff\xff\xff\xff\xff\xff", "it has 403 bytes and should have 18,446,744,"),
-        (0x171, b"\0", "it is damaged: its checksum is of other bytes"),
+        (40, b"\0", "it is damaged or truncated: its checksum is of other bytes"),
     ],
 )
 def test_what_is_wrong_is_said(place, value, said):
@@ -284,11 +298,11 @@ def test_what_is_wrong_is_said(place, value, said):
 
 def changed(**values: object) -> bytes:
     """The example with other values in its header, or in that of its kernel."""
-    text, body = fuzz.parts(example())
+    text, packed, plain = fuzz.parts(example())
     header = json.loads(text)
     for key, value in values.items():
         (header if key in header else header["nodes"][2]["kernel"])[key] = value
-    return fuzz.frame(json.dumps(header).encode(), body)
+    return fuzz.frame(json.dumps(header).encode(), packed, plain)
 
 
 @pytest.mark.parametrize(
@@ -307,9 +321,10 @@ def changed(**values: object) -> bytes:
         ({"nodes": [{"operation": "elu"}]}, "node 0 lacks inputs"),
         ({"nodes": [{"operation": "elu", "inputs": [0], "name": "x"}]}, "a key of node 0 is 'name'"),
         ({"nodes": [{"operation": "elu", "inputs": [1]}]}, "operation 0 takes values (1,), which it can't"),
-        ({"bytes": 4}, "node 2.kernel needs 4 bytes, and 3 are left"),
-        ({"bytes": 2}, "node 2.kernel: coded values are damaged"),
-        ({"counts": [1, 1, 2**31 - 1]}, "node 2.kernel: the table of 12 values can't be right"),
+        ({"gaps": 13}, "node 2.kernel.gaps is 13; it must be an integer from 0 to 12"),
+        ({"gaps": 4}, "node 2.kernel needs 1 bytes more than are packed"),
+        ({"gaps": 1}, "it holds packed bytes that are of nothing"),
+        ({"shape": [3, 3]}, "node 2.kernel has weights behind its last place"),
         ({"scale": 0.1}, "node 2.kernel.scale is 0.1; it must be a number that float32 holds exactly"),
         ({"scale": 1e300}, "it must be a number that float32 holds exactly"),
         ({"shape": [12]}, "head with a kernel of shape (12,) can't take"),
@@ -332,25 +347,45 @@ def test_a_constant_of_a_float32_kernel_is_neither_read_nor_written():
     plain = dataclasses.replace(nodes[1], kernel=graph.Kernel(kernel.values))
     network = dataclasses.replace(network, nodes=(nodes[0], plain))
     written = format.encode(format.Artifact(network, ("a", "b"), {}))
-    header, body = fuzz.parts(written)
-    assert said in refusal(fuzz.frame(header.replace(b'"scale":1.0', b'"scale":2.0'), body))
-    said = "node 1.kernel.values is [5]; it must be 0 and 1 of a float32 kernel"
-    assert said in refusal(fuzz.frame(header.replace(b'"values":[1]', b'"values":[5]'), body))
+    header, packed, plain = fuzz.parts(written)
+    assert said in refusal(fuzz.frame(header.replace(b'"scale":1.0', b'"scale":2.0'), packed, plain))
 
 
 def test_bytes_that_belong_to_nothing_are_refused():
-    header, body = fuzz.parts(example())
-    assert "its body has 1 bytes that are of no array" in refusal(fuzz.frame(header, body + b"\0"))
+    header, packed, plain = fuzz.parts(example())
+    assert "it has 1 bytes that are of no array" in refusal(fuzz.frame(header, packed, plain + b"\0"))
+    assert "packed bytes that are of nothing" in refusal(fuzz.frame(header, packed + b"\0", plain))
+    stream = example()[24:-32]
+    for wrong, said in (
+        (stream + b"\0", "packed bytes that are of nothing"),
+        (stream[:-1], "the end can't be unpacked|packed bytes that are of nothing"),
+        (stream[:50], "the header needs [0-9]+ bytes more than are packed"),
+        (b"\xff" + stream[1:], "the header can't be unpacked"),
+    ):
+        data = fuzz.streamed(wrong, len(header), plain)
+        assert re.search(said, refusal(data + hashlib.sha256(data).digest()))
+
+
+def test_whole_numbers_that_no_kernel_has_are_refused():
+    kernel = graph.Kernel(np.int8([[3, 7]]))
+    nodes = (graph.Flatten(inputs=(0,)), graph.Dense(inputs=(1,), name="d", kernel=kernel))
+    network = graph.Network(image_shape=(1, 1, 1), classes=2, nodes=nodes)
+    header, packed, plain = fuzz.parts(format.encode(format.Artifact(network, ("a", "b"), {})))
+    assert packed == bytes([0, 0, 3, 7])
+    for value in (0, 0x80):
+        said = "node 1.kernel holds whole numbers other than -127 to 127, or zeros"
+        assert said in refusal(fuzz.frame(header, packed[:3] + bytes([value]), plain))
 
 
 def test_numbers_that_are_not_finite_are_neither_read_nor_written():
     network = network_of("resnet20", "batch")
     data = format.encode(artifact_of(network))
     node = next(node for node in network.nodes if isinstance(node, graph.Normalize))
-    header, body = fuzz.parts(data)
-    place = body.index(node.mean.tobytes())
-    body = body[:place] + np.float32(np.nan).tobytes() + body[place + 4 :]
-    assert re.fullmatch(r"node \d+.mean holds numbers that are not finite", refusal(fuzz.frame(header, body)))
+    header, packed, plain = fuzz.parts(data)
+    place = plain.index(node.mean.tobytes())
+    plain = plain[:place] + np.float32(np.nan).tobytes() + plain[place + 4 :]
+    said = refusal(fuzz.frame(header, packed, plain))
+    assert re.fullmatch(r"node \d+.mean holds numbers that are not finite", said)
     for value in (np.nan, np.inf):
         kernel = graph.Kernel(np.full((4, 5), value, np.float32))
         dense = graph.Dense(inputs=(1,), name="d", kernel=kernel)
@@ -360,19 +395,19 @@ def test_numbers_that_are_not_finite_are_neither_read_nor_written():
 
 
 def test_a_few_bytes_make_no_more_weights_than_allowed():
-    claims = {"shape": [2**13, 2**13], "values": [0], "counts": [0], "shift": 0, "bytes": 0}
+    claims, more = (changed(shape=[2**13, columns]) for columns in (2**13, 2**13 + 1))
     tracemalloc.start()
-    assert "which makes more weights than the 1,000 allowed" in refusal(changed(**claims), most_weights=1000)
-    assert "which makes more weights" in refusal(changed(**claims | {"shape": [2**13, 2**13 + 1]}))
-    assert tracemalloc.get_traced_memory()[1] < 2**20
+    assert "which makes more weights than the 1,000 allowed" in refusal(claims, most_weights=1000)
+    assert "which makes more weights" in refusal(more)
+    assert tracemalloc.get_traced_memory()[1] < 10 * 2**20  # liblzma takes 4 MiB each time
     # What may be: then the network is refused, for it takes no such value.
-    assert "can't take a value of shape" in refusal(changed(**claims))
-    assert tracemalloc.get_traced_memory()[1] < 2 * 2**26
+    assert "can't take a value of shape" in refusal(claims)
+    assert tracemalloc.get_traced_memory()[1] < 3 * 2**26
     tracemalloc.stop()
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.float32])
-def test_weights_take_six_bytes_each_at_most(dtype):
+def test_weights_take_ten_bytes_each_at_most(dtype):
     size = 2**20
     drawn = np.random.default_rng(0).integers(-1, 2, (size, 1)).astype(dtype)
     dense = graph.Dense(inputs=(1,), name="d", kernel=graph.Kernel(drawn))
@@ -380,8 +415,8 @@ def test_weights_take_six_bytes_each_at_most(dtype):
     data = format.encode(format.Artifact(network, ("a",), {}))
     tracemalloc.start()
     format.decode(data)
-    # Buffers of fixed sizes come on top.
-    assert tracemalloc.get_traced_memory()[1] < 6 * size + 6 * 2**20
+    # Buffers of fixed sizes come on top, 4 MiB of liblzma among them.
+    assert tracemalloc.get_traced_memory()[1] < 10 * size + 6 * 2**20
     tracemalloc.stop()
 
 
@@ -400,7 +435,7 @@ def test_a_header_takes_forty_times_its_bytes_at_most():
         data = fuzz.frame(b'{"record":[' + inner[:-1] + b"]}", b"")
         tracemalloc.start()
         assert "the header lacks" in refusal(data)
-        assert tracemalloc.get_traced_memory()[1] < 40 * size
+        assert tracemalloc.get_traced_memory()[1] < 40 * size + 5 * 2**20  # what liblzma takes
         tracemalloc.stop()
 
 
@@ -473,24 +508,23 @@ def test_a_whole_conv8_is_little_larger_than_its_entropy():
     for i, (inputs, outputs) in enumerate(((2048, 256), (256, 256), (256, 10))):
         nodes.append(graph.Dense(inputs=(len(nodes),), name=f"denses/{i}", kernel=kernel(inputs, outputs)))
     network = graph.Network(image_shape=(32, 32, 3), classes=10, nodes=tuple(nodes))
-    entropy = sum(coder.entropy(layer.kernel.values) for layer in network.layers()) / 8
+    entropy = sum(sizes.entropy(layer.kernel) for layer in network.layers()) / 8
     data = format.encode(format.Artifact(network, tuple("0123456789"), {}))
     assert len(data) < 1.05 * entropy, (len(data), entropy)
     same(network, format.decode(data).network)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.float32])
-def test_the_bytes_of_the_kernels_are_those_of_the_body(dtype):
-    values = np.random.default_rng(0).integers(-1, 2, (20, 3)).astype(dtype)
-    kernel = graph.Kernel(values)
-    nodes = (
-        graph.Flatten(inputs=(0,)),
-        graph.Dense(inputs=(1,), name="head", kernel=kernel),
-    )
-    network = graph.Network(image_shape=(4, 5, 1), classes=3, nodes=nodes)
-    data = format.encode(format.Artifact(network, ("a", "b", "c"), {}))
-    header = int.from_bytes(data[12:16], "little")
-    assert format.kernel_bytes(kernel) == len(data) - 24 - header - 32
+def test_the_bytes_of_a_kernel_are_what_it_adds_to_a_file(dtype):
+    def size(values: np.ndarray) -> int:
+        kernel = graph.Kernel(values)
+        nodes = (graph.Flatten(inputs=(0,)), graph.Dense(inputs=(1,), name="head", kernel=kernel))
+        network = graph.Network(image_shape=(50, 40, 1), classes=3, nodes=nodes)
+        return len(format.encode(format.Artifact(network, ("a", "b", "c"), {})))
+
+    values = np.random.default_rng(0).integers(-1, 2, (2000, 3)).astype(dtype)
+    added = size(values) - size(np.zeros_like(values))
+    assert abs(format.kernel_bytes(graph.Kernel(values)) - added) < 30
 
 
 def test_the_folder_of_a_run_is_told_how_to_become_a_file(tmp_path):
