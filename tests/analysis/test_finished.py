@@ -84,7 +84,7 @@ def test_what_is_no_finished_run_is_refused(signed, tmp_path):
     record = (signed / "run.json").read_text().replace('"model": null', '"model": "Small"')
     (unfinished / "run.json").write_text(record)
     shutil.copy(signed / "summary.json", unfinished)
-    with pytest.raises(errors.InputError, match="trained Small: pass the same `model`"):
+    with pytest.raises(errors.InputError, match="pass the same `model`, Small"):
         finished.read([unfinished])
 
 
