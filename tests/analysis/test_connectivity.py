@@ -122,6 +122,7 @@ def with_masks(network, found):
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_network_computes_the_same_without_what_is_on_no_path(name):
     network, found = build(name, positive=False)

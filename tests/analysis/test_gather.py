@@ -131,6 +131,7 @@ def test_a_run_under_way_is_told_as_far_as_it_is(signed, tmp_path):
     assert run.device is run.versions is run.test_accuracy is None and len(run.moments) == 3
 
 
+@pytest.mark.slow
 def test_a_rule_that_draws_its_mask_has_expected_shares_alone(tmp_path, signed, train):
     changed = {"mask.rule": "stochastic", "mask.density": 0.0, "training.epochs": 1, "seeds": 1}
     folder = train(tmp_path / "run", **changed, **{"logging.masks": True})
@@ -199,6 +200,7 @@ class Own(nnx.Module):
         return self.dense(images.reshape(len(images), -1))
 
 
+@pytest.mark.slow
 def test_a_network_of_the_callers_own_has_the_rule_of_its_layers(tmp_path):
     config = ssm_jax.default_config()
     config.data.name = "digits"

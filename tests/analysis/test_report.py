@@ -120,6 +120,7 @@ def test_figures_take_the_colors_of_the_page_light_or_dark(text):
     assert "<style" not in drawings
 
 
+@pytest.mark.slow
 def test_a_hostile_name_is_a_name(shown):
     name = """<img src=x onerror=alert(1)> & "quoted" '$_{'</svg><script>alert(2)</script>"""
     run, network = shown["signed"]

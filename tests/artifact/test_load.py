@@ -124,6 +124,7 @@ def dense_network(kernels: list[np.ndarray]) -> graph.Network:
     return graph.Network(image_shape=(side, side, 1), classes=kernels[-1].shape[1], nodes=tuple(nodes))
 
 
+@pytest.mark.slow
 def test_the_best_is_native_where_few_weights_are_left_and_the_batch_is_small(compiler):
     kernel = np.zeros((784, 300), np.int8)
     kernel[::10] = 1

@@ -143,6 +143,7 @@ class ForC(nnx.Module):
         return nnx.tanh(self.head(nnx.max_pool(hidden, (2, 2), strides=(2, 2), padding="SAME").mean((1, 2))))
 
 
+@pytest.mark.slow
 def test_c_computes_convolutions_of_any_windows_and_functions_of_elements():
     model = nnx.Sequential(ssm_jax.standardize, ssm_jax.supermask(ForC(), biases="trained"))
     images = np.random.default_rng(0).integers(0, 256, (3, 11, 9, 3), np.uint8)

@@ -37,6 +37,7 @@ def test_logits_are_those_of_the_trained_network_bit_for_bit(family):
     np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule", [ssm_jax.Signed(rescale=0.5), core.Biprop(density=0.3), core.EdgePopup(density=0.3)]
 )
@@ -45,6 +46,7 @@ def test_so_are_those_of_kernels_with_a_constant_of_their_mask(rule):
     np.testing.assert_array_equal(logits_of_network(network, images), logits_of_model(model, images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["conv2", "resnet20"])
 def test_logits_in_bfloat16_are_bit_for_bit_the_same(name):
     given = (name, "batch_affine" if name == "resnet20" else "none")

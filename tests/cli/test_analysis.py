@@ -79,6 +79,7 @@ def test_help_has_examples(capsys):
     assert "python -m ssm_jax.analysis runs/fcn" in capsys.readouterr().out.partition("examples:")[2]
 
 
+@pytest.mark.slow
 def test_the_package_is_the_command(folder):
     command = [sys.executable, "-m", "ssm_jax.analysis", str(folder), "--draws=0", "--json"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}

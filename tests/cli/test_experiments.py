@@ -97,7 +97,7 @@ def test_a_damaged_summary_does_not_hide_why_an_experiment_ended(configs, tmp_pa
             "unknown rule 'edge'; did you mean 'edge_popup'?",
         ),
         (["collect", "none", "--into=x"], "none holds no experiment"),
-        (["readme", "--pages=none.md"], "cannot read none.md: No such file"),
+        (["readme", "--pages=none.md", "--results=none"], "cannot read none.md: No such file"),
         (["readme", "--config.seed=1"], "nothing is trained here"),
     ],
 )
@@ -115,6 +115,7 @@ def test_missing_matplotlib_is_said_before_anything_is_written(tmp_path, capsys,
     assert not (tmp_path / "into").exists()
 
 
+@pytest.mark.slow
 def test_the_best_variant_is_taken_where_there_is_one(configs, tmp_path, capsys):
     rivals = ["rivals", "--network=tiny", "--rules", "binary", f"--configs={configs}", "--dry-run"]
     for variant, config in (
@@ -144,6 +145,7 @@ def test_help_has_an_example_of_every_verb(capsys):
         assert f"python -m ssm_jax.experiments {verb}" in capsys.readouterr().out.partition("example:")[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_it_stops_by_signal_and_goes_on_by_the_same_command(tmp_path, signum, status):
     command = [sys.executable, "-m", "ssm_jax.experiments", "paper", "--rows", "fcn", "--dense", *QUICK]

@@ -27,6 +27,7 @@ def model():
     return characters.Transformer(nnx.Rngs(0))
 
 
+@pytest.mark.slow
 def test_no_character_sees_those_that_follow():
     net, codes = model(), jnp.asarray(CODES[:8])[None]
     changed = jnp.abs(net(codes) - net(codes.at[0, 5].set(7))).max(-1)[0] > 1e-6
@@ -57,6 +58,7 @@ def test_a_step_moves_what_is_trained_and_leaves_random_kernels_alone(density):
         assert ssm_jax.remaining_weights(net) == pytest.approx(density, rel=0.05)
 
 
+@pytest.mark.slow
 def test_it_learns_a_sentence_under_masks():
     net = ssm_jax.supermask(model(), characters.masking(0.5))
     before = characters.test(net, CODES)
@@ -79,6 +81,7 @@ def test_a_density_that_is_none_is_refused_before_anything_is_read(monkeypatch):
             characters.main([f"--density={density}"])
 
 
+@pytest.mark.slow
 def test_one_command_trains_both_and_writes_the_record(tmp_path, monkeypatch, capsys):
     library = text.Text(CODES[:300], CODES[300:])
     monkeypatch.setattr(text, "standard_library", lambda: library)

@@ -38,6 +38,7 @@ def test_the_dense_counterpart_is_the_model_with_its_biases():
     assert size(model, ssm_jax.Score) == 0
 
 
+@pytest.mark.slow
 def test_one_command_trains_both_and_writes_the_record(tmp_path, images, capsys):
     path = tmp_path / "results" / "convnet.json"
     arguments = ["--epochs=1", "--seeds=1", f"--data={images}", f"--workdir={tmp_path}", f"--json={path}"]

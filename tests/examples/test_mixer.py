@@ -32,6 +32,7 @@ def test_a_block_mixes_patches():
     assert changed.all()
 
 
+@pytest.mark.slow
 def test_one_command_trains_both_and_writes_the_record(tmp_path, images):
     path = tmp_path / "mixer.json"
     arguments = ["--epochs=1", "--seeds=1", f"--data={images}", f"--workdir={tmp_path}", f"--json={path}"]

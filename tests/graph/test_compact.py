@@ -92,6 +92,7 @@ def test_a_full_network_stays_as_it_is(family):
     assert sizes(smaller) == sizes(whole) and len(smaller.nodes) == len(whole.nodes)
 
 
+@pytest.mark.slow
 def test_weights_stay_ternary_with_their_constant():
     whole = pruned("conv4", "none", 0.2)
     for layer, smaller in zip(whole.layers(), compact(whole).layers(), strict=True):
@@ -255,6 +256,7 @@ def test_an_empty_layer_leaves_logits_of_0_and_a_channel_a_value(layer):
     assert not logits_of(smaller, images_of("conv2")).any()
 
 
+@pytest.mark.slow
 def test_an_empty_layer_leaves_constant_logits_of_a_normalized_network():
     smaller = compacted(emptied(network_of("resnet20", "batch"), -1))
     assert sum(layer.kernel.remaining for layer in smaller.layers()) == 0
@@ -270,6 +272,7 @@ def emptied(network: graph.Network, layer: int) -> graph.Network:
     return dataclasses.replace(network, nodes=tuple(nodes))
 
 
+@pytest.mark.slow
 def test_in_bfloat16_too():
     whole = network_of("resnet20", "batch", rule=ssm_jax.Signed(threshold=0.9), dtype=jnp.bfloat16)
     smaller = compacted(whole, tolerance=0.05)

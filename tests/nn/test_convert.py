@@ -358,6 +358,7 @@ def test_a_kernel_of_another_shape_is_refused():
         ssm_jax.supermask(layer)
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own_trains_with_dropout_and_comes_back(tmp_path):
     def build(rngs):
         return ssm_jax.supermask(Net(rngs), rngs=rngs)

@@ -27,6 +27,7 @@ def model(request):
     return build("fcn", (8, 8, 1), 10, masking=Masking(rule=request.param), rngs=nnx.Rngs(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("density", [0.01, 0.2])
 def test_it_is_reached_and_again(model, density):
     for _ in range(2):

@@ -48,6 +48,7 @@ def expected():
     return [(all_.mean(0), all_.var(0)) for all_ in map(np.concatenate, (one, two))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False])
 def test_statistics_are_those_of_all_examples(training):
     net = Net(nnx.Rngs(0))

@@ -90,6 +90,7 @@ def test_the_three_products_are_those_of_xla(shape, products):
         check(arrays(shape, density), products, shape[-1])
 
 
+@pytest.mark.slow
 def test_so_they_are_at_random_shapes():
     draw = np.random.default_rng(3)
     for seed in range(12):
@@ -246,6 +247,7 @@ def digest(cores: str, devices: str = "1") -> str:
     return run(["taskset", "-c", cores, sys.executable, "-c", DIGEST], {"JAX_NUM_CPU_DEVICES": devices})
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or (os.cpu_count() or 1) < 2, reason="needs taskset and 2 cores")
 def test_one_thread_makes_the_same_bits_as_many():
     assert digest("0") == digest("0,1") == digest("0,1", devices="2")
@@ -268,6 +270,7 @@ library.FLAGS = [["-std=c++17", "-O1", "-w", "-march=native", "-fsanitize=addres
 """
 
 
+@pytest.mark.slow
 def test_handlers_are_clean_under_sanitizers(tmp_path):
     found = []
     for name in ("asan", "ubsan"):

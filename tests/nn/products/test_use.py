@@ -104,10 +104,12 @@ def any_matrix(monkeypatch) -> None:
     monkeypatch.setattr(handlers, "_LEAST_MATRIX", 0)
 
 
+@pytest.mark.slow
 def test_layers_of_flax_that_fit_get_them(compiler, any_matrix):
     check(supermask(Plain(nnx.Rngs(0)), rngs=0), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "normalization", "products"),
     [("conv2", "none", 5), ("resnet20", "batch", 23), ("fcn", "none", 3)],
