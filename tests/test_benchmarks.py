@@ -123,6 +123,7 @@ def run(tmp_path_factory):
     return json.loads(path.read_text()), process.stdout
 
 
+@pytest.mark.slow
 def test_report_holds_every_measurement(run):
     report, _ = run
     assert {"python", "jax", "jaxlib", "flax"} <= set(report["versions"])
@@ -143,6 +144,7 @@ def test_report_holds_every_measurement(run):
     assert fcn["seeds"]["count"] == 2 and set(fcn["seeds"]["contenders"]) == {"one", "vmap"}
 
 
+@pytest.mark.slow
 def test_sparse_products_are_timed_at_the_density_of_the_paper(run):
     (unit,) = run[0]["networks"]["fcn"]["sparse"]
     assert unit["density"] == pytest.approx(0.0377, abs=1e-4)
@@ -164,6 +166,7 @@ def test_pytorch_in_another_process_takes_the_steps_that_it_is_told(monkeypatch,
         Elsewhere(str(python), "fcn", 0.4, 8, compiled=False)
 
 
+@pytest.mark.slow
 def test_report_is_printed_as_a_table(run):
     report, printed = run
     assert printed.strip() == tables.text(report)
@@ -178,11 +181,13 @@ def test_more_than_one_device_is_refused(capsys):
     assert "one device is measured" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_losses_of_virtual_devices():
     losses = devices.losses("fcn")
     assert len(losses) == devices.STEPS and np.isfinite(losses).all()
 
 
+@pytest.mark.slow
 def test_seeds_of_virtual_devices(monkeypatch):
     monkeypatch.setattr(devices, "REPEATS", 1)
     assert 0 < devices.seeds("fcn") < 1e3
@@ -226,6 +231,7 @@ def on_one_device(function):
     return jax.jit(jax.vmap(function, in_axes=None, out_axes=None, axis_name=BATCH_AXIS, axis_size=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "image_shape", "width"),
     [("fcn", MNIST, 1.0), ("conv2", (8, 8, 3), 0.25), ("resnet20", (8, 8, 3), 0.25)],

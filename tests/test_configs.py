@@ -152,7 +152,8 @@ WEIGHTS = {
     "digits": 9 * (32 + 32 * 32) + 512 * 128 + 128 * 128 + 128 * 10,
 }
 each_row = pytest.mark.parametrize("row", ROWS)
-each_file = pytest.mark.parametrize("name", sorted({path.stem for path in FOLDER.glob("*.py")} - {"common"}))
+FILES = sorted({path.stem for path in FOLDER.glob("*.py")} - {"common"})
+each_file = pytest.mark.parametrize("name", FILES)
 
 
 def module(name):
@@ -284,7 +285,11 @@ def test_the_default_is_the_fcn_row():
     assert load("fcn") == ssm_jax.default_config()
 
 
-@each_file
+@pytest.mark.parametrize(
+    "name",
+    # Deeper networks take seconds each.
+    [pytest.param(name, marks=[] if name in ("fcn", "digits") else pytest.mark.slow) for name in FILES],
+)
 def test_its_step_is_ready_for_gpus_and_tpus(name):
     """Several steps of its first variant's network lower for both, without what is slow there."""
     config, examples = load(name), 256

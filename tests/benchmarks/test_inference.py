@@ -53,6 +53,7 @@ def test_every_form_of_a_file_is_measured_and_tabled(tmp_path, capsys):
     assert capsys.readouterr().out.strip() == inference.markdown([report])
 
 
+@pytest.mark.slow
 def test_gathering_and_int8_have_the_logits_of_the_dense_network(monkeypatch):
     monkeypatch.setattr(inference, "GATHERED_WEIGHTS", 1)
     monkeypatch.setattr(inference, "GATHERED_SHARE", 1.0)

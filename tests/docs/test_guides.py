@@ -48,6 +48,7 @@ def test_pretrained():
     assert ssm_jax.remaining_weights(page["model"]) == pytest.approx(0.3, abs=0.5 / 7400)
 
 
+@pytest.mark.slow
 def test_own_rule():
     page = run("own-rule")
     assert (page["gradient"] == 1).all()
