@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from artifact.small import NETWORKS
 
-
 # Of networks that differ little, one is enough to be quick.
 QUICK = [("fcn", "none"), ("conv2", "none"), ("micro", "none"), ("resnet20", "batch")]
 
