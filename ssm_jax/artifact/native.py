@@ -49,9 +49,11 @@ def compile(network: graph.Network) -> Callable[[np.ndarray], np.ndarray]:
       may call it at the same time. It raises an InputError for anything else.
 
     Raises:
-      InputError: There is no C compiler.
+      InputError: There is no C compiler, or the network is not from images to a vector.
       RunError: It failed.
     """
+    if network.image_dtype != "uint8" or (len(network.image_shape), len(network.shapes()[-1])) != (3, 1):
+        raise errors.InputError("only a network from uint8 images [H, W, C] to a vector is compiled")
     names = tuple(str(i) for i in range(network.classes))
     source, header = c.sources(Artifact(network, names, {}), _STEM)
     library = compilers.build(

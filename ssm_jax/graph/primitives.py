@@ -100,10 +100,11 @@ def unary(function: str) -> Rule:
 def binary(function: str) -> Rule:
     """A rule for a function of two elements each."""
 
+    neutral = {"max": -math.inf, "min": math.inf}.get(function)  # what a reduction begins with
+
     def rule(tracer: Tracer, expression: Expression) -> Any:
         for each, other in (expression.inputs, expression.inputs[::-1]):
-            # A reduction begins with it.
-            if each.constant and each.scalar == {"max": -math.inf, "min": math.inf}.get(function):
+            if neutral is not None and each.constant and each.scalar == neutral:
                 return tracer.of(other)
         return tracer.add(graph.Binary, *operands(tracer, expression), function=function)
 

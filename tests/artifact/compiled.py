@@ -41,10 +41,15 @@ def library(path: pathlib.Path, *flags: str) -> ctypes.CDLL:
 def logits(network: graph.Network, images: np.ndarray, folder: pathlib.Path, *flags: str) -> np.ndarray:
     """Write a network as C, compile it, and call it image by image, with NaN wherever it writes nothing."""
     c.write(artifact_of(network), folder / "net.c")
-    predict = library(folder / "net.c", *flags).net_predict
+    return called(folder / "net.c", images, (network.classes,), *flags)
+
+
+def called(path: pathlib.Path, images: np.ndarray, result: graph.Shape, *flags: str) -> np.ndarray:
+    """Compile `net.c`, and call it image by image."""
+    predict = library(path, *flags).net_predict
     predict.argtypes, predict.restype = [ctypes.c_void_p] * 3, None
-    scratch = np.full(scratch_of(folder / "net.h"), np.nan, np.float32)
-    made = np.full((len(images), network.classes), np.nan, np.float32)
+    scratch = np.full(scratch_of(path.with_suffix(".h")), np.nan, np.float32)
+    made = np.full((len(images), *result), np.nan, np.float32)
     for image, row in zip(np.ascontiguousarray(images), made, strict=True):
         predict(image.ctypes.data, row.ctypes.data, scratch.ctypes.data)
         scratch[...] = np.nan

@@ -72,3 +72,10 @@ def test_what_there_is_no_operation_for_is_told_with_its_layer_in_one_line():
     net = nnx.Sequential(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), lambda x: jax.lax.sort(x))
     with pytest.raises(errors.InputError, match="what follows layers/0 computes sort, which can't"):
         trace.network(net, (2, 2, 1), before=lambda x: ssm_jax.standardize(x).reshape(len(x), -1))
+
+
+@pytest.mark.parametrize("function", [jnp.multiply, jnp.subtract, jnp.maximum, jnp.power])
+def test_constants_of_several_numbers_are_no_neutral_ones(function):
+    constants = jnp.float32([[1.0, 2.0], [3.0, 4.0]])
+    network = trace.network(lambda x: function(x, constants), (2, 2), "float32")
+    assert len(network.nodes) > 0 and network.nodes[-1].inputs[0] == 0

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from ssm_jax import errors, files, graph
-from ssm_jax.artifact.export import c_elementary, c_plan
+from ssm_jax.artifact.export import c_elementary, c_moves, c_plan
 from ssm_jax.artifact.format import Artifact
 
 # Numbers of a table on a line.
 _A_LINE = 20
 
-_TYPES = {"float32": "float", "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t"}
+_TYPES = {name: f"{name}_t" for name in ("int32", "uint8", "uint16", "uint32")} | {"float32": "float"}
 
 
 def write(artifact: Artifact, path: pathlib.Path) -> None:
@@ -78,14 +78,15 @@ def sources(artifact: Artifact, stem: str) -> tuple[str, str]:
     upper = name.upper()
     tables = _table_names(plan)
     flash, ram = _memory(plan)
-    height, width, channels = artifact.network.image_shape
+    shape, result = artifact.network.image_shape, artifact.network.shapes()[-1]
+    kind = _TYPES[artifact.network.image_dtype]
     classes = artifact.network.classes
     lines = [
         f"constant tables (flash): {flash:,} bytes; scratch (RAM): {ram:,} bytes",
         "",
         f'    #include "{stem}.h"',
         f"    static float scratch[{upper}_SCRATCH];",
-        f"    float logits[{upper}_CLASSES];",
+        f"    float logits[{upper}_{'CLASSES' if len(result) == 1 else 'OUTPUTS'}];",
         f"    {name}_predict(image, logits, scratch);",
         "",
         f"cc -std=c99 -O2 main.c {shlex.quote(f'{stem}.c')} -lm",
@@ -93,7 +94,11 @@ def sources(artifact: Artifact, stem: str) -> tuple[str, str]:
     ]
     if artifact.network.dtype != "float32":
         lines.insert(0, f"Trained in {artifact.network.dtype}; computed in float32 here.")
-    prototype = f"void {name}_predict(const uint8_t *image, float *logits, float *scratch)"
+    names_of_sides = ("HEIGHT", "WIDTH", "CHANNELS") if len(shape) == 3 else ("INPUTS",)
+    numbers = shape if len(shape) == 3 else (math.prod(shape),)
+    sides = "".join(f"#define {upper}_{name} {size}\n" for name, size in zip(names_of_sides, numbers))
+    outputs = f"#define {upper}_OUTPUTS {math.prod(result)}\n" if len(result) != 1 else ""
+    prototype = f"void {name}_predict(const {kind} *image, float *logits, float *scratch)"
     header = f"""\
 {about(artifact, stem, lines)}
 #ifndef {upper}_H
@@ -105,15 +110,12 @@ def sources(artifact: Artifact, stem: str) -> tuple[str, str]:
 extern "C" {{
 #endif
 
-#define {upper}_HEIGHT {height}
-#define {upper}_WIDTH {width}
-#define {upper}_CHANNELS {channels}
-#define {upper}_CLASSES {classes}
-#define {upper}_SCRATCH {plan.scratch} /* floats of working memory */
+{sides}#define {upper}_CLASSES {classes}
+{outputs}#define {upper}_SCRATCH {plan.scratch} /* floats of working memory */
 
 extern const char *const {name}_class_names[{upper}_CLASSES];
 
-/* Computes the logits of one image: its rows one after another, the channels of a pixel side by side.
+/* Computes the logits of one input: its rows one after another, the channels of a pixel side by side.
  * scratch: {upper}_SCRATCH floats, whatever they hold; two threads need one each. */
 {prototype};
 
@@ -136,7 +138,7 @@ extern const char *const {name}_class_names[{upper}_CLASSES];
 #define SSM_TABLES
 #endif
 
-{_functions(plan)}
+{_functions(plan, kind)}
 {"".join(_table(table, tables[id(table)]) for table in plan.tables)}
 const char *const {name}_class_names[{upper}_CLASSES] = {{{names}}};
 
@@ -153,7 +155,7 @@ def paired(source: str, header: str, upper: str) -> tuple[str, str]:
 
     Args:
       source: The text of the source file, which includes the header first.
-      header: The text of the header, which defines the image's height.
+      header: The text of the header, which defines the number of classes.
       upper: The prefix of its macros.
     """
     # 15 digits: as much as any preprocessor counts with.
@@ -166,7 +168,7 @@ def paired(source: str, header: str, upper: str) -> tuple[str, str]:
     define = f"#define {upper}_DIGEST {digest} /* of this file and its source */\n"
     return (
         re.sub(r"^#include .*\n", lambda line: line[0] + check, source, count=1, flags=re.M),
-        re.sub(rf"^(?=#define {upper}_HEIGHT )", define, header, count=1, flags=re.M),
+        re.sub(rf"^(?=#define {upper}_CLASSES )", define, header, count=1, flags=re.M),
     )
 
 
@@ -215,7 +217,9 @@ def about(artifact: Artifact, stem: str, lines: Sequence[str]) -> str:
     if isinstance(accuracy, (int, float)):  # a record may hold anything
         known.append(f"test accuracy: {accuracy:.2f} %")
     lines = [
-        f"{record.get('network', stem)}, a network from an image of uint8 to logits. Written by ssm_jax.",
+        f"{record.get('network', stem)}, a network from {artifact.network.image_dtype} "
+        f"{list(artifact.network.image_shape)} to logits {list(artifact.network.shapes()[-1])}. "
+        "Written by ssm_jax.",
         *known,
         f"weights: {weights:,}, of which {remaining:,} ({100 * remaining / max(weights, 1):.2f} %) are not 0",
         *lines,
@@ -244,7 +248,7 @@ def string(text: str) -> str:
     )
 
 
-def _functions(plan: c_plan.Plan) -> str:
+def _functions(plan: c_plan.Plan, kind: str) -> str:
     """The functions that the plan calls."""
     template = importlib.resources.files("ssm_jax.artifact.export").joinpath("functions.c").read_text()
     _, lanes, *functions = re.split(r"\n\n(?=/\*)", template)
@@ -255,7 +259,8 @@ def _functions(plan: c_plan.Plan) -> str:
         for index in ("uint8", "uint16", "uint32") if "INDEX" in name else ("",):
             if name.replace("INDEX", index) in called:
                 written.append(function.replace("INDEX", index))
-    written += c_elementary.functions(called)
+    written = [text.replace("const uint8_t *image", f"const {kind} *image") for text in written]
+    written += c_elementary.functions(called) + c_moves.functions(called)
     return "\n\n".join(piece.rstrip() for piece in written) + "\n"
 
 

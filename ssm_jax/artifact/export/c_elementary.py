@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ssm_jax import errors, graph
+from ssm_jax.artifact.export import c_moves
 
 _UNARY = {
     **{name: f"{name}f(a)" for name in ("ceil", "cos", "erf", "erfc", "exp", "expm1", "floor", "log")},
@@ -137,26 +138,33 @@ def binary(plan: Any, node: graph.Binary, number: int) -> Any:
     left, right = node.inputs
     if left not in plan.constants and right not in plan.constants:
         if plan.shapes[left] != plan.shapes[right]:
-            raise errors.InputError(f"C has no {node.function} of values that repeat along an axis")
+            return _combined(plan, node, number)
         first, second = plan.take(node), plan.take(node, 1)
         first.buffer.pending += first is second  # one of them has to be a copy
         value = plan.changed(first, number)
         return _called(plan, value, f"values_of_{node.function}", plan.first(second))
     given, held = (right, left) if left in plan.constants else (left, right)
     array, shape = plan.constants[held], plan.shapes[given]
-    if max(array.shape[:-1], default=1) > 1 or plan.shapes[number] != shape:
-        raise errors.InputError(f"C has no {node.function} of constants other than one a channel")
-    each = np.broadcast_to(array.reshape(array.shape[-1:]), shape[-1:]).astype(np.float32)
+    if plan.shapes[number] != shape or (len(shape) == 3 and max(array.shape[:-1]) > 1):
+        return _combined(plan, node, number)
+    if len(shape) == 3:
+        each = np.broadcast_to(array.reshape(array.shape[-1:]), shape[-1:]).astype(np.float32)
+    else:
+        each = np.broadcast_to(array, shape).astype(np.float32).ravel()
     value = plan.changed(plan.take(node, int(given is right and left in plan.constants)), number)
     kind = "left_constants" if left in plan.constants else "constants"
     return _called(plan, value, f"{kind}_of_{node.function}", plan.table(f"constants_{number}", each))
 
 
+def _combined(plan: Any, node: graph.Binary, number: int) -> Any:
+    first, second = (c_moves.repeated(plan, node, which, plan.shapes[number]) for which in range(2))
+    value = plan.changed(first, number)
+    return _called(plan, value, f"values_of_{node.function}", plan.first(second))
+
+
 def select(plan: Any, node: graph.Select, number: int) -> Any:
     """Choose between the elements of two values."""
-    if len({plan.shapes[i] for i in node.inputs}) != 1 or any(i in plan.constants for i in node.inputs):
-        raise errors.InputError("C has no choice between values of several shapes, or constants")
-    condition, yes, no = (plan.take(node, i) for i in range(3))
+    condition, yes, no = (c_moves.repeated(plan, node, which, plan.shapes[number]) for which in range(3))
     condition.buffer.pending += condition in (yes, no)
     value = plan.changed(condition, number)
     return _called(plan, value, "select_of_two", plan.first(yes), plan.first(no))

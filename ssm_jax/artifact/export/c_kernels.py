@@ -6,12 +6,15 @@ import dataclasses
 
 import numpy as np
 
-from ssm_jax import errors, graph
+from ssm_jax import graph
 
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """What a convolution reads: of every tap of its kernel the pixel for the first pixel of the result."""
+    """What a convolution reads: of every tap of its kernel the pixel for the first pixel of the result.
+
+    One whose sides have different strides is one of stride 1, of whose result some pixels are taken.
+    """
 
     stride: int
     taps: list[tuple[int, int]]
@@ -24,10 +27,7 @@ class Windows:
             low, strides = [before for before, _ in node.padding(image)], {node.stride}
         else:
             low, dilation, strides = list(node.low), node.dilation, {*node.stride}
-            if len(strides) != 1 or {*node.spread} != {1}:
-                raise errors.InputError(
-                    f"C has no strides as those of {node.name}: one of both sides, not spread"
-                )
+            strides = strides if len(strides) == 1 else {1}
         tops, lefts = (
             [i * apart - before for i in range(side)]
             for side, apart, before in zip(node.kernel.shape, dilation, low)

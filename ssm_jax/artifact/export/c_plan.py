@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ssm_jax import errors, graph
-from ssm_jax.artifact.export import c_elementary
+from ssm_jax.artifact.export import c_elementary, c_moves
 from ssm_jax.artifact.export.c_kernels import Windows, kernel_lists, sizes, ungrouped
 from ssm_jax.artifact.export.c_memory import TILE, Buffer, Layout, Place, allocate
 
@@ -83,7 +84,10 @@ class Plan:
         for number, node in enumerate(network.nodes):
             self._values.append(_WRITERS[type(node)](self, node, number + 1))
         result = self._values[-1]
-        self.call("copy", Place(result.buffer), "logits", network.classes)
+        if len(self.shapes[-1]) == 3:
+            self.call("flatten", self.first(result), "logits", *result.layout.geometry)
+        else:
+            self.call("copy", Place(result.buffer), "logits", result.layout.count)
         self.scratch = allocate(self._buffers)
         self._check_floats(self.scratch)
 
@@ -95,9 +99,12 @@ class Plan:
 
     def layout(self, number: int) -> Layout:
         """How the value of that number lies."""
-        shape = self.shapes[number]
-        if len(shape) == 1:
-            return Layout(shape[0])
+        return self.layout_of(self.shapes[number])
+
+    def layout_of(self, shape: graph.Shape) -> Layout:
+        """How a value of a shape lies: an image as planes, all else as rows."""
+        if len(shape) != 3:
+            return Layout(math.prod(shape))
         return Layout(shape[2], shape[0], shape[1], self._margin, TILE if self._convolutions else 1)
 
     def new(self, layout: Layout, number: int) -> Value:
@@ -150,12 +157,16 @@ class Plan:
 
     def conv(self, node: graph.Conv | graph.Convolution, number: int) -> Value:
         value, made = self.take(node), self.layout(number)
+        if isinstance(node, graph.Convolution):
+            value = c_moves.spread(self, node, value)
         windows = Windows.of(node, self.shapes[node.inputs[0]])
         channels, stride, taps = value.layout.channels, windows.stride, windows.taps
         # One result for every place that the strides come to, and more where the network wants more of them.
-        height = max(made.height, -(-value.layout.height // stride))
+        apart = node.stride if isinstance(node, graph.Convolution) and len({*node.stride}) > 1 else (1, 1)
         layout = dataclasses.replace(
-            made, height=height, width=max(made.width, -(-value.layout.width // stride))
+            made,
+            height=max((made.height - 1) * apart[0] + 1, -(-value.layout.height // stride)),
+            width=max((made.width - 1) * apart[1] + 1, -(-value.layout.width // stride)),
         )
         phases = sorted({(top % stride, left % stride) for top, left in taps})
         same = (layout.height, layout.width) == (value.layout.height, value.layout.width)
@@ -172,9 +183,7 @@ class Plan:
         if layout == made:
             return whole
         found = self.new(made, number)
-        geometry = *layout.geometry, *made.geometry[1:]
-        self.call("every", self.first(whole), self.first(found), *geometry, 1, 0, 0)
-        self.border(found)
+        c_moves.every(self, whole, found, self.shapes[number], apart)
         return found
 
     def first(self, value: Value) -> Place:
@@ -245,16 +254,24 @@ class Plan:
         if node.offset is not None:
             offsets += node.offset
         tables = (
-            Table(f"{node.name}_factors", factors.astype(np.float32)),
-            Table(f"{node.name}_offsets", offsets.astype(np.float32)),
+            Table(f"{node.name}_factors", self._each(factors, number)),
+            Table(f"{node.name}_offsets", self._each(offsets, number)),
         )
         self.call("scale", Place(value.buffer, value.layout.first), *value.layout.geometry, *tables)
         return value
+
+    def _each(self, values: np.ndarray, number: int) -> np.ndarray:
+        """Numbers of the last axis, one for every place that the functions go over as channels."""
+        shape = self.shapes[number]
+        whole = values if len(shape) == 3 else np.broadcast_to(values, shape).ravel()
+        return whole.astype(np.float32)
 
     def offset(self, node: graph.Offset, number: int) -> Value:
         value = self.changed(self.take(node), number)
         values = node.values.astype(np.float32)
         each = values.ndim == 3
+        if len(self.shapes[number]) != 3:
+            values, each = np.broadcast_to(values, self.shapes[number]).ravel(), False
         table = Table(f"offset_{number}", (values.transpose(2, 0, 1) if each else values).ravel())
         where = Place(value.buffer, value.layout.first)
         self.call("offset_each" if each else "offset", where, *value.layout.geometry, table)
@@ -315,6 +332,7 @@ _WRITERS: dict[type[graph.Node], Callable[[Plan, Any, int], Any]] = {
     **{kind: getattr(Plan, name) for name, kind in graph.LAYERS.items()},
     graph.Convolution: Plan.conv,
     **c_elementary.WRITERS,
+    **c_moves.WRITERS,
 }
 
 
@@ -324,10 +342,10 @@ def _check(network: graph.Network) -> None:
         if type(node) not in _WRITERS:
             raise errors.InputError(f"C has no {graph.operation(node)}, which the network computes")
     shapes = network.shapes()
-    values = [shape for node, shape in zip(network.nodes, shapes[1:]) if not isinstance(node, graph.Constant)]
-    dense = [shapes[node.inputs[0]] for node in network.nodes if isinstance(node, graph.Dense)]
-    fits = {*map(len, values)} <= {1, 3} and {*map(len, dense), len(shapes[-1])} == {1}
-    if network.image_dtype != "uint8" or len(network.image_shape) != 3 or not fits:
-        raise errors.InputError(
-            "C is written of networks from uint8 images [H, W, C] to vectors, of images and vectors"
-        )
+    for node in network.nodes:
+        rank = len(shapes[node.inputs[0]]) if node.inputs else 0
+        needed = {graph.Dense: 1, graph.Convolution: 3}.get(type(node), rank)
+        if rank != needed:
+            raise errors.InputError(
+                f"C has no {graph.operation(node)} of values of {rank} axes, only of {needed}"
+            )
