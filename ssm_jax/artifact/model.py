@@ -13,7 +13,8 @@ from flax import nnx
 
 from ssm_jax import errors, files, graph
 from ssm_jax.artifact import export as exports
-from ssm_jax.artifact import run
+from ssm_jax.artifact import integer, run
+from ssm_jax.artifact.export import c_integer
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.data.batches import standardize
 from ssm_jax.graph import trace
@@ -29,6 +30,7 @@ def export(
     format: str = "ssm",
     *,
     class_names: Sequence[str] | None = None,
+    calibration: jax.typing.ArrayLike | None = None,
 ) -> None:
     """Write a model to a file, as it is in evaluation: its effective kernels, without scores.
 
@@ -40,6 +42,8 @@ def export(
       path: The file; its folder exists.
       format: `ssm`, `c`, `onnx`, `stablehlo`, `safetensors` or `npz`.
       class_names: Names of the logits; numbers by default.
+      calibration: Of `c`: images, uint8 `[B, H, W, C]`, that scales of int8 follow from. The C is then without
+        floating point, see `ssm_jax.artifact.integer`, and has fewer operations.
 
     Raises:
       InputError: The format is unknown or lacks a package, the input is none, or the model computes what the
@@ -53,6 +57,8 @@ def export(
       [(4,), (3,), (3,), (1,), (3,)]
     """
     exports.check(format, path)
+    if calibration is not None and format != "c":
+        raise errors.InputError(f"calibration is for format='c', whole numbers, not for {format!r}")
     given = np.asarray(example_input)
     if str(given.dtype) not in graph.INPUT_DTYPES or given.ndim < 2 or not len(given):
         allowed = f"a batch [B, ...] of {', '.join(graph.INPUT_DTYPES)}"
@@ -63,7 +69,11 @@ def export(
     try:
         record = {"network": type(model).__name__} if isinstance(model, nnx.Module) else {}
         made = _artifact(checked(model, given), record, class_names)
-        _written(path, lambda: exports.write(made, path, format))
+        if calibration is None:
+            _written(path, lambda: exports.write(made, path, format))
+        else:
+            whole = integer.quantize(made.network, np.asarray(calibration))
+            _written(path, lambda: c_integer.write(made, pathlib.Path(path), whole))
     except errors.InputError:
         if format != "stablehlo":
             raise

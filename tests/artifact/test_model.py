@@ -15,7 +15,8 @@ from flax import nnx
 
 import ssm_jax
 from ssm_jax import errors, graph
-from ssm_jax.artifact import format, native
+from ssm_jax.artifact import format, integer, native
+from ssm_jax.artifact.export import c_integer
 from ssm_jax.graph import trace
 
 
@@ -188,4 +189,25 @@ def test_c_moves_elements_as_jax_does(tmp_path):
 def test_what_c_has_not_is_told(name, said, tmp_path):
     with pytest.raises(errors.InputError, match=said):
         ssm_jax.export(made(name)[0], inputs_of(name), tmp_path / "model.c", "c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_calibration_images_make_c_in_whole_numbers(tmp_path):
+    model = nnx.Sequential(ssm_jax.standardize, ssm_jax.build("fcn", (4, 4, 1), 3, rngs=nnx.Rngs(0)))
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1), np.uint8)
+    ssm_jax.export(model, images[:1], tmp_path / "net.c", "c", calibration=images)
+    whole = integer.quantize(trace.network(model, images.shape[1:]), images)
+    artifact = format.Artifact(whole.network, ("0", "1", "2"), {"network": "Sequential"})
+    expected = c_integer.sources(artifact, whole, "net")
+    assert ((tmp_path / "net.c").read_text(), (tmp_path / "net.h").read_text()) == expected
+
+
+def test_whole_numbers_that_cannot_be_are_refused(tmp_path):
+    model, inputs, _ = made("grouped")
+    with pytest.raises(
+        errors.InputError, match="calibration is for format='c', whole numbers, not for 'onnx'"
+    ):
+        ssm_jax.export(model, inputs, tmp_path / "net.onnx", "onnx", calibration=inputs)
+    with pytest.raises(errors.InputError, match="has no form in whole numbers"):
+        ssm_jax.export(model, inputs, tmp_path / "net.c", "c", calibration=inputs)
     assert not list(tmp_path.iterdir())
