@@ -42,8 +42,8 @@ def export(
       path: The file; its folder exists.
       format: `ssm`, `c`, `onnx`, `stablehlo`, `safetensors` or `npz`.
       class_names: Names of the logits; numbers by default.
-      calibration: Of `c`: images, uint8 `[B, H, W, C]`, that scales of int8 follow from. The C is then without
-        floating point, see `ssm_jax.artifact.integer`, and has fewer operations.
+      calibration: Of `c`: images, uint8 `[B, H, W, C]`, that scales of int8 follow from; the C is without
+        floating point then, and has fewer operations.
 
     Raises:
       InputError: The format is unknown or lacks a package, the input is none, or the model computes what the

@@ -204,9 +204,7 @@ def test_calibration_images_make_c_in_whole_numbers(tmp_path):
 
 def test_whole_numbers_that_cannot_be_are_refused(tmp_path):
     model, inputs, _ = made("grouped")
-    with pytest.raises(
-        errors.InputError, match="calibration is for format='c', whole numbers, not for 'onnx'"
-    ):
+    with pytest.raises(errors.InputError, match="calibration is for format='c', whole num"):
         ssm_jax.export(model, inputs, tmp_path / "net.onnx", "onnx", calibration=inputs)
     with pytest.raises(errors.InputError, match="has no form in whole numbers"):
         ssm_jax.export(model, inputs, tmp_path / "net.c", "c", calibration=inputs)
