@@ -32,9 +32,9 @@ from ssm_jax import graph
 from ssm_jax.artifact import run
 from ssm_jax.data import datasets
 from ssm_jax.nn import statistics
+from ssm_jax.training.evaluation import RECALIBRATION_BATCHES
 from ssm_jax.training.loop import Group
 from ssm_jax.training.reports import Evaluation
-from ssm_jax.training.step import RECALIBRATION_BATCHES
 
 DENSITY = 0.05
 BATCH = 125

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from ssm_jax.data.batches import standardize
     from ssm_jax.nn.convert import supermask
     from ssm_jax.nn.density import set_density
-    from ssm_jax.nn.layers import Conv, Dense, Frozen, Score, apply_masks, masked_layers
+    from ssm_jax.nn.layers import Conv, Dense, apply_masks, masked_layers
     from ssm_jax.nn.networks import BATCH_AXIS, build
     from ssm_jax.nn.pooling import max_pool
     from ssm_jax.nn.remaining import mask_table, remaining_weights
     from ssm_jax.nn.statistics import recalibrate
+    from ssm_jax.nn.variables import Frozen, Score
     from ssm_jax.optim import Optimizer, score_optimizer
     from ssm_jax.runs.summary import Summary
     from ssm_jax.saved import load_into, save
@@ -70,11 +71,11 @@ _ON_FIRST_USE = {
     "Binary": "core",
     "Conv": "nn.layers",
     "Dense": "nn.layers",
-    "Frozen": "nn.layers",
+    "Frozen": "nn.variables",
     "Masking": "core",
     "Optimizer": "optim",
     "Rule": "core",
-    "Score": "nn.layers",
+    "Score": "nn.variables",
     "Signed": "core",
     "Summary": "runs.summary",
     "Trained": "trained",

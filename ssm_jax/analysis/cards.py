@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ssm_jax import graph
-from ssm_jax.analysis import figures, masks
+from ssm_jax.analysis import figures, masks, style
 from ssm_jax.analysis.finished import Finished, Network
 from ssm_jax.artifact.sizes import Sizes, entropy
 
@@ -122,7 +122,7 @@ def image_mask(run: Finished, network: Network) -> Card:
     mask = network.masks[node.name]
     whole = shape == network.graph.image_shape
     height, width, channels = shape
-    remaining = figures.fold(mask, shape)
+    remaining = masks.fold(mask, shape)
     caption = (
         f"{node.name} takes {'the image' if whole else f'{channels} maps'} of {height}x{width}: its weights "
         f"that remain by place, {remaining.sum():,.0f} in all. {np.count_nonzero(remaining == 0):,} of "
@@ -178,7 +178,7 @@ def units(run: Finished, network: Network) -> Card:
         return Card(
             note=f"The rule {run.summary.method} draws its mask at random: no unit is dead for certain."
         )
-    counts = {name: figures.incoming(mask) for name, mask in network.masks.items()}
+    counts = {name: masks.incoming(mask) for name, mask in network.masks.items()}
     found = masks.units(network.masks)
     rows = []
     for name, of in (*found.layers.items(), ("all", found.all)):
@@ -248,7 +248,7 @@ def sizes(run: Finished, network: Network) -> Card:
         for layer in found:
             count, own = layer.kernel.values.size, entropy(layer.kernel)
             remaining = number(layer.kernel.remaining / count)
-            rows.append((layer.name, remaining, f"{own / count:.3f}", figures.in_bytes(own / 8)))
+            rows.append((layer.name, remaining, f"{own / count:.3f}", style.in_bytes(own / 8)))
     sizes[".ssm file"] = network.size
     whole = [
         (name, f"{size:,}", f"{sizes['dense, float32'] / max(size, 1):,.1f}") for name, size in sizes.items()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ssm_jax import errors
-from ssm_jax.analysis import style
+from ssm_jax.analysis import masks, style
 from ssm_jax.analysis.masks import ByLayer, Overlap
 from ssm_jax.runs import curves as means
 from ssm_jax.runs.summary import Layer, Statistics
@@ -111,23 +111,6 @@ def layer_shares(layers: Sequence[Layer]) -> Figure:
     return figure
 
 
-def fold(mask: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Count the remaining weights of a dense layer by the place in the image that they look at.
-
-    Args:
-      mask: Shape `(H * W * C, O)`; a weight remains where it is not 0, or of an expected mask in part.
-      shape: `(H, W, C)` of what the layer takes: the image, or the map of features.
-
-    Returns:
-      float64 `[H, W]`.
-
-    Examples:
-      >>> fold(np.array([[1, -1], [0, 0], [0, 1], [0, 0]]), (2, 2, 1)).tolist()
-      [[2.0, 0.0], [1.0, 0.0]]
-    """
-    return np.minimum(np.abs(mask), 1).sum(1, dtype=float).reshape(shape).sum(2)
-
-
 @style.drawn
 def folded_mask(mask: np.ndarray, shape: tuple[int, int, int], image: np.ndarray | None = None) -> Figure:
     """Draw the mask of a dense layer where its inputs lie in the image: as in Koster et al. 2022.
@@ -137,7 +120,7 @@ def folded_mask(mask: np.ndarray, shape: tuple[int, int, int], image: np.ndarray
       shape: See `fold`.
       image: An image `[H, W]` to be shown beside it, such as the mean of the training set.
     """
-    pictures = {"remaining weights per place": fold(mask, shape)}
+    pictures = {"remaining weights per place": masks.fold(mask, shape)}
     if image is not None:
         pictures["mean training image"] = np.asarray(image, float)
     figure = style.figure(2.3 if len(pictures) > 1 else 3.2)
@@ -195,22 +178,6 @@ def filters(kernel: np.ndarray, most: int = 48) -> Figure:
     patches = [Patch(color=color) for color in (style.INVERTED, style.KEPT)]
     style.legend(figure, patches, ("negative weight", "positive weight"))
     return figure
-
-
-def incoming(mask: np.ndarray) -> np.ndarray:
-    """Count the remaining weights into every unit.
-
-    Args:
-      mask: Shape `(..., I, O)`.
-
-    Returns:
-      Integers `[O]`.
-
-    Examples:
-      >>> incoming(np.array([[1, 0], [-1, 0]])).tolist()
-      [2, 0]
-    """
-    return np.count_nonzero(mask.reshape(-1, mask.shape[-1]), axis=0)
 
 
 @style.drawn
@@ -319,34 +286,18 @@ def sizes(sizes: Mapping[str, int]) -> Figure:
     figure = style.figure(0.7 + 0.3 * len(sizes))
     axes = figure.add_subplot()
     bars = axes.barh(range(len(sizes)), list(sizes.values()), color=style.KEPT, height=0.6)
-    axes.bar_label(bars, [in_bytes(size) for size in sizes.values()], padding=3, fontsize=8)
+    axes.bar_label(bars, [style.in_bytes(size) for size in sizes.values()], padding=3, fontsize=8)
     axes.set_yticks(range(len(sizes)), [style.short(name) for name in sizes])
     axes.set_ylim(len(sizes) - 0.5, -0.5)
     axes.set_xscale("log")
     largest = max(sizes.values())
     axes.set_xlim(min(min(sizes.values()) / 3, largest / 50), largest * 8)
     style.label_log_axis(axes.xaxis, (1,))
-    axes.xaxis.set_major_formatter(lambda value, _: in_bytes(value))
+    axes.xaxis.set_major_formatter(lambda value, _: style.in_bytes(value))
     axes.set_xlabel("size (log scale)")
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     return figure
-
-
-def in_bytes(size: float) -> str:
-    """Write a size for people.
-
-    Args:
-      size: Bytes.
-
-    Examples:
-      >>> in_bytes(999), in_bytes(15_300), in_bytes(2_000_000)
-      ('999 B', '15.3 kB', '2 MB')
-    """
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= factor:
-            return f"{float(f'{size / factor:.3g}'):g} {unit}"
-    return f"{float(f'{size:.3g}'):g} B"
 
 
 @style.drawn

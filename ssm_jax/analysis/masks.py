@@ -272,3 +272,36 @@ def _mean(values: list[Any]) -> Any:
         return {key: _mean([value[key] for value in values]) for key in first}
     numbers = [value for value in values if value is not None]
     return float(np.mean(numbers)) if numbers else None
+
+
+def fold(mask: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Count the remaining weights of a dense layer by the place in the image that they look at.
+
+    Args:
+      mask: Shape `(H * W * C, O)`; a weight remains where it is not 0, or of an expected mask in part.
+      shape: `(H, W, C)` of what the layer takes: the image, or the map of features.
+
+    Returns:
+      float64 `[H, W]`.
+
+    Examples:
+      >>> fold(np.array([[1, -1], [0, 0], [0, 1], [0, 0]]), (2, 2, 1)).tolist()
+      [[2.0, 0.0], [1.0, 0.0]]
+    """
+    return np.minimum(np.abs(mask), 1).sum(1, dtype=float).reshape(shape).sum(2)
+
+
+def incoming(mask: np.ndarray) -> np.ndarray:
+    """Count the remaining weights into every unit.
+
+    Args:
+      mask: Shape `(..., I, O)`.
+
+    Returns:
+      Integers `[O]`.
+
+    Examples:
+      >>> incoming(np.array([[1, 0], [-1, 0]])).tolist()
+      [2, 0]
+    """
+    return np.count_nonzero(mask.reshape(-1, mask.shape[-1]), axis=0)

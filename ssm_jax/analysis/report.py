@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssm_jax import errors, files
-from ssm_jax.analysis import figures, finished, style
+from ssm_jax.analysis import finished, style
 from ssm_jax.analysis.cards import Drawing
 from ssm_jax.analysis.finished import Finished, Network
 from ssm_jax.analysis.sections import Section, sections
@@ -107,7 +107,7 @@ def _numbers(run: Finished, network: Network) -> list[tuple[str, str]]:
         ("test accuracy", f"{summary.test_accuracy.text()} %"),
         ("remaining weights", f"{summary.remaining_weights.text(100)} %"),
         ("weights", f"{summary.weights:,}"),
-        ("artifact", figures.in_bytes(network.size)),
+        ("artifact", style.in_bytes(network.size)),
         ("epochs", str(summary.epochs)),
         ("seeds", str(len(summary.seeds))),
     ]

@@ -162,3 +162,19 @@ def svg(figure: Figure) -> str:
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         figure.savefig(text, format="svg", transparent=True, metadata=nothing)
     return text.getvalue()
+
+
+def in_bytes(size: float) -> str:
+    """Write a size for people.
+
+    Args:
+      size: Bytes.
+
+    Examples:
+      >>> in_bytes(999), in_bytes(15_300), in_bytes(2_000_000)
+      ('999 B', '15.3 kB', '2 MB')
+    """
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{float(f'{size / factor:.3g}'):g} {unit}"
+    return f"{float(f'{size:.3g}'):g} B"

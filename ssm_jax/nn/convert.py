@@ -16,7 +16,8 @@ from ssm_jax.core.blocks import Blocks, in_blocks
 from ssm_jax.core.tree import KERNELS
 from ssm_jax.nn.blocks import LAYERS, of_layer
 from ssm_jax.nn.kernel import MaskedKernel
-from ssm_jax.nn.layers import Frozen, Masked, Masking
+from ssm_jax.nn.layers import Masked, Masking
+from ssm_jax.nn.variables import Frozen
 
 Model = TypeVar("Model", bound=nnx.Module)
 

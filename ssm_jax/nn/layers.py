@@ -1,7 +1,6 @@
 """Flax NNX layers whose kernels are random and frozen and whose scores are trained.
 
-Variable types tell apart what a layer holds, so that `split` gives what is trained (`Score`), what is
-frozen (`Kernel`, or `Signs` and `Constant`) and the rest (`RuleState`, statistics). The same layer with
+Variable types tell apart what a layer holds (`ssm_jax.nn.variables`). The same layer with
 `Masking(rule=None)` is its dense baseline: the kernel is an ordinary `nnx.Param` and there are no scores.
 `apply_masks` turns a masked network into the dense one that it amounts to.
 """
@@ -10,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,30 +19,7 @@ from ssm_jax import core
 from ssm_jax.core import Masking
 from ssm_jax.nn.convolution import convolve, matmul
 from ssm_jax.nn.products.handlers import Products
-
-
-class Frozen(nnx.Variable):
-    """What is drawn once and never trained."""
-
-
-class Kernel(Frozen):
-    """A frozen random kernel, float32, shape `(..., I, O)`."""
-
-
-class Signs(Frozen):
-    """The signs of a frozen kernel of signed constants, int8, shape `(..., I, O)`."""
-
-
-class Constant(Frozen):
-    """The size of every weight of a kernel of signed constants, a float32 scalar."""
-
-
-class Score(nnx.Param):
-    """The trainable scores of a layer, float32, in the shape of its kernel."""
-
-
-class RuleState(nnx.Variable):
-    """What a layer's mask rule keeps beside the scores, for example a threshold."""
+from ssm_jax.nn.variables import Constant, Kernel, RuleState, Score, Signs
 
 
 class Masked(nnx.Module):
@@ -285,36 +261,6 @@ class Conv(Masked):
         """Apply the layer to `[B, H, W, I]`; returns `[B, ceil(H/s), ceil(W/s), O]`, compute dtype."""
         with jax.named_scope("conv"):
             return convolve(inputs.astype(self.dtype), self.applied_kernel(), self.stride, self.products)
-
-
-class Parts(NamedTuple):
-    """A model taken apart; `nnx.merge(*parts)` puts it together again.
-
-    Attributes:
-      graph: Its definition, static.
-      params: What is trained: scores, and any `nnx.Param` of other layers.
-      frozen: What is drawn once, the random kernels.
-      rest: Everything else: what mask rules keep, statistics of normalizations.
-      random: The streams of random numbers that layers keep, as dropout does.
-    """
-
-    graph: nnx.GraphDef[Any]
-    params: nnx.State
-    frozen: nnx.State
-    rest: nnx.State
-    random: nnx.State
-
-
-def split(model: nnx.Module) -> Parts:
-    """Take a model apart into what is trained, what is frozen, the rest and its streams of random numbers.
-
-    Args:
-      model: Any NNX module.
-    """
-    graph, params, frozen, random, rest = cast(
-        tuple[Any, ...], nnx.split(model, nnx.Param, Frozen, nnx.RngState, ...)
-    )
-    return Parts(graph, params, frozen, rest, random)
 
 
 class Evaluated(NamedTuple):

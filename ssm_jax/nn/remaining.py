@@ -8,7 +8,8 @@ from flax import nnx
 
 from ssm_jax import errors
 from ssm_jax.core import tabulate
-from ssm_jax.nn.layers import Masked, Score, evaluated, masked_layers
+from ssm_jax.nn.layers import Masked, evaluated, masked_layers
+from ssm_jax.nn.variables import Score
 
 
 def _counts(model: nnx.Module) -> list[tuple[str, Masked, np.ndarray]]:

@@ -20,8 +20,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ssm_jax import core, errors
 from ssm_jax.data import batches
 from ssm_jax.data.batches import Data
-from ssm_jax.nn.layers import Conv, masked_layers, split
+from ssm_jax.nn.layers import Conv, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS
+from ssm_jax.nn.variables import split
 from ssm_jax.training.from_config import RunSettings
 from ssm_jax.training.step import Task, merged
 from ssm_jax.types import PyTree

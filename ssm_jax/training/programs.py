@@ -15,10 +15,11 @@ from jax import lax
 
 from ssm_jax import errors
 from ssm_jax.nn import statistics
-from ssm_jax.nn.layers import split
 from ssm_jax.nn.networks import BATCH_AXIS
+from ssm_jax.nn.variables import split
+from ssm_jax.training import evaluation
 from ssm_jax.training.layout import DEVICE_AXIS, Layout, own_rows
-from ssm_jax.training.step import Data, State, Task, merged, no_sums
+from ssm_jax.training.step import Data, State, Task, merged
 from ssm_jax.types import PyTree
 
 
@@ -193,7 +194,7 @@ class Programs:
         task = self.task
         if not statistics.normalizations(task.abstract()):
             return state
-        graph = task.measuring_graph()
+        graph = evaluation.measuring_graph(task)
 
         def begin(state: State, frozen: nnx.State) -> PyTree:
             model = merged(graph, state.params, frozen, state.rest, task.random(state))
@@ -205,7 +206,9 @@ class Programs:
             network = task.apply_masks(graph, state, frozen, training=False)
 
             def body(known: PyTree) -> PyTree:
-                return task.recalibrate_batch(network, data, order, known, self._shard(), self.layout.shards)
+                return evaluation.recalibrate_batch(
+                    task, network, data, order, known, self._shard(), self.layout.shards
+                )
 
             return _repeated(body, known, times)
 
@@ -217,7 +220,12 @@ class Programs:
         def spread(function: Callable[..., Any], shared: int = 0) -> Callable[[], Any]:
             return lambda: self._spread(function, shared=shared)
 
-        order = self._call("recalibration order", 1, spread(task.recalibration_order), state.seed)
+        order = self._call(
+            "recalibration order",
+            1,
+            spread(functools.partial(evaluation.recalibration_order, task)),
+            state.seed,
+        )
         known = self._call("recalibration begin", 1, spread(begin), state, frozen)
         total = order.shape[2]
         times = batches_per_call or total
@@ -248,13 +256,15 @@ class Programs:
             network = self.task.apply_masks(self._evaluation, state, frozen, training=False)
 
             def body(sums: PyTree) -> PyTree:
-                return self.task.evaluate_batch(network, data, sums, self._shard(), self.layout.shards)
+                return evaluation.evaluate_batch(
+                    self.task, network, data, sums, self._shard(), self.layout.shards
+                )
 
             return _repeated(body, sums, times)
 
         total = data["labels"].shape[1] // self.task.batch_size
         times = batches_per_call or total
-        sums = self._call("sums", 1, lambda: self._spread(lambda _: no_sums()), state.step)
+        sums = self._call("sums", 1, lambda: self._spread(lambda _: evaluation.no_sums()), state.step)
         for first in range(0, total, times):
             count = min(times, total - first)
 
@@ -271,7 +281,7 @@ class Programs:
         """By the path of every masked layer, what the rule counts as inverted, hidden, kept: `[S, 3]`."""
 
         def make() -> Any:
-            return self._spread(functools.partial(self.task.mask_counts, self._evaluation))
+            return self._spread(functools.partial(evaluation.mask_counts, self.task, self._evaluation))
 
         counts = self.layout.gather(self._call("mask_counts", 1, make, state, frozen))
         return {path: np.stack(shares, -1) for path, shares in counts.items()}
@@ -280,6 +290,6 @@ class Programs:
         """By the path of every masked layer, its mask as it is stored: int8 or float32, `[S, ..., I, O]`."""
 
         def make() -> Any:
-            return self._spread(functools.partial(self.task.masks, self._evaluation))
+            return self._spread(functools.partial(evaluation.masks, self.task, self._evaluation))
 
         return self.layout.gather(self._call("masks", 1, make, state, frozen))

@@ -1,4 +1,4 @@
-"""The training step and the evaluation of one network, as pure functions seen by one device.
+"""The training step of one network, as pure functions seen by one device.
 
 A `Task` holds what never changes during a run and whose values are compiled into the program; a
 `State` holds what a step changes. `ssm_jax.training.programs` spreads these functions over seeds and devices.
@@ -19,25 +19,21 @@ from flax import nnx
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from ssm_jax import core, environment
+from ssm_jax import environment
 from ssm_jax.core import control
 from ssm_jax.data import batches
 from ssm_jax.data.batches import Data
-from ssm_jax.nn import statistics
 from ssm_jax.nn.density import follow_density
-from ssm_jax.nn.layers import Parts, apply_masks, masked_layers, split
+from ssm_jax.nn.layers import apply_masks
 from ssm_jax.nn.networks import BATCH_AXIS
-from ssm_jax.nn.statistics import Moments
+from ssm_jax.nn.variables import Parts, split
 from ssm_jax.training import optimizer
 from ssm_jax.types import PyTree
 
 Build = Callable[[nnx.Rngs], nnx.Module]
 
 # What a seed's key is folded with, per use.
-_PARAMS, _SCORES, _DEFAULT, _ORDER, _AUGMENT, _MASKS, _LAYERS, _RECALIBRATION = range(8)
-
-# Statistics of normalizations are measured over so many batches at most.
-RECALIBRATION_BATCHES = 32
+_PARAMS, _SCORES, _DEFAULT, _ORDER, _AUGMENT, _MASKS, _LAYERS, RECALIBRATION = range(8)
 
 # Which metric was not finite, by its place in `State.failure[1]`.
 FAILURES = ("loss", "gradient norm")
@@ -164,7 +160,7 @@ class Task:
         size = self.batch_size // shards
         start = shard * size
         with jax.named_scope("batch"):
-            indices, images = _images(data, order, state.step % self.steps_per_epoch, start, size)
+            indices, images = images_of(data, order, state.step % self.steps_per_epoch, start, size)
             if self.augment != "none":
                 key = jax.random.fold_in(self._key(state, _AUGMENT), state.step)
                 images = batches.AUGMENTATIONS[self.augment](key, images, start + jnp.arange(size))
@@ -255,7 +251,7 @@ class Task:
         def loss_of(kernels: nnx.State) -> tuple[jax.Array, tuple[jax.Array, nnx.State]]:
             model = merged(dense.graph, kernels, dense.frozen, dense.rest, dense.random)
             logits = model(images).astype(jnp.float32)
-            loss = _losses(logits, labels).mean()
+            loss = losses(logits, labels).mean()
             return loss, (jnp.mean(logits.argmax(-1) == labels), split(model).rest)
 
         (loss, (accuracy, rest)), gradient = jax.value_and_grad(loss_of, has_aux=True)(kernels)
@@ -312,93 +308,22 @@ class Task:
         """Whether training goes on for a network: it has neither failed nor been stopped by its schedule."""
         return (state.failure[0] < 0) & ~optimizer.stopped(state.optimizer)
 
-    def evaluate_batch(
-        self,
-        network: Parts,
-        data: Data,
-        sums: dict[str, jax.Array],
-        shard: jax.Array | int = 0,
-        shards: int = 1,
-    ) -> dict[str, jax.Array]:
-        """Add one batch to an evaluation. The named axis `BATCH_AXIS` must be bound.
 
-        Args:
-          network: What `apply_masks` made of the network in evaluation mode.
-          data: A split, see `batches.Data`, padded to whole batches, the padding labeled -1.
-          sums: What `no_sums` returned, or this function before.
-          shard: The number of this device's part of the batch, from 0.
-          shards: The number of parts.
-        """
-        size = self.batch_size // shards
-        start = sums["batch"] * self.batch_size + shard * size
-        part = {name: lax.dynamic_slice_in_dim(array, start, size) for name, array in data.items()}
-        images = batches.standardize(part["images"], (part["mean"], part["deviation"])).astype(self.dtype)
-        labels = part["labels"]
-        logits = merged(*network)(images).astype(jnp.float32)
-        real = labels >= 0
-        local = {
-            "loss": jnp.sum(jnp.where(real, _losses(logits, labels), 0.0)),
-            "correct": jnp.sum(real & (logits.argmax(-1) == labels), dtype=jnp.int32),
-        }
-        total = lax.psum(local, BATCH_AXIS)
-        return {
-            "batch": sums["batch"] + 1,
-            "loss": sums["loss"] + total["loss"],
-            "correct": sums["correct"] + total["correct"],
-        }
-
-    def measuring_graph(self) -> nnx.GraphDef[Any]:
-        """The network's definition for `recalibrate_batch`."""
-        return split(statistics.measuring(self.abstract(), BATCH_AXIS)).graph
-
-    def recalibration_order(self, seed: jax.Array) -> jax.Array:
-        """The batches over which the statistics of normalizations are measured: int32 `[batches, B]`."""
-        key = jax.random.fold_in(environment.key(seed), _RECALIBRATION)
-        order = batches.epoch_order(key, 0, self.examples, self.batch_size)
-        return order[:RECALIBRATION_BATCHES]
-
-    def recalibrate_batch(
-        self,
-        network: Parts,
-        data: Data,
-        order: jax.Array,
-        known: tuple[jax.Array, list[Moments]],
-        shard: jax.Array | int = 0,
-        shards: int = 1,
-    ) -> tuple[jax.Array, list[Moments]]:
-        """Add one batch to the statistics of normalizations. The named axis `BATCH_AXIS` must be bound.
-
-        Args:
-          network: What `apply_masks` made of the network of `measuring_graph`.
-          data: The training set.
-          order: What `recalibration_order` returned.
-          known: The number of batches that have been measured, and what was found.
-          shard: The number of this device's part of the batch, from 0.
-          shards: The number of parts.
-        """
-        number, moments = known
-        size = self.batch_size // shards
-        _, images = _images(data, order, number, shard * size, size)
-        new = statistics.measure(merged(*network), images.astype(self.dtype))
-        return number + 1, statistics.pool(moments, new, 1 / (number.astype(jnp.float32) + 1))
-
-    def mask_counts(
-        self, graph: nnx.GraphDef[Any], state: State, frozen: nnx.State
-    ) -> dict[str, core.Counts]:
-        """How many weights each masked layer inverts, hides and keeps, by the layer's path."""
-        model = merged(graph, state.params, frozen, state.rest, self.random(state))
-        return {path: layer.count() for path, layer in masked_layers(model)}
-
-    def masks(self, graph: nnx.GraphDef[Any], state: State, frozen: nnx.State) -> dict[str, jax.Array]:
-        """The masks of an evaluation as they are stored, by the layer's path; see `Masked.stored_mask`."""
-        model = merged(graph, state.params, frozen, state.rest, self.random(state))
-        return {path: layer.stored_mask() for path, layer in masked_layers(model)}
-
-
-def _images(
+def images_of(
     data: Data, order: jax.Array, row: jax.Array, start: jax.Array | int, size: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The indices of a part of a batch, and its standardized images."""
+    """Take a part of a batch from a data set that lies on the device.
+
+    Args:
+      data: A data set, see `batches.Data`.
+      order: int32 `[batches, B]`.
+      row: The number of the batch.
+      start: Where the part begins.
+      size: How many examples it has.
+
+    Returns:
+      Their indices, and the standardized images.
+    """
     indices = lax.dynamic_slice_in_dim(lax.dynamic_index_in_dim(order, row, keepdims=False), start, size)
     known = (data["mean"][indices], data["deviation"][indices])
     return indices, batches.standardize(data["images"][indices], known)
@@ -410,16 +335,8 @@ def merged(graph: nnx.GraphDef[Any], *states: nnx.State) -> nnx.Module:
     return nnx.merge(graph, *jax.tree.map(lambda array: array, states))
 
 
-def _losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Compute the cross entropy of every example."""
     # Not of integer labels: the gradient of picking a logit is a scatter, which is slow on a GPU, and slower
     # still where it has to be deterministic.
     return optax.softmax_cross_entropy(logits, jax.nn.one_hot(labels, logits.shape[-1]))
-
-
-def no_sums() -> dict[str, jax.Array]:
-    """The sums of an evaluation before its first batch: `batch`, `loss` and `correct`."""
-    return {
-        "batch": jnp.zeros((), jnp.int32),
-        "loss": jnp.zeros((), jnp.float32),
-        "correct": jnp.zeros((), jnp.int32),
-    }

@@ -64,8 +64,8 @@ def test_shares_of_a_layer_are_bars_one_after_another():
 
 def test_a_mask_is_folded_with_its_channels_added_up():
     mask = np.array([[1, 0], [-1, 1], [0, 0], [3, 0]], np.int8)
-    np.testing.assert_array_equal(figures.fold(mask, (1, 2, 2)), [[3, 1]])
-    np.testing.assert_array_equal(figures.fold(np.float32([[0.25, 0.5]]), (1, 1, 1)), [[0.75]])
+    np.testing.assert_array_equal(masks.fold(mask, (1, 2, 2)), [[3, 1]])
+    np.testing.assert_array_equal(masks.fold(np.float32([[0.25, 0.5]]), (1, 1, 1)), [[0.75]])
 
 
 def test_a_folded_mask_stands_beside_the_image():
@@ -90,7 +90,7 @@ def test_a_filter_has_the_colors_of_its_signs():
 def test_weights_into_a_unit_are_counted():
     mask = np.zeros((3, 3, 2, 2), np.int8)
     mask[0, 0, 0, 0] = mask[2, 2, 1, 0] = -1
-    assert figures.incoming(mask).tolist() == [2, 0]
+    assert masks.incoming(mask).tolist() == [2, 0]
 
 
 def test_a_layer_with_dead_units_gets_a_cross():

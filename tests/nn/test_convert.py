@@ -14,7 +14,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import ssm_jax
 from ssm_jax import errors
-from ssm_jax.nn.layers import masked_layers, split
+from ssm_jax.nn.layers import masked_layers
+from ssm_jax.nn.variables import split
 
 
 def rngs():

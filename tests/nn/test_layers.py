@@ -13,20 +13,8 @@ from jax import lax
 
 from ssm_jax import core, errors
 from ssm_jax.core import initializers
-from ssm_jax.nn.layers import (
-    Constant,
-    Conv,
-    Dense,
-    Frozen,
-    Kernel,
-    Masking,
-    RuleState,
-    Score,
-    Signs,
-    apply_masks,
-    masked_layers,
-    split,
-)
+from ssm_jax.nn.layers import Conv, Dense, Masking, apply_masks, masked_layers
+from ssm_jax.nn.variables import Constant, Frozen, Kernel, RuleState, Score, Signs, split
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
 SIGNED = Masking()

@@ -12,8 +12,9 @@ import pytest
 from flax import nnx
 
 from ssm_jax import errors
-from ssm_jax.nn.layers import Frozen, Masking, Score, masked_layers
+from ssm_jax.nn.layers import Masking, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS, build
+from ssm_jax.nn.variables import Frozen, Score
 
 MNIST, CIFAR = (28, 28, 1), (32, 32, 3)
 

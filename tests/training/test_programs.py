@@ -22,9 +22,10 @@ from ssm_jax import errors
 from ssm_jax.data.batches import standardize
 from ssm_jax.nn.convert import supermask
 from ssm_jax.nn.statistics import recalibrate
+from ssm_jax.training.evaluation import RECALIBRATION_BATCHES, recalibration_order
 from ssm_jax.training.layout import Layout, pad_split, replicate
 from ssm_jax.training.programs import Programs
-from ssm_jax.training.step import RECALIBRATION_BATCHES, Task
+from ssm_jax.training.step import Task
 
 SHAPE = (4, 4, 1)
 DEVICES = 8
@@ -378,14 +379,14 @@ def test_statistics_of_networks_side_by_side_on_all_devices_are_those_of_recalib
     model = plain.network(0)
     images = {name: jax.device_get(array)[0] for name, array in data.items()}
     standard = standardize(images["images"], (images["mean"], images["deviation"]))
-    recalibrate(model, [standard[row] for row in plain.recalibration_order(jnp.int32(0))])
+    recalibrate(model, [standard[row] for row in recalibration_order(plain, jnp.int32(0))])
     for name in ("mean", "var"):
         found = programs.layout.gather(once.rest["norm"])[name][...][1]
         np.testing.assert_allclose(found, getattr(model.norm, name)[...], rtol=1e-4, atol=1e-5)
 
 
 def test_the_batches_of_a_recalibration_are_drawn_from_all_examples(task):
-    order = np.asarray(dataclasses.replace(task, shuffle=False).recalibration_order(jnp.int32(1)))
+    order = np.asarray(recalibration_order(dataclasses.replace(task, shuffle=False), jnp.int32(1)))
     assert set(order.ravel()) == set(range(EXAMPLES)) and (np.diff(order[0]) != 1).any()
     large = dataclasses.replace(task, examples=100 * task.batch_size)
-    assert large.recalibration_order(jnp.int32(1)).shape == (RECALIBRATION_BATCHES, task.batch_size)
+    assert recalibration_order(large, jnp.int32(1)).shape == (RECALIBRATION_BATCHES, task.batch_size)

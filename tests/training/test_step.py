@@ -15,10 +15,12 @@ from flax import nnx
 from ssm_jax import core
 from ssm_jax.data import batches
 from ssm_jax.nn import networks
-from ssm_jax.nn.layers import Conv, Dense, Frozen, Masking, masked_layers
+from ssm_jax.nn.layers import Conv, Dense, Masking, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS
+from ssm_jax.nn.variables import Frozen
 from ssm_jax.training import optimizer
-from ssm_jax.training.step import FAILURES, Task, no_sums
+from ssm_jax.training.evaluation import evaluate_batch, mask_counts, no_sums
+from ssm_jax.training.step import FAILURES, Task
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
 
@@ -353,7 +355,7 @@ def test_evaluation_leaves_statistics_alone_and_uses_them(data):
     task = make_task(Own)
     state, frozen = jax.jit(task.initialize)(jnp.int32(0))
     network = evaluated(task, state, frozen)
-    evaluate = alone(functools.partial(task.evaluate_batch, network))
+    evaluate = alone(functools.partial(evaluate_batch, task, network))
     split = {name: array[:BATCH] for name, array in data.items()}
     alone_labels = jnp.where(jnp.arange(BATCH) < 2, split["labels"], -1)
     both = [
@@ -366,7 +368,7 @@ def test_evaluation_leaves_statistics_alone_and_uses_them(data):
 def test_evaluate_batch_adds_up_real_examples_only(trainer, begun, data):
     state, frozen = begun
     task = trainer.task
-    evaluate = alone(functools.partial(task.evaluate_batch, evaluated(task, state, frozen)))
+    evaluate = alone(functools.partial(evaluate_batch, task, evaluated(task, state, frozen)))
     split = batches.with_statistics(
         {
             "images": jnp.pad(data["images"][:13], ((0, 3), (0, 0), (0, 0), (0, 0))),
@@ -386,7 +388,7 @@ def test_evaluate_batch_adds_up_real_examples_only(trainer, begun, data):
 
 def test_mask_counts(trainer, begun):
     state, frozen = begun
-    counts = jax.jit(functools.partial(trainer.task.mask_counts, trainer.task.graph(training=False)))(
+    counts = jax.jit(functools.partial(mask_counts, trainer.task, trainer.task.graph(training=False)))(
         state, frozen
     )
     assert list(counts) == ["denses/0", "denses/1", "denses/2"]
@@ -508,7 +510,7 @@ def test_dropout_is_that_of_the_step_wherever_training_goes_on(dropping):
 def test_an_evaluation_drops_nothing(dropping, data):
     state, frozen = dropping.initialize(jnp.int32(0))
     task = dropping.task
-    evaluate = alone(functools.partial(task.evaluate_batch, evaluated(task, state, frozen)))
+    evaluate = alone(functools.partial(evaluate_batch, task, evaluated(task, state, frozen)))
     split = batches.with_statistics({name: data[name][:BATCH] for name in ("images", "labels")})
     images = batches.standardize(split["images"]).reshape(BATCH, -1)
     logits = images @ task.network(0).head.effective_kernel()
