@@ -134,6 +134,7 @@ def test_the_network_computes_the_same_without_what_is_on_no_path(name):
     np.testing.assert_allclose(with_masks(network, paths)(images), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_weight_on_a_path_moves_a_logit(name):
     # Where all weights and images are positive nothing cancels, and ELU is the identity: a weight has a

@@ -66,6 +66,7 @@ def test_every_family_computes_what_jax_computes(name):
     assert np.corrcoef(made.ravel(), case.logits.ravel())[0, 1] > 0.995
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "masking",
     [{"rule": Multicoated(density=0.5, coats=3)}, {"kernel_init": he_uniform()}],

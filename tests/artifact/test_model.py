@@ -19,6 +19,9 @@ from ssm_jax.artifact import format, integer, native
 from ssm_jax.artifact.export import c_integer
 from ssm_jax.graph import trace
 
+SLOW = ("vit", "u-net", "grouped")
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MODELS]
+
 
 @functools.cache
 def made(name):
@@ -33,7 +36,7 @@ def close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_its_file_gives_the_same_logits(name, tmp_path):
     model, inputs, expected = made(name)
     ssm_jax.export(model, inputs[:1], tmp_path / "model.ssm")
@@ -42,7 +45,7 @@ def test_its_file_gives_the_same_logits(name, tmp_path):
     close(loaded(inputs[:1]), expected[:1])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_onnxruntime_computes_the_same(name, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     model, inputs, expected = made(name)

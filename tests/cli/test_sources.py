@@ -72,6 +72,7 @@ def test_without_its_code_a_run_is_what_was_exported_of_it(ssm, refused, own):
     assert "pass the same `model`" in refused("export", own, "--seed=0", "--format=c")
 
 
+@pytest.mark.slow
 def test_a_run_of_ones_own_model_has_a_report_and_an_analysis_beside_others(ssm, own, trained, tmp_path):
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")

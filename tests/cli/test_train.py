@@ -134,6 +134,7 @@ def test_bad_input_is_one_line_and_exit_status_2(arguments, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_run_has_exit_status_1(tmp_path):
     done = train(
         "--config=configs/digits.py:dense",
@@ -146,6 +147,7 @@ def test_a_failed_run_has_exit_status_1(tmp_path):
     assert "is not finite at step" in line
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_used_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     done = train(

@@ -142,6 +142,7 @@ def test_a_stack_runs_under_scan_with_remat():
     assert jnp.any(jax.jit(jax.grad(run))(masks.trained)["scores"]["blocks/kernel"] != 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [AxisType.Explicit, AxisType.Auto])
 @pytest.mark.parametrize("rule", [Signed(density=0.1, floor=0.02, rescale=0.5), "edge_popup", "stochastic"])
 def test_what_is_spread_over_devices_stays_so(rule, mode):

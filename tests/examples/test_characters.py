@@ -42,6 +42,7 @@ def test_every_projection_is_masked_and_embeddings_stay():
     assert type(masked.characters.embedding) is type(masked.places.embedding) is nnx.Param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("density", [0.2, 1.0])
 def test_a_step_moves_what_is_trained_and_leaves_random_kernels_alone(density):
     net = ssm_jax.supermask(model(), characters.masking(density)) if density < 1 else model()

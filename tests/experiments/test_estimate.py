@@ -44,6 +44,7 @@ def test_a_run_takes_its_steps_and_evaluations():
     assert estimate.seconds(config, Sizes(50, 30), 1.0, done=30) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fcn", "conv2"])
 def test_steps_are_timed_without_compilation(name):
     config = changed(data_name="digits", model_width=0.1, training_batch_size=64)

@@ -54,6 +54,7 @@ def test_the_density_is_reached_by_all_weights_together(rule, density, data):
     assert np.ptp(list(layers.values())) > 0.01  # it is not that of every layer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["signed", "binary"])
 def test_the_density_is_reached_by_every_layer(rule, data):
     _, counts = trained(made(mask__rule=rule, mask__density=0.25, mask__budget="layer"), [0], data)

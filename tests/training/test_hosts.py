@@ -72,7 +72,10 @@ def test_hosts_with_different_settings_say_so_and_leave_nothing(tmp_path, cache)
 
 @pytest.mark.parametrize(
     ("second", "message"),
-    [("another", "is not shared by all hosts"), ("file/run", "another host could not start the run")],
+    [
+        pytest.param("another", "is not shared by all hosts", marks=pytest.mark.slow),
+        ("file/run", "another host could not start the run"),
+    ],
 )
 def test_a_workdir_that_one_host_cannot_share_is_one_line_on_each(tmp_path, cache, second, message):
     (tmp_path / "file").write_text("")

@@ -236,6 +236,7 @@ def test_nothing_moves_between_host_and_devices_in_a_step(programs, data):
             sharing.train(state, frozen, jax.tree.map(np.asarray, data), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["data", "seeds"])
 @pytest.mark.parametrize("size", [37, 32, 5])
 def test_evaluation_covers_a_split_exactly(programs, task, mode, size):

@@ -142,6 +142,7 @@ def test_a_run_that_ended_while_another_loaded_its_data_stays(finished, tmp_path
         assert (workdir / name).read_bytes() == (finished[0] / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lock", [False, True], ids=["folder", "lock"])
 def test_a_workdir_that_is_moved_while_it_runs_ends_the_run(tmp_path, monkeypatch, lock):
     workdir, train = tmp_path / "run", Programs.train
@@ -220,6 +221,7 @@ def test_a_loss_that_is_not_finite_names_step_and_metric(tmp_path):
     assert not (tmp_path / "summary.json").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_seed_is_listed_and_the_others_finish_as_they_would_have(tmp_path, monkeypatch):
     healthy = ssm_jax.train_and_evaluate(small(seeds=3), tmp_path / "healthy")
     initialize = Programs.initialize
@@ -342,6 +344,7 @@ def test_the_best_validation_state_is_kept_beside_the_latest(tmp_path):
     assert ssm_jax.restore(tmp_path).step == lines[-1]["step"]
 
 
+@pytest.mark.slow
 def test_a_profile_can_be_written(tmp_path):
     ssm_jax.train_and_evaluate(small(profile=True, **{"training.epochs": 1}), tmp_path)
     assert list((tmp_path / "profile").rglob("perfetto_trace.json.gz"))
@@ -471,6 +474,7 @@ def test_more_steps_than_can_be_counted_are_refused_before_anything_starts(tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:overflow")  # of a learning rate that is no float32
 @pytest.mark.parametrize("overrides", [{"optimizer.weight_decay": 0.9}, {"optimizer.learning_rate": 1e39}])
 def test_a_mask_that_hides_everything_is_said_in_the_table_and_the_summary(tmp_path, capsys, overrides):
@@ -480,6 +484,7 @@ def test_a_mask_that_hides_everything_is_said_in_the_table_and_the_summary(tmp_p
     assert RunFolder(tmp_path).read_summary().emptied_layers == summary.emptied_layers
 
 
+@pytest.mark.slow
 def test_a_run_says_which_products_it_has_and_whether_they_change(tmp_path, capsys, monkeypatch):
     def fail() -> None:
         raise ssm_jax.errors.InputError("a C++ compiler is needed; there is none")
@@ -502,6 +507,7 @@ def test_a_run_says_which_products_it_has_and_whether_they_change(tmp_path, caps
     assert "products are dense, and were sparse when the run began" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_first_lines_name_the_data_and_what_is_not_the_default(tmp_path, capsys):
     config = small(**{"mask.rule": "edge_popup", "mask.density": 0.25, "training.epochs": 1})
     training.train_and_evaluate(config, tmp_path / "run")

@@ -259,6 +259,7 @@ def test_the_order_is_that_of_the_epoch(trainer):
     assert orders[0].shape == (3, BATCH)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", ["none", "crop_flip"])
 def test_the_shards_of_a_batch_are_its_parts(data, begun, augment):
     task = make_task(fcn, augment=augment)

@@ -63,6 +63,7 @@ def test_a_name_that_leads_out_of_a_folder_is_refused():
         arrays.tensors(graph.Network(image_shape=(1, 1, 1), classes=1, nodes=nodes))
 
 
+@pytest.mark.slow
 def test_a_network_of_every_family_can_be_built_again(family):
     assert_whole(network_of(*family))
 

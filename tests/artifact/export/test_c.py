@@ -46,6 +46,7 @@ def test_every_family_computes_what_jax_computes(family, tmp_path):
     np.testing.assert_allclose(logits(network, images, tmp_path), by_jax(network, images), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "masking", "dtype"),
     [

@@ -94,6 +94,7 @@ def test_every_family_is_the_reference_bit_for_bit(name, tmp_path):
     assert np.array_equal(logits(whole, images, tmp_path), whole.logits(images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "masking",
     [{"rule": Multicoated(density=0.5, coats=3)}, {"kernel_init": he_uniform()}],

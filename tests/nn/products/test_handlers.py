@@ -83,7 +83,10 @@ def check(given: tuple, products: Products, stride: int) -> None:
         np.testing.assert_array_less(np.abs(mine - theirs), 2e-6 * size + 1e-30)
 
 
-@pytest.mark.parametrize("products", [LISTS, BLOCKS], ids=["lists", "blocks"])
+@pytest.mark.parametrize(
+    "products",
+    [pytest.param(LISTS, id="lists"), pytest.param(BLOCKS, id="blocks", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_three_products_are_those_of_xla(shape, products):
     for density in (0.0, 0.1, 1.0):
