@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +70,9 @@ class TopK(Rescaled):
     Raises:
       InputError: A setting is out of range.
     """
+
+    # Its mask takes many passes over the scores: a step of training makes it once.
+    searches: ClassVar[bool] = True
 
     density: float = 0.1
 

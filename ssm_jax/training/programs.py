@@ -61,13 +61,17 @@ def take_steps(
     def kernels_of(state: State) -> nnx.State:
         return task.apply_masks(graph, state, frozen, training=True).params
 
+    def step(state: State, kernels: nnx.State | None) -> State:
+        images, labels = task.batch(state, data, order, shard, shards)
+        return task.train_step(graph, state, frozen, images, labels, kernels, shard)
+
     def body(carry: tuple[State, nnx.State]) -> tuple[State, nnx.State]:
         # Effective kernels go from step to step: the update of the scores makes the next ones.
-        state, kernels = carry
-        images, labels = task.batch(state, data, order, shard, shards)
-        state = task.train_step(graph, state, frozen, images, labels, kernels, shard)
+        state = step(*carry)
         return state, kernels_of(state)
 
+    if task.searches:  # a search serves the kernels and their gradient: both are made in one step
+        return _repeated(lambda state: step(state, None), state, steps)
     return _repeated(body, (state, kernels_of(state)), steps)[0]
 
 

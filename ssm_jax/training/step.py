@@ -105,6 +105,11 @@ class Task:
         """The network with shapes in place of values."""
         return nnx.eval_shape(lambda: self.network(0))
 
+    @functools.cached_property
+    def searches(self) -> bool:
+        """Whether a mask takes many passes over the scores, so that a step should make it only once."""
+        return any(getattr(layer.rule, "searches", False) for _, layer in masked_layers(self.abstract()))
+
     def graph(self, training: bool) -> nnx.GraphDef[Any]:
         """The network's definition, in training or in evaluation mode, for `nnx.merge`."""
         model = self.abstract()
@@ -226,7 +231,7 @@ class Task:
         frozen: nnx.State,
         images: jax.Array,
         labels: jax.Array,
-        kernels: nnx.State,
+        kernels: nnx.State | None = None,
         shard: jax.Array | int = 0,
     ) -> State:
         """Take one step of training. The named axis `BATCH_AXIS` must be bound.
@@ -237,7 +242,7 @@ class Task:
           frozen: Its frozen kernels.
           images: This device's part of the batch, `[B / shards, H, W, C]` in the compute dtype.
           labels: Its labels, int32 `[B / shards]`.
-          kernels: The effective kernels at this step, the `params` of `apply_masks`.
+          kernels: The effective kernels at this step, the `params` of `apply_masks`; None makes them here.
           shard: The number of this device's part of the batch, from 0.
 
         Returns:
@@ -254,9 +259,8 @@ class Task:
             loss = losses(logits, labels).mean()
             return loss, (jnp.mean(logits.argmax(-1) == labels), split(model).rest)
 
-        (loss, (accuracy, rest)), gradient = jax.value_and_grad(loss_of, has_aux=True)(kernels)
         # From the effective kernels to the scores: straight through the mask.
-        _, pull = jax.vjp(
+        made, pull = jax.vjp(
             lambda params: (
                 self.apply_masks(
                     graph, dataclasses.replace(state, params=params), frozen, training=True
@@ -264,6 +268,8 @@ class Task:
             ),
             state.params,
         )
+        kernels = made if kernels is None else kernels
+        (loss, (accuracy, rest)), gradient = jax.value_and_grad(loss_of, has_aux=True)(kernels)
         loss, accuracy, gradient = lax.pmean((loss, accuracy, *pull(gradient)), BATCH_AXIS)
         finite = jnp.isfinite(jnp.stack([loss, optax.tree.norm(gradient)]))
         # The update doesn't wait for the norm, which needs all of the gradient: one pass over it does both.

@@ -20,6 +20,7 @@ from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.nn.variables import Frozen
 from ssm_jax.training import optimizer
 from ssm_jax.training.evaluation import evaluate_batch, mask_counts, no_sums
+from ssm_jax.training.programs import take_steps
 from ssm_jax.training.step import FAILURES, Task
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
@@ -517,3 +518,24 @@ def test_an_evaluation_drops_nothing(dropping, data):
     logits = images @ task.network(0).head.effective_kernel()
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, split["labels"])
     np.testing.assert_allclose(evaluate(split, no_sums())["loss"], losses.sum(), rtol=1e-4)
+
+
+def test_a_step_of_a_rule_that_searches_makes_its_masks_once(data):
+    rule = core.EdgePopup(density=0.3, rescale=0.5)
+    searching = make_task(functools.partial(fcn, masking=Masking(rule=rule)))
+    assert searching.searches and not make_task(fcn).searches
+    carrying = make_task(searching.build)
+    vars(carrying)["searches"] = False  # its kernels go from step to step, as those of other rules
+    graph, order = searching.graph(training=True), jnp.arange(2 * BATCH, dtype=jnp.int32).reshape(2, BATCH)
+
+    def program(task):
+        def take(state, frozen):
+            return take_steps(task, graph, state, frozen, order, data, 2)
+
+        return alone(take).lower(state, frozen).compile()
+
+    state, frozen = jax.jit(searching.initialize)(jnp.int32(5))
+    once, twice = program(searching), program(carrying)
+    jax.tree.map(np.testing.assert_array_equal, once(state, frozen), twice(state, frozen))
+    # The loop over steps, and a search of each of three layers; those of the gradient beside it otherwise.
+    assert once.as_text().count(" while(") == 1 + 3 < twice.as_text().count(" while(")
