@@ -121,11 +121,14 @@ class Rescaled(Rule):
         """Make the effective kernel, `kernel * mask * density^-rescale`."""
         if not self.rescale:
             return kernel * mask
-        counts = self.count(lax.stop_gradient(mask))
-        remaining = (counts.inverted + counts.kept).astype(jnp.float32)
         # Of a layer that hides everything any finite factor will do.
-        factor = (jnp.maximum(remaining, 1) / mask.size) ** -self.rescale
+        factor = (jnp.maximum(self.remaining(mask), 1) / mask.size) ** -self.rescale
         return kernel * mask * factor.astype(kernel.dtype)
+
+    def remaining(self, mask: jax.Array) -> jax.Array:
+        """Count the weights that a mask does not hide, without a gradient: a float32 scalar."""
+        counts = self.count(lax.stop_gradient(mask))
+        return (counts.inverted + counts.kept).astype(jnp.float32)
 
 
 def straight_through(select: Callable[..., jax.Array]) -> Callable[..., jax.Array]:

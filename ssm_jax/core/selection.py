@@ -37,8 +37,71 @@ def largest(values: jax.Array, number: jax.Array | int) -> jax.Array:
       >>> print(largest(jnp.array([0.5, -3.0, 2.0, 0.1]), 2))
       [ True False  True False]
     """
+    return extremes(values, [number])[0]
+
+
+def extremes(
+    values: jax.Array, largest: Sequence[jax.Array | int], smallest: Sequence[jax.Array | int] = ()
+) -> list[jax.Array]:
+    """Select the largest values and the smallest, several times at once.
+
+    Args:
+      values: As of `largest`.
+      largest: How many of the largest to select, each 1 up to all.
+      smallest: How many of the smallest, likewise.
+
+    Returns:
+      Booleans in the shape of the values, for every number of `largest`, then of `smallest`. Values that tie
+      with the last one selected are selected too.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> print(*extremes(jnp.array([0.5, -3.0, 2.0, 0.1]), [2], [1]))
+      [ True False  True False] [False  True False False]
+    """
     order = _ordered(values)
-    return order >= _boundary([order], number)
+    ranks = [*largest, *(-number for number in smallest)]
+    stacked = jnp.stack([jnp.asarray(rank, jnp.int32) for rank in ranks])
+    if _handler is None or _is_spread(order):
+        bounds = _bounds(order, stacked)
+    else:
+        bounds = lax.platform_dependent(order, stacked, cpu=_from_handler, default=_bounds)
+    above, below = bounds[: len(largest)], bounds[len(largest) :]
+    return [order >= bound for bound in above] + [order <= bound for bound in below]
+
+
+def use_handler(target: str) -> None:
+    """Have a CPU search by a handler of XLA's foreign function interface, with the same result.
+
+    Args:
+      target: By what name XLA knows it. It takes int32 `[..., N]` and ranks `[..., K]`, from the largest on, or
+        negative from the smallest on, and returns the integers of these ranks.
+    """
+    global _handler
+    _handler = target
+
+
+_handler: str | None = None
+
+
+def _from_handler(order: jax.Array, ranks: jax.Array) -> jax.Array:
+    assert _handler is not None
+    call = jax.ffi.ffi_call(
+        _handler, jax.ShapeDtypeStruct(ranks.shape, jnp.int32), vmap_method="broadcast_all"
+    )
+    flat = order.reshape(-1)
+    return call(flat, ranks) + 0 * flat[0]  # as spread over devices as the values, for `shard_map`
+
+
+def _bounds(order: jax.Array, ranks: jax.Array) -> jax.Array:
+    """Of every rank a bound that so many integers reach from above, or from below."""
+
+    def one(rank: jax.Array) -> jax.Array:
+        from_above = jnp.where(rank < 0, ~order, order)
+        bound = _boundary([from_above], jnp.abs(rank))
+        return jnp.where(rank < 0, ~bound, bound)
+
+    return jnp.stack([one(rank) for rank in ranks])
 
 
 def threshold(values: jax.Array | Sequence[jax.Array], number: jax.Array | int) -> jax.Array:

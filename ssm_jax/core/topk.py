@@ -17,7 +17,7 @@ from jax import lax
 from ssm_jax import errors
 from ssm_jax.core.density import check
 from ssm_jax.core.rule import Rescaled, State, straight_through
-from ssm_jax.core.selection import largest
+from ssm_jax.core.selection import extremes
 
 
 @straight_through
@@ -36,7 +36,8 @@ def top(scores: jax.Array, numbers: Sequence[jax.Array | int]) -> jax.Array:
       >>> print(top(jnp.array([0.5, 0.1, 0.3]), (1, 2)))
       [2. 0. 1.]
     """
-    return sum((largest(scores, number).astype(scores.dtype) for number in numbers), jnp.zeros_like(scores))
+    kept = extremes(scores, numbers)
+    return sum((each.astype(scores.dtype) for each in kept), jnp.zeros_like(scores))
 
 
 @straight_through
@@ -55,7 +56,7 @@ def top_and_bottom(scores: jax.Array, number: jax.Array | int) -> jax.Array:
       >>> print(top_and_bottom(jnp.array([0.5, 0.1, -0.2, 0.3]), 1))
       [ 1.  0. -1.  0.]
     """
-    kept, inverted = largest(scores, number), largest(-scores, number)
+    kept, inverted = extremes(scores, (number,), (number,))
     return kept.astype(scores.dtype) - (inverted & ~kept).astype(scores.dtype)
 
 
@@ -79,6 +80,11 @@ class TopK(Rescaled):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self.density)
+
+    def remaining(self, mask: jax.Array) -> jax.Array:
+        """Count in one pass, by rows, in floats: a CPU is slow at counting in integers."""
+        rows = jnp.sum(lax.stop_gradient(mask) != 0, -1, dtype=jnp.float32)
+        return jnp.sum(rows)
 
     def number(self, scores: jax.Array, share: float = 1.0) -> int:
         """How many weights make up a share of those that remain, at least one."""
@@ -133,7 +139,7 @@ class Biprop(EdgePopup):
 
     def kernel(self, kernel: jax.Array, mask: jax.Array, state: State) -> jax.Array:
         """Make the effective kernel, `scale * sign(kernel) * mask`."""
-        scale = lax.stop_gradient(jnp.sum(jnp.abs(kernel) * mask) / jnp.sum(mask))
+        scale = lax.stop_gradient(jnp.sum(jnp.abs(kernel) * mask) / self.remaining(mask))
         return super().kernel(scale * jnp.sign(kernel), mask, state)
 
 

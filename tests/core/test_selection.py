@@ -9,9 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssm_jax.core.selection import largest, threshold
+from ssm_jax import errors
+from ssm_jax.core import selection
+from ssm_jax.core.selection import extremes, largest, threshold
+from ssm_jax.nn.products import library
 
-pytestmark = pytest.mark.usefixtures("strict_arithmetic")
+
+@pytest.fixture(autouse=True, params=["counts", "handler"])
+def search(request, monkeypatch, strict_arithmetic):
+    """Every test searches by counts of JAX, and by the C++ handler."""
+    if request.param == "handler":
+        try:
+            library.register()
+        except errors.InputError as error:
+            pytest.skip(str(error))
+    monkeypatch.setattr(selection, "_handler", library.target("select") if request.param == "handler" else None)
+    selected.clear_cache()
+    return request.param
+
 
 RNG = np.random.default_rng(0)
 SPREAD = {
@@ -70,6 +85,19 @@ def test_a_sample_changes_no_threshold(spread, number):
     np.testing.assert_array_equal(values > threshold(jnp.asarray(values), number), expected)
 
 
+def test_both_ends_at_once_and_several_times():
+    values = jnp.asarray(LARGE["heavy tails"], jnp.float32)
+    ordered = np.sort(values)
+    several = jax.jit(lambda values: extremes(values, [1, 2000, 19_000], [5, 2000]))
+    # A later search begins where an earlier one ended, which may be far off by then.
+    for factor in (1.0, 1.001, -1.0, 1e-20, 1.0):
+        ordered = np.sort(factor * values)
+        for bound, found in zip((-1, -2000, -19_000), several(factor * values), strict=False):
+            np.testing.assert_array_equal(found, factor * values >= ordered[bound])
+        for bound, found in zip((4, 1999), several(factor * values)[3:], strict=True):
+            np.testing.assert_array_equal(found, factor * values <= ordered[bound])
+
+
 def test_each_network_of_a_vmap_has_its_own_threshold():
     values = jnp.stack([jnp.asarray(values, jnp.float32) for values in SPREAD.values()])
     together = jax.jit(jax.vmap(functools.partial(largest, number=100)))(values)
@@ -86,7 +114,7 @@ def test_half_precision_and_any_shape():
 
 @pytest.mark.parametrize("size", [999, 20_000, 49_152])
 @pytest.mark.parametrize("check_vma", [False, True])
-def test_every_device_selects_of_its_own_part(size, check_vma):
+def test_every_device_selects_of_its_own_part(size, check_vma, search):
     mesh = jax.make_mesh(
         (2,), ("seeds",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2]
     )
@@ -95,6 +123,7 @@ def test_every_device_selects_of_its_own_part(size, check_vma):
     select = functools.partial(largest, number=size // 5)
     each = jax.shard_map(select, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=check_vma)
     # A part that lies on one device is searched as any other array is, large ones by a sample.
-    assert ("sort" in str(jax.make_jaxpr(each)(values))) == (size > 10_000)
+    if search == "counts":
+        assert ("sort" in str(jax.make_jaxpr(each)(values))) == (size > 10_000)
     for one, found in zip(values, jax.jit(each)(values), strict=True):
         np.testing.assert_array_equal(found, one >= np.sort(one)[-(size // 5)])

@@ -15,12 +15,13 @@ import sys
 import jax
 
 from ssm_jax import compilers, errors, files
+from ssm_jax.core import selection
 
-HANDLERS = ("forward", "of_inputs", "of_kernel", "of_pool")
+HANDLERS = ("forward", "of_inputs", "of_kernel", "of_pool", "select")
 # The first one includes the others.
 SOURCES = {
     name: pathlib.Path(__file__).with_name(name).read_text()
-    for name in ("products.cc", "base.h", "convolve.h", "gradient.h", "pages.h", "pool.h")
+    for name in ("products.cc", "base.h", "convolve.h", "gradient.h", "pages.h", "pool.h", "select.h")
 }
 
 OPTIONS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fvisibility=hidden", "-w")
@@ -48,6 +49,7 @@ def register() -> None:
     for handler in HANDLERS:
         function = getattr(loaded, target(handler))
         jax.ffi.register_ffi_target(target(handler), jax.ffi.pycapsule(function), platform="cpu")
+    selection.use_handler(target("select"))
 
 
 def _load() -> ctypes.CDLL:

@@ -3,6 +3,7 @@
 #include "gradient.h"
 #include "pages.h"
 #include "pool.h"
+#include "select.h"
 
 namespace {
 
@@ -109,9 +110,22 @@ ffi::Error of_pool(ffi::ThreadPool pool, Array inputs, Array outputs, Array cota
   });
 }
 
+ffi::Error select_ranks(ffi::ThreadPool pool, ffi::Buffer<ffi::S32> values, ffi::Buffer<ffi::S32> ranks,
+                        ffi::Result<ffi::Buffer<ffi::S32>> bounds) {
+  return guarded([&] {
+    const int64_t count = values.dimensions().back(), number = ranks.dimensions().back();
+    for (size_t row = 0; row < values.element_count() / count; row++)
+      select_all(pool, values.typed_data() + row * count, count, ranks.typed_data() + row * number, number,
+                 bounds->typed_data() + row * number);
+  });
+}
+
 }  // namespace
 
 #pragma GCC visibility push(default)
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ssm_jax_select, select_ranks,
+                              ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::Buffer<ffi::S32>>().Ret<ffi::Buffer<ffi::S32>>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ssm_jax_forward, forward,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Ret<Array>()
                                   .Attr<int64_t>("stride").Attr<double>("most"));

@@ -222,6 +222,7 @@ def test_what_does_not_pay_or_fit_is_xla_s():
 DIGEST = """
 import hashlib, sys
 import jax, numpy as np
+from ssm_jax.core.selection import extremes
 from ssm_jax.nn.products.handlers import Products
 draw = np.random.default_rng(0)
 inputs = draw.normal(size=(48, 9, 9, 20)).astype(np.float32)
@@ -233,6 +234,10 @@ for products in (Products(1.0, True), Products(-1.0, False)):
     digest.update(np.asarray(products.of_inputs(cotangent, kernel, inputs.shape, 1)))
     digest.update(np.asarray(products.of_kernel(inputs, cotangent, kernel.shape, 1)))
     digest.update(np.asarray(products.of_pool(cotangent, cotangent[:, :4, :4], cotangent[:, :4, :4], 2, 2)))
+scores = draw.normal(size=20_001).astype(np.float32)
+for factor in (1.0, 1.001, -3.0):  # each begins where the one before has ended
+    for chosen in extremes(factor * scores, [1, 2000, 20_001], [2000]):
+        digest.update(np.asarray(chosen))
 print(digest.hexdigest())
 """
 
