@@ -23,7 +23,9 @@ def search(request, monkeypatch, strict_arithmetic):
             library.register()
         except errors.InputError as error:
             pytest.skip(str(error))
-    monkeypatch.setattr(selection, "_handler", library.target("select") if request.param == "handler" else None)
+    monkeypatch.setattr(
+        selection, "_handler", library.target("select") if request.param == "handler" else None
+    )
     selected.clear_cache()
     return request.param
 

@@ -1,5 +1,5 @@
-// The three products of a 2-D convolution on a CPU, at the cost of the weights that are not zero: handlers of
-// XLA's foreign function interface.
+// The three products of a 2-D convolution on a CPU, at the cost of the weights that are not zero, a max-pool's
+// gradient and the search for the largest scores: handlers of XLA's foreign function interface.
 //
 // Arrays [B, H, W, C] lie in memory as [H, W, C, B], so that what a weight does to all images of a batch is one
 // run over contiguous floats: y[h, w, o, :] += k[., ., i, o] * x[h', w', i, :]. A kernel [K, L, I, O] lies as
