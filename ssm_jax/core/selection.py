@@ -74,8 +74,8 @@ def use_handler(target: str) -> None:
     """Have a CPU search by a handler of XLA's foreign function interface, with the same result.
 
     Args:
-      target: By what name XLA knows it. It takes int32 `[..., N]` and ranks `[..., K]`, from the largest on or
-        negative from the smallest on, and returns the integers of these ranks.
+      target: By what name XLA knows it. It takes int32 `[..., N]` and ranks `[..., K]`, from the largest on,
+        if negative from the smallest, and returns the integers of these ranks.
     """
     global _handler
     _handler = target

@@ -24,7 +24,7 @@ from ssm_jax.core import control
 from ssm_jax.data import batches
 from ssm_jax.data.batches import Data
 from ssm_jax.nn.density import follow_density
-from ssm_jax.nn.layers import apply_masks
+from ssm_jax.nn.layers import apply_masks, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.nn.variables import Parts, split
 from ssm_jax.training import optimizer
