@@ -69,7 +69,7 @@ class Result:
     @property
     def _learned(self) -> list[tuple[float, float]]:
         # The networks of experiments end in their logits.
-        classes = self.summaries[0].layers[-1].shape[-1]
+        classes = self.summaries[0].present or self.summaries[0].layers[-1].shape[-1]
         return [(accuracy, share) for accuracy, share in self._ended if not guesses(accuracy, classes)]
 
     @property

@@ -47,6 +47,7 @@ class Record:
       products: What computed the products of its layers, `sparse` or `dense`, which is XLA.
       jax_settings: Settings of JAX by which results may differ, see `ssm_jax.environment.recorded`; None
         where an earlier version began the run.
+      present: Number of classes that the test images have, likewise.
     """
 
     format: ClassVar[int] = 1
@@ -61,6 +62,7 @@ class Record:
     config: ConfigDict
     products: str = "dense"
     jax_settings: dict[str, str] | None = None
+    present: Count | None = None
 
     def __post_init__(self) -> None:
         seeds = self.config.seeds

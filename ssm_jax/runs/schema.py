@@ -14,7 +14,7 @@ import math
 import pathlib
 import reprlib
 import types
-from typing import Annotated, Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ml_collections import ConfigDict
 
@@ -142,7 +142,7 @@ def decode(kind: Any, value: Any, name: str = "") -> Any:
         if number not in allowed:
             raise errors.out_of_range(name, value, str(allowed))
         return number
-    if origin is types.UnionType:
+    if origin in (types.UnionType, Union):
         return None if value is None else decode(arguments[0], value, name)
     if kind is ConfigDict:
         return configuration.from_dict(value)

@@ -129,6 +129,7 @@ class Summary:
       versions: Versions of Python and of the packages that decide a result.
       layers: The masked layers, in the order of the network.
       config: The run's config.
+      present: Number of classes that the test images have; None in a summary of an earlier version.
     """
 
     format: ClassVar[int] = 1
@@ -151,6 +152,7 @@ class Summary:
     versions: dict[str, str]
     layers: tuple[Layer, ...]
     config: ConfigDict
+    present: Count | None = None
 
     def __post_init__(self) -> None:
         for name in ("test_accuracy", "remaining_weights"):
@@ -164,9 +166,9 @@ def guesses(accuracy: float, classes: int) -> bool:
 
     Args:
       accuracy: In %.
-      classes: The number of classes.
+      classes: The number of classes that the test images have.
     """
-    return accuracy <= 110 / classes
+    return accuracy <= 110 / max(classes, 2)
 
 
 def table(summary: Summary, classes: int) -> str:
@@ -174,7 +176,8 @@ def table(summary: Summary, classes: int) -> str:
 
     Args:
       summary: The run's summary.
-      classes: The number of classes; networks that are no better than guessing among them are named.
+      classes: The number of classes. Networks that are no better than guessing among those of the test images
+        are named.
     """
     # A dense baseline has no mask.
     columns = {} if summary.method == DENSE else {"-1 %": "inverted", "0 %": "hidden", "+1 %": "kept"}
@@ -217,6 +220,7 @@ def _warnings(summary: Summary, classes: int) -> Iterable[str]:
             f"{_seeds(seeds)}: the mask hides every weight{where}; set a lower "
             "config.mask.threshold, config.optimizer.weight_decay or config.optimizer.learning_rate"
         )
+    classes = summary.present or classes
     # A loss that has run away and come back to that of guessing is finite.
     hidden = {emptied.seed for emptied in summary.emptied_layers}
     accuracies = zip(summary.seeds, summary.test_accuracy.values, strict=True)

@@ -77,6 +77,7 @@ def summarize(
         versions=versions(),
         layers=tuple(layers),
         config=config,
+        present=record.present,
     )
 
 

@@ -128,6 +128,7 @@ def train_and_evaluate(
             config=config,
             products=products,
             jax_settings=environment.recorded(),
+            present=len(set(data.test_labels.tolist())),
         )
         if stored is not None:
             check_same_data(stored, record, folder)

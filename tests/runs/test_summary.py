@@ -112,5 +112,7 @@ def test_networks_that_only_guess_are_said(summary):
     assert "guessing" not in text(90.0, 12.0)
     assert "\nseed 1: no better than guessing among 10 classes; set a lower " in text(90.0, 10.0)
     assert "\nseeds 0, 1: no better than guessing among 2 classes; " in text(50.0, 52.0, classes=2)
+    # Of classes that no test image has nobody could guess right.
+    assert "\nseed 1: no better than guessing among 4 classes; set a lower " in text(90.0, 25.0, present=4)
     # Why they do is said already where nothing passes a layer.
     assert "guessing" not in text(90.0, 10.0, emptied_layers=(Emptied(seed=1, layers=("denses/1",)),))
