@@ -30,6 +30,7 @@ from ssm_jax.graph.network import (
     OPERATIONS,
     Network,
     multiply_adds,
+    used,
 )
 from ssm_jax.graph.operations import (
     MOST_WINDOW,
@@ -92,4 +93,5 @@ __all__ = [
     "multiply_adds",
     "operation",
     "same_padding",
+    "used",
 ]

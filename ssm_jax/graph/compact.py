@@ -9,11 +9,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeGuard
 
 import numpy as np
 
 from ssm_jax import graph
+from ssm_jax.graph.fold import fold
+
+_Layer = graph.Conv | graph.Dense | graph.Convolution
 
 
 def compact(network: graph.Network) -> graph.Network:
@@ -26,10 +30,11 @@ def compact(network: graph.Network) -> graph.Network:
     value keeps at least one channel; the image and the logits keep all of theirs.
 
     Args:
-      network: The network; one that is not `plain` stays as it is.
+      network: The network. Operations that mix channels, such as a product of two values, need all of theirs.
 
     Returns:
-      A network of the same operations, with smaller kernels and with offsets where they are needed. Its
+      A network with factors and offsets in the layers before them, see `graph.fold`, smaller kernels, and
+      offsets where they are needed. Its
       logits are equal but for rounding. Compacted again it stays as it is.
 
     Examples:
@@ -44,8 +49,6 @@ def compact(network: graph.Network) -> graph.Network:
       >>> [layer.kernel.shape for layer in made.layers()]
       [(2, 1), (1, 2)]
     """
-    if not network.plain:
-        return network
     constants = _constants(network)
     channels = _Channels(network)
     channels.need(network, constants)
@@ -54,12 +57,12 @@ def compact(network: graph.Network) -> graph.Network:
     for i, node in enumerate(network.nodes):
         inputs = tuple(values[j] for j in node.inputs)
         nodes.append(_smaller(node, inputs, channels, i + 1))
-        if isinstance(node, (graph.Conv, graph.Dense)):
+        if _is_layer(node):
             offset = _of_removed(node, constants[node.inputs[0]], channels)[..., channels.kept(i + 1)]
             if offset.any():
                 nodes.append(graph.Offset(inputs=(len(nodes),), values=_per_channel(offset)))
         values.append(len(nodes))
-    return dataclasses.replace(network, nodes=tuple(nodes))
+    return fold(dataclasses.replace(network, nodes=tuple(nodes)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,22 +80,88 @@ class _Constant:
 def _constants(network: graph.Network) -> list[_Constant]:
     """Of every value, the channels that are the same for all images."""
     constants: list[_Constant] = []
-    for shape, node in zip(network.shapes(), (None, *network.nodes), strict=True):
-        if node is None or isinstance(node, graph.Standardize):
-            constants.append(_Constant(np.zeros(shape[-1], bool), np.zeros(shape, np.float32)))
+    shapes = network.shapes()
+    for shape, node in zip(shapes, (None, *network.nodes), strict=True):
+        inputs = [constants[i] for i in node.inputs] if node else []
+        if isinstance(node, graph.Constant):
+            constants.append(_Constant.of(np.ones(shape[-1:], bool), node.values))
             continue
-        inputs = [constants[i] for i in node.inputs]
-        if isinstance(node, (graph.Conv, graph.Dense)):
+        followed = node and (_is_layer(node) or _keeps(node, [shapes[i] for i in node.inputs], shape))
+        if not followed or type(node) not in _FOLLOWED:
+            constants.append(_Constant(np.zeros(shape[-1:], bool), np.zeros(shape, np.float32)))
+            continue
+        assert node is not None
+        if _is_layer(node):
             known = ~_read(node)[~inputs[0].known].any(0)
         elif isinstance(node, graph.Flatten):
             known = np.broadcast_to(inputs[0].known, inputs[0].values.shape).reshape(-1)
         else:
-            known = np.logical_and.reduce([given.known for given in inputs])
-        constants.append(_Constant.of(known, _apply(node, [given.values for given in inputs])))
+            known = np.logical_and.reduce(
+                [np.broadcast_to(given.known, shape[-1:]) for given in inputs], initial=True
+            )
+        unknown = isinstance(node, graph.Unary) and node.function not in _UNARY
+        if unknown or (isinstance(node, graph.Binary) and node.function not in _BINARY):
+            constants.append(_Constant(np.zeros(shape[-1:], bool), np.zeros(shape, np.float32)))
+            continue
+        with np.errstate(all="ignore"):  # of what is not known and nothing else
+            made = _apply(node, [given.values for given in inputs])
+        finite = np.isfinite(made).all(tuple(range(made.ndim - 1)))
+        constants.append(_Constant.of(known & finite, np.broadcast_to(made, shape)))
     return constants
 
 
-def _read(node: graph.Conv | graph.Dense) -> np.ndarray:
+def _is_layer(node: graph.Node) -> TypeGuard[_Layer]:
+    """Whether an output of an operation reads what its kernel says; groups are not told apart."""
+    return isinstance(node, (graph.Conv, graph.Dense)) or (
+        isinstance(node, graph.Convolution) and node.groups == 1 and {*node.spread} == {1}
+    )
+
+
+def _keeps(node: graph.Node, inputs: Sequence[graph.Shape], result: graph.Shape) -> bool:
+    """Whether a channel of the result is made of that channel of the inputs, or of one that all share."""
+    channels = {shape[-1] if shape else 1 for shape in (*inputs, result)}
+    last = len(inputs[0]) - 1 if inputs else 0
+    match node:
+        case graph.Unary() | graph.Cast() | graph.Elu() | graph.Normalize() | graph.Offset():
+            return True
+        case graph.Standardize() | graph.MaxPool() | graph.Mean() | graph.Flatten():
+            return bool(result) and bool(inputs[0])
+        case graph.Add() | graph.Binary() | graph.Select():
+            return bool(result) and channels <= {1, result[-1]}
+        case graph.Pool():
+            return (node.window[-1], node.low[-1], node.high[-1]) == (1, 0, 0) and len(channels) == 1
+        case graph.Reduce():
+            return last not in node.axes
+        case graph.Transpose():
+            return node.axes[-1] == last
+        case graph.Pad():
+            return (node.low[-1], node.high[-1]) == (0, 0)
+        case graph.Reshape() | graph.Broadcast() | graph.Slice():
+            return bool(result) and bool(inputs[0]) and len(channels) == 1
+        case graph.Concatenate():
+            return node.axis != last
+    return False
+
+
+# Operations of which it is computed what they make of constants.
+_FOLLOWED = {*graph.LAYERS.values(), graph.Convolution, graph.Unary, graph.Binary, graph.Select} - {
+    graph.Standardize
+}
+_UNARY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    **{name: getattr(np, name) for name in ("abs", "ceil", "cos", "exp", "expm1", "floor", "log", "log1p")},
+    **{name: getattr(np, name) for name in ("sign", "sin", "sqrt", "square", "tan", "tanh")},
+    "logistic": lambda x: 1 / (1 + np.exp(-x)),
+    "neg": np.negative,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+}
+_BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    **{"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "pow": np.power},
+    **{"max": np.maximum, "min": np.minimum, "gt": np.greater, "ge": np.greater_equal, "lt": np.less},
+    **{"le": np.less_equal, "eq": np.equal, "ne": np.not_equal},
+}
+
+
+def _read(node: _Layer) -> np.ndarray:
     """Whether an input is read by an output, bool `[I, O]`."""
     return (node.kernel.values != 0).any(tuple(range(node.kernel.values.ndim - 2)))
 
@@ -101,8 +170,14 @@ def _apply(node: graph.Node, values: Sequence[np.ndarray]) -> np.ndarray:
     """What an operation makes of constants; what is 0 because it is not known makes no difference."""
     (value, *others) = values
     match node:
-        case graph.Conv() | graph.Dense():
+        case graph.Conv() | graph.Dense() | graph.Convolution():
             return _layer(node, value)
+        case graph.Unary():
+            return _UNARY[node.function](value)
+        case graph.Binary():
+            return _BINARY[node.function](value, others[0])
+        case graph.Select():
+            return np.where(value != 0, *others)
         case graph.Normalize():
             factor = 1 / np.sqrt(node.variance + np.float32(node.epsilon))
             factor = factor if node.scale is None else factor * node.scale
@@ -122,17 +197,24 @@ def _apply(node: graph.Node, values: Sequence[np.ndarray]) -> np.ndarray:
     raise AssertionError(node)
 
 
-def _layer(node: graph.Conv | graph.Dense, value: np.ndarray) -> np.ndarray:
+def _layer(node: _Layer, value: np.ndarray) -> np.ndarray:
     """The outputs for one input, of which most channels are 0."""
     some = value.any(tuple(range(value.ndim - 1)))
     kernel = node.kernel.values[..., some, :].astype(np.float32) * node.kernel.scale
     if isinstance(node, graph.Dense):
-        return value[some] @ kernel
-    side, outputs = kernel.shape[0], np.zeros(node.shape(value.shape), np.float32)
-    padded = np.pad(value[..., some], [*node.padding(value.shape), (0, 0)])
-    for row in range(side):
-        for column in range(side):
-            outputs += _places(padded, row, column, node.stride, outputs.shape) @ kernel[row, column]
+        return value[..., some] @ kernel
+    shape = node.shape(value.shape)
+    outputs = np.zeros(shape, np.float32)
+    sides = node.padding(value.shape) if isinstance(node, graph.Conv) else [*zip(node.low, node.high)]
+    every = (node.stride,) * 2 if isinstance(node, graph.Conv) else node.stride
+    apart = (1, 1) if isinstance(node, graph.Conv) else node.dilation
+    padded = np.pad(value[..., some], [*sides, (0, 0)])
+    for tap in np.ndindex(kernel.shape[:-2]):
+        places = tuple(
+            slice(i * between, i * between + (size - 1) * step + 1, step)
+            for i, between, size, step in zip(tap, apart, shape, every)
+        )
+        outputs += padded[places] @ kernel[tap]
     return outputs
 
 
@@ -160,33 +242,43 @@ class _Channels:
     """
 
     def __init__(self, network: graph.Network) -> None:
-        self.sizes = [shape[-1] for shape in network.shapes()]
-        self.labels = [0]
+        shapes = network.shapes()
+        self.sizes = [(shape or (1,))[-1] for shape in shapes]
+        self.labels, whole = [0], [0]  # labels, and values of which every channel is needed
         for i, node in enumerate(network.nodes):
-            if isinstance(node, (graph.Conv, graph.Dense)):
+            if isinstance(node, graph.Constant) or _is_layer(node):
                 self.labels.append(i + 1)
                 continue
-            first, *others = (self.labels[j] for j in node.inputs)
+            if not _keeps(node, [shapes[j] for j in node.inputs], shapes[i + 1]):
+                whole += [*node.inputs, i + 1]
+                self.labels.append(i + 1)
+                continue
+            # One channel that all share is none of theirs.
+            combined = isinstance(node, (graph.Add, graph.Binary, graph.Select))
+            shared = [j for j in node.inputs if combined and self.sizes[j] == 1 < self.sizes[i + 1]]
+            whole += shared
+            first, *others = (self.labels[j] for j in node.inputs if j not in shared)
             self.labels = [first if label in others else label for label in self.labels]
             self.labels.append(first)
         self.periods = dict.fromkeys(self.labels, 0)
         for label, size in zip(self.labels, self.sizes, strict=True):
             self.periods[label] = math.gcd(self.periods[label], size)
         self.needed = {label: np.zeros(period, bool) for label, period in self.periods.items()}
-        for label in (self.labels[0], self.labels[-1]):
+        self.whole = {self.labels[value] for value in (*whole, len(self.labels) - 1)}
+        for label in self.whole:
             self.needed[label][:] = True
 
     def need(self, network: graph.Network, constants: Sequence[_Constant]) -> None:
         """Find what the logits depend on, from them backwards."""
         readers: dict[int, list[tuple[int, int, np.ndarray, np.ndarray]]] = {}  # by the label of their result
         for i, node in enumerate(network.nodes):
-            if isinstance(node, (graph.Conv, graph.Dense)):
+            if _is_layer(node):
                 read = _read(node) & ~constants[node.inputs[0]].known[:, None]
                 reader = node.inputs[0], i + 1, read, np.zeros(read.shape[1], bool)
                 readers.setdefault(self.labels[i + 1], []).append(reader)
         # A residual network reads a label's channels and writes to them again: until there is no news. Every
         # output is looked at once.
-        news = [self.labels[0], self.labels[-1]]
+        news = sorted(self.whole)
         while news:
             for value, result, read, seen in reversed(readers.get(news.pop(), [])):
                 label, new = self.labels[value], self.of(self.needed, result) & ~seen
@@ -212,7 +304,7 @@ class _Channels:
         return np.flatnonzero(self.of({self.labels[value]: needed if needed.any() else first}, value))
 
 
-def _of_removed(node: graph.Conv | graph.Dense, constant: _Constant, channels: _Channels) -> np.ndarray:
+def _of_removed(node: _Layer, constant: _Constant, channels: _Channels) -> np.ndarray:
     """What the channels that don't stay contribute to a layer's outputs."""
     removed = ~channels.used(node.inputs[0])
     return _layer(node, np.where(removed, constant.values, np.float32(0)))
@@ -227,7 +319,7 @@ def _per_channel(offset: np.ndarray) -> np.ndarray:
 def _smaller(node: graph.Node, inputs: tuple[int, ...], channels: _Channels, value: int) -> graph.Node:
     """The operation on the channels that stay."""
     kept = channels.kept(value)
-    if isinstance(node, (graph.Conv, graph.Dense)):
+    if _is_layer(node):
         used = channels.used(node.inputs[0])[:, None] & channels.used(value)
         values = np.where(used, node.kernel.values, node.kernel.values.dtype.type(0))
         values = np.ascontiguousarray(values[..., channels.kept(node.inputs[0]), :][..., kept])
@@ -237,4 +329,10 @@ def _smaller(node: graph.Node, inputs: tuple[int, ...], channels: _Channels, val
         return dataclasses.replace(node, inputs=inputs, **arrays)
     if isinstance(node, graph.Offset):
         return dataclasses.replace(node, inputs=inputs, values=node.values[..., kept])
+    if isinstance(node, graph.Constant) and node.values.ndim:
+        return dataclasses.replace(node, inputs=inputs, values=np.ascontiguousarray(node.values[..., kept]))
+    if isinstance(node, (graph.Reshape, graph.Broadcast)) and node.sizes:
+        return dataclasses.replace(node, inputs=inputs, sizes=(*node.sizes[:-1], len(kept)))
+    if isinstance(node, graph.Slice) and len(kept) < channels.sizes[value]:
+        return dataclasses.replace(node, inputs=inputs, stop=(*node.stop[:-1], len(kept)))
     return dataclasses.replace(node, inputs=inputs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from ssm_jax import errors
 from ssm_jax.graph.elementary import (
@@ -157,3 +158,21 @@ def multiply_adds(network: Network) -> tuple[int, int]:
             whole += places * math.prod(node.kernel.shape)
             remaining += places * node.kernel.remaining
     return whole, remaining
+
+
+def used(nodes: Sequence[Node], result: int) -> tuple[Node, ...]:
+    """Keep the operations that a value is made of.
+
+    Args:
+      nodes: Operations in their order.
+      result: The number of the value, which becomes the last.
+    """
+    needed = {result}
+    for number in range(result, 0, -1):
+        needed.update(nodes[number - 1].inputs if number in needed else ())
+    numbers = {old: new for new, old in enumerate(sorted(needed | {0}))}
+    return tuple(
+        dataclasses.replace(nodes[old - 1], inputs=tuple(numbers[i] for i in nodes[old - 1].inputs))
+        for old in numbers
+        if old
+    )

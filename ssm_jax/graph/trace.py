@@ -134,7 +134,7 @@ class _Tracer:
             image_dtype=dtype,
             classes=output.shape[-1],
             dtype=kernels,
-            nodes=used(_uncast(self.nodes, kernels), result.number),
+            nodes=graph.used(_uncast(self.nodes, kernels), result.number),
         )
 
     def of(self, expression: Expression) -> Value:
@@ -170,24 +170,6 @@ class _Tracer:
         if expression.primitive not in _RULES:
             raise unknown(expression)
         return _RULES[expression.primitive](self, expression)
-
-
-def used(nodes: Sequence[graph.Node], result: int) -> tuple[graph.Node, ...]:
-    """Keep the operations that a value is made of.
-
-    Args:
-      nodes: Operations in their order.
-      result: The number of the value, which becomes the last.
-    """
-    needed = {result}
-    for number in range(result, 0, -1):
-        needed.update(nodes[number - 1].inputs if number in needed else ())
-    numbers = {old: new for new, old in enumerate(sorted(needed | {0}))}
-    return tuple(
-        dataclasses.replace(nodes[old - 1], inputs=tuple(numbers[i] for i in nodes[old - 1].inputs))
-        for old in numbers
-        if old
-    )
 
 
 def _uncast(nodes: Sequence[graph.Node], dtype: str) -> list[graph.Node]:

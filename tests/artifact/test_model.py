@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from artifact import compiled
-from artifact.strangers import MODELS, inputs_of
 from flax import nnx
 
 import ssm_jax
+from benchmarks.strangers import MODELS, inputs_of
 from ssm_jax import errors, graph
 from ssm_jax.artifact import format, integer, native
 from ssm_jax.artifact.export import c_integer

@@ -205,8 +205,7 @@ def test_a_constant_that_is_the_same_everywhere_is_one_number_a_channel():
         dense(6, [[1, -1]]),
     )
     assert [node.values.tolist() for node in compacted(whole).nodes if isinstance(node, graph.Offset)] == [
-        [0],
-        [2],
+        [2]
     ]
 
 
