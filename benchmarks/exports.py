@@ -2,15 +2,16 @@
 
     python -m benchmarks.exports --json benchmarks/results/exports.json
 
-Models are not trained: those of `benchmarks/strangers.py` and of `examples/`. Of each: the largest difference of
-its logits from the model's, by the file, onnxruntime and compiled C, as a share of the largest logit; bytes of
-the files; tables and scratch memory of the C, or why there is none. Needs cc and onnxruntime.
+Models are not trained: those of `benchmarks/strangers.py` and of `examples/`. Of each: the largest difference
+of its logits from the model's, by the file, onnxruntime and compiled C, as a share of the largest one; bytes
+of the files; tables and scratch memory of the C, or why there is none. Needs cc and onnxruntime.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import importlib
 import json
 import pathlib
 import re
@@ -19,7 +20,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from flax import nnx
 
 import ssm_jax
@@ -48,6 +48,7 @@ def models() -> dict[str, tuple[Callable[[], Any], np.ndarray]]:
 
 def run_onnx(path: pathlib.Path, inputs: np.ndarray) -> np.ndarray:
     """What onnxruntime computes of a file."""
+    onnxruntime = importlib.import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return np.asarray(onnxruntime.InferenceSession(path, options).run(["logits"], {"images": inputs})[0])
@@ -100,19 +101,21 @@ def measured(build: Callable[[], Any], inputs: np.ndarray) -> dict[str, Any]:
 
 def table(results: dict[str, Any]) -> str:
     """Write the results as a table in Markdown."""
-    head = "| model | weights, remaining | .ssm bytes | ONNX bytes | C tables, scratch | largest difference of .ssm, ONNX, C |"
+    head = "| model | weights, remaining | .ssm bytes | ONNX bytes | C tables, scratch "
+    head += "| largest difference of .ssm, ONNX, C |"
     rows = [head, "|---" * head.count(" | ") + "|---|"]
     for name, of in results.items():
         made = "refused" not in of["c"]
         differences = [of[kind]["difference"] for kind in ("ssm", "onnx", *(["c"] if made else []))]
+        written = of["c"].get("refused", "").split(",")[0]
+        if made:
+            written = f"{of['c']['tables']:,}, {of['c']['scratch']:,}"
         cells = [
             name,
             f"{of['weights']:,}, {of['remaining']:,}",
             f"{of['ssm']['bytes']:,}",
             f"{of['onnx']['bytes']:,}",
-            f"{of['c']['tables']:,}, {of['c']['scratch']:,}"
-            if made
-            else of["c"]["refused"].partition(",")[0],
+            written,
             ", ".join(f"{each:.0e}" for each in differences),
         ]
         rows.append(f"| {' | '.join(cells)} |")
