@@ -50,6 +50,11 @@ RIVALS: dict[str, dict[str, Any]] = {
     "biprop": TOP_K | {"mask.rule": "biprop"},
     # Its coats already multiply the kernel.
     "multicoated": TOP_K | {"mask.rule": "multicoated", "mask.rescale": 0.0, "optimizer.learning_rate": 0.5},
+    # Of every four neighbors two, or one, remain: the density is in the name.
+    "2_of_4": TOP_K | {"mask.rule": "n_of_m", "mask.density": 0.0},
+    "1_of_4": TOP_K | {"mask.rule": "n_of_m", "mask.density": 0.0, "mask.n": 1},
+    # A tenth of the blocks of 4x4.
+    "tiles": TOP_K | {"mask.rule": "tiles"},
     # It hides nothing, so that decay has nothing to make sparse.
     "sign_only": {
         "mask.rule": "sign_only",

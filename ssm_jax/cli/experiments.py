@@ -24,6 +24,8 @@ from ssm_jax.runs.folder import RunFolder
 # The name by which `--variant` asks for a config without a variant.
 MAIN = "main"
 BEST = "best"
+# The share of the training images by which learning rates are chosen.
+HELD_OUT = "0.1"
 PAGES = ["README.md", "docs/results.md"]
 
 _PROGRAM = "python -m ssm_jax.experiments"
@@ -100,6 +102,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(made)
 
     made = verb(
+        "rates",
+        "Learning rates of mask rules, told by held-out images.",
+        "--network fcn --rules tiles --rates 0.05 0.2 0.8 --config.training.epochs=5",
+    )
+    _add_network(made)
+    made.add_argument("--rules", nargs="+", required=True, help=", ".join(plans.RIVALS))
+    made.add_argument("--rates", nargs="+", required=True, type=float, help="learning rates")
+    _add_common(made)
+
+    made = verb(
         "collect",
         "Copy summaries and curves into a folder, with a table of them and figures.",
         "runs/paper --into=results/paper",
@@ -164,6 +176,13 @@ def _ablation(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     _run(arguments, _of_network(arguments, variant, overrides), settings, overrides)
 
 
+def _rates(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+    variant = _variant(arguments, arguments.network)
+    settings = plans.rates(arguments.network, variant, arguments.rules, arguments.rates)
+    overrides = {"data.validation": HELD_OUT, **overrides}
+    _run(arguments, _of_network(arguments, variant, overrides), settings, overrides)
+
+
 def _collect(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     _check_none(overrides)
     experiment = collect.collect(arguments.runs, arguments.into)
@@ -191,6 +210,7 @@ _VERBS: dict[str, Callable[[argparse.Namespace, dict[str, str]], None]] = {
     "frontier": _frontier,
     "rivals": _rivals,
     "ablation": _ablation,
+    "rates": _rates,
     "collect": _collect,
     "readme": _readme,
 }

@@ -27,13 +27,16 @@ RIVALS = (
     "signed_topk",
     "biprop",
     "multicoated",
+    "2_of_4",
+    "1_of_4",
+    "tiles",
     "sign_only",
     DENSE,
 )
 # The variant that trains a network dense by the recipe of the variants before it.
 TWIN = "twin"
-# These keep every weight, or as many as their probabilities say.
-WITHOUT_DENSITY = ("stochastic", "sign_only", DENSE)
+# These keep every weight, or as many as their probabilities or their name say.
+WITHOUT_DENSITY = ("stochastic", "2_of_4", "1_of_4", "sign_only", DENSE)
 
 # The grid of the paper's ablations.
 KERNELS = ("elus", "he_constant", "xavier_constant", "he_uniform")
@@ -128,9 +131,9 @@ def rows(names: Sequence[str], variants: Mapping[str, str], *, dense: bool = Fal
     return settings
 
 
-def _written(density: float) -> str:
-    """Write a density, of whose digits none may be lost."""
-    return f"{density:.15g}"
+def _written(number: float) -> str:
+    """Write a number, of whose digits none may be lost."""
+    return f"{number:.15g}"
 
 
 def frontier(
@@ -196,6 +199,32 @@ def rivals(
             )
         )
     return settings
+
+
+def rates(network: str, variant: str, rules: Sequence[str], learning_rates: Sequence[float]) -> list[Setting]:
+    """Plan a choice of learning rates.
+
+    Args:
+      network: Name of the config.
+      variant: The variant between network and rule, or empty.
+      rules: Entries of `RIVALS`.
+      learning_rates: The rates that each of them tries.
+
+    Raises:
+      InputError: A rule is unknown.
+    """
+    for rule in rules:
+        _check_rule(rule)
+    return [
+        Setting(
+            name=f"{rule}-{_written(rate)}",
+            config=_with_rule(network, variant, rule),
+            overrides={"optimizer.learning_rate": _written(rate)},
+            labels={"rule": rule, "rate": _written(rate)},
+        )
+        for rule in dict.fromkeys(rules)
+        for rate in dict.fromkeys(learning_rates)
+    ]
 
 
 def ablation(network: str, variant: str, base: ConfigDict) -> list[Setting]:

@@ -23,6 +23,7 @@ TITLES = {
     "frontier": "Accuracy against remaining weights",
     "rivals": "Mask rules side by side",
     "ablation": "Ablations",
+    "rates": "Learning rates",
     "runs": "Single runs",
 }
 # What is shown of an experiment of another kind.

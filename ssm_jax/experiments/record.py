@@ -16,7 +16,7 @@ from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.schema import Count, Natural
 
 FILE = "experiment.json"
-KINDS = ("paper", "frontier", "rivals", "ablation", "runs")
+KINDS = ("paper", "frontier", "rivals", "ablation", "rates", "runs")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
