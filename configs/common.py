@@ -53,8 +53,8 @@ RIVALS: dict[str, dict[str, Any]] = {
     # Of every four neighbors two, or one, remain: the density is in the name.
     "2_of_4": TOP_K | {"mask.rule": "n_of_m", "mask.density": 0.0},
     "1_of_4": TOP_K | {"mask.rule": "n_of_m", "mask.density": 0.0, "mask.n": 1},
-    # A tenth of the blocks of 4x4.
-    "tiles": TOP_K | {"mask.rule": "tiles"},
+    # A tenth of the blocks of 4x4. Blocks want smaller steps, as `results/rates-fcn` says.
+    "tiles": TOP_K | {"mask.rule": "tiles", "optimizer.learning_rate": 0.05},
     # It hides nothing, so that decay has nothing to make sparse.
     "sign_only": {
         "mask.rule": "sign_only",
@@ -69,7 +69,10 @@ RIVALS: dict[str, dict[str, Any]] = {
 # seed, a tenth held out (`results/rates-conv2`); biprop, which selects as edge-popup does, has its rate.
 RIVALS_CONV: dict[str, dict[str, Any]] = RIVALS | {
     name: RIVALS[name] | {"optimizer.learning_rate": rate}
-    for name, rate in {"edge_popup": 0.01, "signed_topk": 0.01, "biprop": 0.01, "sign_only": 0.15}.items()
+    for name, rate in {
+        **dict.fromkeys(("edge_popup", "signed_topk", "biprop", "2_of_4", "1_of_4", "tiles"), 0.01),
+        "sign_only": 0.15,
+    }.items()
 }
 
 # A staircase in place of a smooth schedule, as the authors' older trainer had it.

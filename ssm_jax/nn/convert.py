@@ -16,7 +16,7 @@ from ssm_jax.core.blocks import Blocks, in_blocks
 from ssm_jax.core.tree import KERNELS
 from ssm_jax.nn.blocks import LAYERS, of_layer
 from ssm_jax.nn.kernel import MaskedKernel
-from ssm_jax.nn.layers import Masked, Masking
+from ssm_jax.nn.layers import Masked, Masking, restore_parameters
 from ssm_jax.nn.variables import Frozen
 
 Model = TypeVar("Model", bound=nnx.Module)
@@ -44,8 +44,8 @@ def supermask(
     """Copy an NNX model with its kernels frozen and under masks of trainable scores.
 
     Every `nnx.Linear`, `nnx.LinearGeneral` (which projects in `nnx.MultiHeadAttention`), `nnx.Einsum`,
-    `nnx.Conv` and `nnx.ConvTranspose`, and what is derived from them, gets a new kernel, drawn with its fans
-    (inputs summed over, outputs made), or keeps the one it has. All else of a layer stays in force: its call,
+    `nnx.Conv` and `nnx.ConvTranspose`, and what is derived from them, and every dense layer of this library,
+    gets a new kernel, drawn with its fans (inputs summed over, outputs made), or keeps the one it has. All else of a layer stays in force: its call,
     its dtypes, its precision. Layers that share a kernel share its mask.
 
     Train the scores and everything else that is trained with `ssm_jax.Optimizer`: a plain optimizer of
@@ -101,12 +101,16 @@ def supermask(
         errors.choose(name, treatment, dict.fromkeys(allowed))
     rngs = _streams(rngs)
     model = nnx.clone(model)
+    restore_parameters(model)
     # Variables that are shared stay so: whatever is put in their place is made once.
     made: dict[int, Any] = {}
     put = functools.partial(_put, masking=masking, rngs=rngs, keep=kernels == "given", made=made)
     parameters = _parameters(model, params, stacked)
     layers = [] if parameters and not _known(model) else _selected(model, only)
     for path, layer in layers:
+        if isinstance(layer, Masked):
+            layer.mask_anew(masking, rngs, keep=kernels == "given")
+            continue
         shape, blocks = of_layer(layer)
         put(layer, "kernel", path, shape, blocks, kind=type(layer).__name__)
         _treat(layer, ["bias"], biases, made)
@@ -133,11 +137,14 @@ def _streams(rngs: nnx.Rngs | int) -> nnx.Rngs:
 
 
 def _known(model: nnx.Module) -> list[tuple[Any, Any]]:
-    """The layers of Flax that can be masked, with their paths."""
-    modules: list[tuple[Any, Any]] = [
-        (path, module) for path, module in nnx.iter_graph(model) if isinstance(module, tuple(LAYERS))
+    """The layers that can be masked, with their paths: those of Flax, and dense ones of ours."""
+    modules: list[tuple[Any, Any]] = list(nnx.iter_graph(model))
+    return [
+        (path, layer)
+        for path, layer in modules
+        if (isinstance(layer, tuple(LAYERS)) and isinstance(layer.kernel, nnx.Variable))
+        or (isinstance(layer, Masked) and layer.rule is None)
     ]
-    return [(path, layer) for path, layer in modules if isinstance(layer.kernel, nnx.Variable)]
 
 
 def _selected(model: nnx.Module, only: nnx.filterlib.Filter) -> list[tuple[str, Any]]:

@@ -7,6 +7,7 @@ Variable types tell apart what a layer holds (`ssm_jax.nn.variables`). The same 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -183,6 +184,27 @@ class Masked(nnx.Module):
         self.rule = None
         self.kernel = nnx.Param(kernel)
 
+    def mask_anew(self, masking: Masking, rngs: nnx.Rngs, *, keep: bool) -> None:
+        """Turn a dense layer into a masked one.
+
+        Args:
+          masking: How the kernel is masked; the layer keeps its compute dtype.
+          rngs: The streams `params` (kernel) and `scores`.
+          keep: Whether the kernel is the one that the layer has; else it is drawn.
+        """
+        kernel = self.kernel.get_value()
+        del self.kernel
+        stacked = kernel.ndim - self.rank
+        Masked.__init__(
+            self,
+            kernel.shape[stacked:],
+            masking=dataclasses.replace(masking, dtype=self.dtype),
+            rngs=rngs,
+            stack=kernel.shape[:stacked],
+            given=kernel if keep else None,
+            like=kernel,
+        )
+
     def set_view(self, deterministic: bool | None = None) -> None:
         """Say whether a rule that draws at random does so; see `nnx.view`.
 
@@ -318,8 +340,17 @@ def apply_masks(model: nnx.Module, key: jax.Array | None = None) -> None:
     """
     for place, (_, layer) in enumerate(list(masked_layers(model))):
         layer.apply_mask(None if key is None else jax.random.fold_in(key, place))
+    restore_parameters(model)
+
+
+def restore_parameters(model: nnx.Module) -> None:
+    """Make layers of Flax whose kernels have no mask as plain as they were.
+
+    Args:
+      model: Any NNX module; changed in place.
+    """
     modules = [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.Module)]
     for module in modules:
         for name, value in list(vars(module).items()):
-            if isinstance(value, Masked) and value.stands_for_parameter:
+            if isinstance(value, Masked) and value.stands_for_parameter and value.rule is None:
                 setattr(module, name, value.kernel)
