@@ -50,7 +50,7 @@ RIVALS: dict[str, dict[str, Any]] = {
     "biprop": TOP_K | {"mask.rule": "biprop"},
     # Its coats already multiply the kernel.
     "multicoated": TOP_K | {"mask.rule": "multicoated", "mask.rescale": 0.0, "optimizer.learning_rate": 0.5},
-    # Of every four neighbors two, or one, remain: the density is in the name.
+    # Of every four neighbors two, or one, remain: the density is in the name. Rates: `results/rates-fcn`.
     "2_of_4": TOP_K | {"mask.rule": "n_of_m", "mask.density": 0.0},
     "1_of_4": TOP_K | {"mask.rule": "n_of_m", "mask.density": 0.0, "mask.n": 1},
     # A tenth of the blocks of 4x4. Blocks want smaller steps, as `results/rates-fcn` says.

@@ -3,8 +3,8 @@
     python -m examples.transfer --workdir=runs/transfer --json=results/transfer/conv6.json
 
 A Conv6 of half its width is trained on CIFAR-100, without masks. CIFAR-10 is the task: either its layers get
-masks over the weights that they have, or they stay as they are; a new head is trained in both. The same command
-goes on where it was stopped.
+masks over the weights that they have, or they stay as they are; a new head is trained in both. The same
+command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         width=0.5,
         base="cifar100",
         task="cifar10",
-        base_epochs=4,
+        base_epochs=3,
         epochs=3,
         workdir="runs/transfer",
     )

@@ -174,12 +174,15 @@ def _is_of_a_rule(name: str, value: object) -> bool:
 _BOOLEANS = {"true": True, "false": False}
 
 
-def parse(config: ConfigDict, texts: Mapping[str, str]) -> dict[str, Any]:
+def parse(
+    config: ConfigDict, texts: Mapping[str, str], of_rule: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Read values that were written as text, each by the type of its field.
 
     Args:
       config: The config whose fields they are meant for.
       texts: By dotted field name, a text such as `0.05` or `true`.
+      of_rule: The settings of a mask rule of one's own and their defaults, which the config may lack.
 
     Returns:
       The values for `override`, by the same names.
@@ -191,7 +194,7 @@ def parse(config: ConfigDict, texts: Mapping[str, str]) -> dict[str, Any]:
       >>> parse(default(), {"training.epochs": "3", "data.shuffle": "false"})
       {'training.epochs': 3, 'data.shuffle': False}
     """
-    known = dict(fields(config))
+    known = {**(of_rule or {}), **dict(fields(config))}
     values = {}
     for name, text in texts.items():
         kind = type(errors.choose("config field", name, known))

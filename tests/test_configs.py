@@ -109,10 +109,16 @@ RIVALS = {
     "signed_topk": ("signed_topk", TENTH_SCALED, None, 1e-5),
     "biprop": ("biprop", TENTH_SCALED, None, 1e-5),
     "multicoated": ("multicoated", {"density": 0.1, "coats": 3, "rescale": 0.0}, 0.5, 1e-5),
+    "2_of_4": ("n_of_m", {"density": 0.0, "n": 2, "m": 4, "rescale": 0.5}, None, 1e-5),
+    "1_of_4": ("n_of_m", {"density": 0.0, "n": 1, "m": 4, "rescale": 0.5}, None, 1e-5),
+    "tiles": ("tiles", TENTH_SCALED | {"side": 4}, 0.05, 1e-5),
     "sign_only": ("sign_only", {"density": 0.0}, 0.5, 1e-5),
 }
 # Those whose rate is another with convolutions.
-CONV_RATES = {"edge_popup": 0.01, "signed_topk": 0.01, "biprop": 0.01, "sign_only": 0.15}
+CONV_RATES = {
+    **dict.fromkeys(("edge_popup", "signed_topk", "biprop", "2_of_4", "1_of_4", "tiles"), 0.01),
+    "sign_only": 0.15,
+}
 OLDER = {row for row in ROWS if row.endswith(":older")}
 ELUS_FACTORS = dict.fromkeys(OLDER, 3.0) | {
     "fcn:tuned": 3.0,

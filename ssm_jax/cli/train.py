@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -54,6 +55,33 @@ def define(argv: list[str]) -> flags.FlagValues:
     return values
 
 
+def take_own_settings(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Take the settings of a mask rule of one's own, for which a config file has no fields.
+
+    Args:
+      argv: The expanded arguments, a config among them.
+
+    Returns:
+      The settings by dotted name, and the other arguments.
+
+    Raises:
+      InputError: The rule has no such setting, or it is of another type.
+    """
+    flags_of_masks = (argument.lstrip("-").partition("=")[0] for argument in argv)
+    named = {flag.removeprefix("config.") for flag in flags_of_masks if flag.startswith("config.mask.")}
+    if not named - {name for name, _ in config.fields(config.default())}:
+        return {}, argv
+    from ssm_jax.core import registry  # which imports JAX
+
+    chosen = configs.load(arguments.value_of("config", argv) or "")
+    rule = arguments.value_of("config.mask.rule", argv) or chosen.mask.rule
+    texts: dict[str, str] = {}
+    for name in sorted(named - {name for name, _ in config.fields(chosen)}):
+        text, argv = arguments.take(f"config.{name}", argv)
+        texts[name] = text or ""
+    return config.parse(chosen, texts, registry.own_settings(rule)), argv
+
+
 def parse(argv: list[str]) -> flags.FlagValues:
     """Parse the expanded arguments; every fault is an `InputError` of one line."""
     if not arguments.value_of("config", argv):
@@ -61,11 +89,13 @@ def parse(argv: list[str]) -> flags.FlagValues:
             "a config is missing; for example: ssm-jax train digits (see ssm-jax train --help)"
         )
     try:
+        own, argv = take_own_settings(argv)
         values = define(argv)
         rest = values(["ssm-jax train", *argv])[1:]
         if rest:
             raise errors.InputError(f"what is {rest[0]!r}? Every setting is a flag such as --config.seed=1")
         list(config.fields(values.config))  # a config file that failed says so at the first access
+        config.override(values.config, own)
     except errors.InputError:
         raise
     except KeyboardInterrupt:

@@ -68,6 +68,20 @@ def by_name(name: str, settings: Mapping[str, Any] | None = None) -> Rule | None
         raise errors.InputError(f"config.mask.{error}") from error
 
 
+def own_settings(name: str) -> dict[str, bool | int | float | str]:
+    """Tell the settings of a rule that the default config lacks, by dotted name, with their defaults.
+
+    Args:
+      name: A key of `RULES`; of any other name there are none.
+    """
+    made = cast(Any, RULES.get(name))
+    return {
+        f"mask.{field.name}": field.default
+        for field in (dataclasses.fields(made) if made else ())
+        if field.name not in default().mask and isinstance(field.default, bool | int | float | str)
+    }
+
+
 def name_of(rule: Rule | None) -> str:
     """Name a rule as a config does; None is `dense`, and a rule of one's own has the name of its class.
 

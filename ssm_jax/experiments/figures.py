@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Which label makes a line, or a color, of the results of an experiment.
-_SERIES = {"paper": "row", "frontier": "rule", "rivals": "rule", "ablation": "part"}
+_SERIES = {"paper": "row", "frontier": "rule", "rivals": "rule", "ablation": "part", "rates": "rule"}
 # What is drawn of a curve.
 _CURVES = ("test_accuracy", "remaining_weights")
 # A network's name, its data and width.

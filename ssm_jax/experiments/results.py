@@ -150,8 +150,8 @@ def results(runs: Iterable[tuple[Run, Summary]]) -> list[Result]:
       runs: Finished runs and their summaries.
 
     Returns:
-      The paper's rows in its order, rules in that of `plans.RIVALS`, their densities ascending; others as
-      their runs come.
+      The paper's rows in its order, rules in that of `plans.RIVALS`, their densities or rates ascending;
+      others as their runs come.
     """
     by_name: dict[str, list[tuple[Run, Summary]]] = {}
     for run, summary in runs:
@@ -167,7 +167,7 @@ def _place(labels: Mapping[str, str]) -> tuple[int, int, float]:
         return names.index(name) if name in names else len(names)
 
     row, rule = of(labels.get("row", ""), list(paper.ROWS)), of(labels.get("rule", ""), plans.RIVALS)
-    return row, rule, float(labels.get("density") or 0)
+    return row, rule, float(labels.get("density") or labels.get("rate") or 0)
 
 
 def _experiment(folder: str | os.PathLike[str]) -> Experiment:

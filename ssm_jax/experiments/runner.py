@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from ssm_jax import config as configuration
 from ssm_jax import errors, terminal
+from ssm_jax.core import registry
 from ssm_jax.experiments import estimate, record
 from ssm_jax.experiments.plans import Setting
 from ssm_jax.experiments.record import Experiment, Run
@@ -120,7 +121,9 @@ def _overridden(setting: Setting, overrides: Mapping[str, str]) -> Setting:
 
 def _config(run: Run, load: Load) -> ConfigDict:
     config = load(run.setting.config)
-    configuration.override(config, configuration.parse(config, run.setting.overrides))
+    texts = run.setting.overrides
+    of_rule = registry.own_settings(texts.get("mask.rule", config.mask.rule))
+    configuration.override(config, configuration.parse(config, texts, of_rule))
     configuration.override(config, {"seed": run.seed, "seeds": run.seeds})
     try:
         from_config(config)

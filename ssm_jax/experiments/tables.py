@@ -61,6 +61,7 @@ def _cells(result: Result) -> dict[str, str]:
         **result.setting.labels,
         "epochs": result.epochs,
         "n": _seeds(result),
+        "held out %": _held_out(result),
         "accuracy %": accuracy.text(),
         "accuracy, 95 %": _interval(accuracy),
         "remaining %": remaining.text(100),
@@ -74,6 +75,12 @@ def _cells(result: Result) -> dict[str, str]:
             + (f" at {100 * (remaining.mean - left.mean):+.2f}" if left else ""),
         }
     return cells | {"device": result.device, "versions": result.versions}
+
+
+def _held_out(result: Result) -> str:
+    """The accuracy by which a learning rate is chosen, on images that are neither trained on nor tested."""
+    last = result.curve[-1] if result.curve and "rate" in result.setting.labels else {}
+    return f"{last['validation_accuracy']:.2f}" if "validation_accuracy" in last else ""
 
 
 def _seeds(result: Result) -> str:

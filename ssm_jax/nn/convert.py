@@ -45,8 +45,9 @@ def supermask(
 
     Every `nnx.Linear`, `nnx.LinearGeneral` (which projects in `nnx.MultiHeadAttention`), `nnx.Einsum`,
     `nnx.Conv` and `nnx.ConvTranspose`, and what is derived from them, and every dense layer of this library,
-    gets a new kernel, drawn with its fans (inputs summed over, outputs made), or keeps the one it has. All else of a layer stays in force: its call,
-    its dtypes, its precision. Layers that share a kernel share its mask.
+    gets a new kernel, drawn with its fans (inputs summed over, outputs made), or keeps the one it has. All
+    else of a layer stays in force: its call, its dtypes, its precision. Layers that share a kernel share its
+    mask.
 
     Train the scores and everything else that is trained with `ssm_jax.Optimizer`: a plain optimizer of
     `wrt=ssm_jax.Score` leaves embeddings, scales and offsets as they began, and without a decay of the scores

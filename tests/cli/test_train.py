@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ssm_jax import errors
+from ssm_jax import core, errors
 from ssm_jax.cli import train as program
 
 # ml_collections loads config files by it.
@@ -68,6 +68,45 @@ def test_arguments_are_parsed_into_flags_and_config():
 )
 def test_arguments_that_are_refused(arguments, message):
     assert message in fault(*arguments)
+
+
+OWN_RULE = """
+import dataclasses
+import ssm_jax
+from ssm_jax import core
+
+@dataclasses.dataclass(frozen=True)
+class Soft(core.Rule):
+    temperature: float = 1.0
+
+    def mask(self, scores, state, key=None):
+        return scores / self.temperature
+
+core.RULES["soft"] = Soft
+
+def get_config():
+    config = ssm_jax.default_config()
+    config.mask.rule = "soft"
+    return config
+"""
+
+
+def test_a_rule_of_ones_own_has_its_settings_on_the_command_line(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(OWN_RULE)
+    try:
+        values = program.parse([f"--config={path}", "--config.mask.temperature=3", "--config.seed=2"])
+        assert values.config.mask.temperature == 3.0 and values.config.seed == 2
+        assert core.by_name("soft", values.config.mask).temperature == 3.0
+        refused = {
+            "temperatur=3": "unknown config field 'mask.temperatur'; did you mean 'mask.temperature'",
+            "temperature=hot": "config.mask.temperature is 'hot'; it must be of type float",
+        }
+        for setting, message in refused.items():
+            assert message in fault(f"--config={path}", f"--config.mask.{setting}")
+        assert "unknown config field 'mask.temperature'" in fault("digits", "--config.mask.temperature=3")
+    finally:
+        core.RULES.pop("soft", None)
 
 
 @pytest.mark.parametrize(

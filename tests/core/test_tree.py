@@ -11,7 +11,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from ssm_jax import core, errors
+from ssm_jax import core, errors, score_optimizer
 from ssm_jax.core import Blocks, Masking, Signed
 
 KEY = jax.random.key(0)
@@ -200,3 +200,37 @@ def test_the_table_lists_what_has_no_mask():
 def test_what_cannot_be_masked_is_one_line(options, message):
     with pytest.raises(errors.InputError, match=message):
         core.init(KEY, PARAMS, **options)
+
+
+def test_a_module_of_equinox_is_masked_and_trained():
+    eqx = pytest.importorskip("equinox")
+    model = eqx.nn.MLP(4, 3, 8, 2, key=KEY)
+    params, static = eqx.partition(model, eqx.is_inexact_array)
+
+    def where(path, leaf):
+        return Blocks.of(leaf.shape, groups=(), outputs=(0,)) if path.endswith("weight") else False
+
+    masks = core.init(KEY, params, Masking(rule=Signed(density=0.3)), where=where, steps=5)
+    optimizer = score_optimizer(5)
+    state, inputs = optimizer.init(masks.trained), jnp.ones((2, 4))
+
+    @jax.jit
+    def step(masks, state):
+        def loss(trained):
+            return jax.vmap(eqx.combine(core.apply(masks.replace(trained)), static))(inputs).sum()
+
+        return core.update(masks, jax.grad(loss)(masks.trained), optimizer, state)
+
+    for _ in range(5):
+        masks, state = step(masks, state)
+    assert remaining(masks) == pytest.approx(0.3, abs=0.5 / 120)
+    np.testing.assert_allclose(
+        np.abs(masks.layers["layers/0/weight"].random_kernel()), np.sqrt(3 / 4), rtol=1e-6
+    )
+    trained = eqx.combine(core.apply(masks), static)
+    hidden = inputs[0]
+    for layer in trained.layers:
+        assert np.any(layer.bias != 0)
+        hidden = layer.weight @ hidden + layer.bias
+        hidden = jax.nn.relu(hidden) if layer is not trained.layers[-1] else hidden
+    np.testing.assert_allclose(trained(inputs[0]), hidden, rtol=1e-5, atol=1e-6)

@@ -74,6 +74,9 @@ def test_rivals_train_alike():
         ("signed_topk", "conv2.py:signed_topk", {}),
         ("biprop", "conv2.py:biprop", {}),
         ("multicoated", "conv2.py:multicoated", {}),
+        ("2_of_4", "conv2.py:2_of_4", {}),
+        ("1_of_4", "conv2.py:1_of_4", {}),
+        ("tiles", "conv2.py:tiles", {}),
         ("sign_only", "conv2.py:sign_only", {}),
         ("dense", "conv2.py:dense", {}),
     ]
@@ -84,6 +87,19 @@ def test_rivals_have_one_density_where_they_hold_one():
         ("biprop-0.1", "conv2.py:best,biprop", {"mask.density": "0.1"}),
         ("dense", "conv2.py:best,dense", {}),
     ]
+
+
+def test_rates_go_through_every_rule():
+    settings = plans.rates("fcn", "fast", ["tiles", "signed"], [0.05, 0.2, 0.2])
+    assert told(settings) == [
+        ("tiles-0.05", "fcn.py:fast,tiles", {"optimizer.learning_rate": "0.05"}),
+        ("tiles-0.2", "fcn.py:fast,tiles", {"optimizer.learning_rate": "0.2"}),
+        ("signed-0.05", "fcn.py:fast", {"optimizer.learning_rate": "0.05"}),
+        ("signed-0.2", "fcn.py:fast", {"optimizer.learning_rate": "0.2"}),
+    ]
+    assert settings[0].labels == {"rule": "tiles", "rate": "0.05"}
+    with pytest.raises(errors.InputError, match="unknown rule 'tile'; did you mean 'tiles'"):
+        plans.rates("fcn", "", ["tile"], [0.1])
 
 
 def test_an_ablation_changes_one_thing_at_a_time():

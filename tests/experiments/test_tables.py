@@ -1,6 +1,7 @@
 """Tables of made-up results, against intervals computed by hand."""
 
 import csv
+import dataclasses
 import io
 import math
 
@@ -60,6 +61,17 @@ def test_a_row_holds_what_its_summaries_say(planned, summarized):
     assert (dense["epochs"], dense["n"], dense["accuracy, 95 %"]) == ("50", "1", "")
     assert (dense["accuracy %"], dense["paper %"], dense["difference"]) == ("98.00", "97.42", "+0.58")
     assert text.endswith("All rows: 1 x cpu, Python 3.13.0, jax 0.12.")
+
+
+def test_a_rate_is_told_by_held_out_images(planned, summarized):
+    run, curve = (
+        planned("tiles-0.1", rule="tiles", rate="0.1"),
+        [{"epoch": 1, "n": 1, "validation_accuracy": 91.234}],
+    )
+    (result,) = results([(run, summarized([97.0], [0.1]))])
+    head, _, row, *_ = tables.markdown([dataclasses.replace(result, curve=curve)]).splitlines()
+    assert dict(zip(head.split(" | "), row.split(" | "), strict=True))["held out %"] == "91.23"
+    assert "held out" not in tables.markdown([result])
 
 
 def test_rows_of_several_devices_name_their_own(planned, summarized):

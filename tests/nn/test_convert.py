@@ -319,12 +319,65 @@ def test_a_rule_that_draws_follows_train_and_eval():
     assert not np.allclose(training(inputs), training(inputs))
 
 
+@pytest.mark.parametrize("rule", [ssm_jax.Signed(density=0.3), "stochastic"])
+def test_tree_mode_trains_shows_and_takes_models_apart(rule):
+    with nnx.set_graph_mode(False):
+        model = ssm_jax.supermask(Stacked(rngs()), ssm_jax.Masking(rule=rule))
+        optimizer = ssm_jax.Optimizer(model, steps=3)
+        inputs = jnp.ones((2, 3))
+
+        @nnx.jit
+        def step(model, optimizer):
+            graph, params, rest = nnx.split(model, nnx.Param, ...)
+            # What is handed over may be changed: the streams of masks that are drawn.
+            loss = lambda params, rest: nnx.merge(graph, params, rest)(inputs).sum()  # noqa: E731
+            optimizer.update(model, nnx.grad(loss)(params, rest))
+
+        before = model.blocks.kernel.scores[...]
+        for _ in range(3):
+            step(model, optimizer)
+        assert not np.array_equal(model.blocks.kernel.scores[...], before)
+        if rule != "stochastic":
+            assert ssm_jax.remaining_weights(model) == pytest.approx(0.3, abs=0.5 / 27)
+        model.eval()
+        expected = inputs
+        for kernel in model.blocks.kernel.effective_kernel():
+            expected = jnp.tanh(expected @ kernel)
+        np.testing.assert_allclose(nnx.merge(*nnx.split(model))(inputs), expected, rtol=1e-5)
+        each = nnx.vmap(lambda layer, inputs: layer(inputs), in_axes=(0, None))(model.blocks, inputs)
+        assert each.shape == (3, 2, 3)
+        assert "Score" in nnx.tabulate(ssm_jax.supermask(nnx.Linear(3, 3, rngs=rngs())), inputs)
+        nnx.display(model)
+        ssm_jax.apply_masks(model)
+        np.testing.assert_allclose(model(inputs), expected, rtol=1e-5)
+
+
 def test_given_kernels_are_kept():
     model = nnx.view(Net(rngs()), deterministic=True, use_running_average=True)
     masked = ssm_jax.supermask(model, kernels="given")
     np.testing.assert_allclose(masked(IMAGES), model(IMAGES), rtol=1e-5, atol=1e-6)
     assert type(masked.conv.bias) is ssm_jax.Frozen
     np.testing.assert_array_equal(masked.conv.kernel.kernel[...], model.conv.kernel[...])
+
+
+def test_dense_networks_of_the_library_are_masked_over_the_kernels_that_they_have():
+    dense = ssm_jax.build("conv2", (8, 8, 1), 3, width=0.1, masking=ssm_jax.Masking(rule=None), rngs=rngs())
+    images = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
+    given = ssm_jax.supermask(dense, kernels="given", only=lambda path, _: path != ("denses", 2))
+    np.testing.assert_allclose(given(images), dense(images), rtol=1e-5, atol=1e-6)
+    assert [layer.rule is None for _, layer in masked_layers(given)] == [False] * 4 + [True]
+    np.testing.assert_array_equal(given.convs[1].kernel[...], dense.convs[1].kernel[...])
+    assert type(given.convs[1].kernel) is not type(dense.convs[1].kernel)
+    drawn = ssm_jax.supermask(dense)
+    np.testing.assert_allclose(np.abs(drawn.denses[2].random_kernel()), np.sqrt(3 / 26), rtol=1e-6)
+
+
+def test_a_model_that_was_trained_without_masks_is_masked_again():
+    model = nnx.view(Net(rngs()), deterministic=True, use_running_average=True)
+    dense = ssm_jax.supermask(model, ssm_jax.Masking(rule=None), kernels="given", biases="trained")
+    again = ssm_jax.supermask(dense, kernels="given")
+    np.testing.assert_allclose(again(IMAGES), model(IMAGES), rtol=1e-5, atol=1e-6)
+    assert {layer.rule for _, layer in masked_layers(again)} == {ssm_jax.Signed()}
 
 
 class Raw(nnx.Module):
