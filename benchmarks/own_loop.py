@@ -206,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--rates", nargs="+", type=float, default=list(RATES))
     options = parser.parse_args(argv)
-    report = {
+    report: dict[str, Any] = {
         "data": "digits",
         "measure": "test accuracy %, last step",
         "training": {"epochs": options.epochs, "batch": BATCH, "seeds": options.seeds},

@@ -139,13 +139,13 @@ def _streams(rngs: nnx.Rngs | int) -> nnx.Rngs:
 
 def _known(model: nnx.Module) -> list[tuple[Any, Any]]:
     """The layers that can be masked, with their paths: those of Flax, and dense ones of ours."""
-    modules: list[tuple[Any, Any]] = list(nnx.iter_graph(model))
-    return [
-        (path, layer)
-        for path, layer in modules
-        if (isinstance(layer, tuple(LAYERS)) and isinstance(layer.kernel, nnx.Variable))
-        or (isinstance(layer, Masked) and layer.rule is None)
-    ]
+    return [(path, module) for path, module in nnx.iter_graph(model) if _can_be_masked(module)]
+
+
+def _can_be_masked(module: Any) -> bool:
+    if isinstance(module, Masked):
+        return module.rule is None
+    return isinstance(module, tuple(LAYERS)) and isinstance(getattr(module, "kernel", None), nnx.Variable)
 
 
 def _selected(model: nnx.Module, only: nnx.filterlib.Filter) -> list[tuple[str, Any]]:

@@ -6,6 +6,8 @@ import json
 import pathlib
 import re
 
+import pytest
+
 from benchmarks import own_loop
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -26,6 +28,7 @@ def test_dense_and_three_densities_are_trained_at_every_rate_and_adamw_at_one():
     ]
 
 
+@pytest.mark.slow
 def test_a_report_holds_what_it_has_and_is_a_table(tmp_path, capsys):
     path = tmp_path / "report.json"
     flags = ["--json", str(path), "--epochs", "1", "--seeds", "1", "--models", "CNN", "--rates", "0.01"]

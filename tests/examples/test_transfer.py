@@ -42,6 +42,7 @@ def test_masks_are_counted_as_they_are_stored(base):
     assert 4 * 260 + weights / 9 < transfer.task_bytes(model) < 4 * 260 + weights / 4
 
 
+@pytest.mark.slow
 def test_one_command_trains_base_masks_and_head_and_goes_on_where_it_stopped(tmp_path):
     random = np.random.default_rng(0)
     for name, classes in (("base", 7), ("task", 10)):
