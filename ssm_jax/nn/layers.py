@@ -194,16 +194,9 @@ class Masked(nnx.Module):
         """
         kernel = self.kernel.get_value()
         del self.kernel
-        stacked = kernel.ndim - self.rank
-        Masked.__init__(
-            self,
-            kernel.shape[stacked:],
-            masking=dataclasses.replace(masking, dtype=self.dtype),
-            rngs=rngs,
-            stack=kernel.shape[:stacked],
-            given=kernel if keep else None,
-            like=kernel,
-        )
+        stack, shape = kernel.shape[: -self.rank], kernel.shape[-self.rank :]
+        masking, given = dataclasses.replace(masking, dtype=self.dtype), kernel if keep else None
+        Masked.__init__(self, shape, masking=masking, rngs=rngs, stack=stack, given=given, like=kernel)
 
     def set_view(self, deterministic: bool | None = None) -> None:
         """Say whether a rule that draws at random does so; see `nnx.view`.
@@ -349,8 +342,7 @@ def restore_parameters(model: nnx.Module) -> None:
     Args:
       model: Any NNX module; changed in place.
     """
-    modules = [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.Module)]
-    for module in modules:
+    for module in [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.Module)]:
         for name, value in list(vars(module).items()):
             if isinstance(value, Masked) and value.stands_for_parameter and value.rule is None:
                 setattr(module, name, value.kernel)
