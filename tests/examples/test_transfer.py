@@ -13,7 +13,8 @@ from flax import nnx
 
 import ssm_jax
 from examples import transfer
-from ssm_jax.nn.layers import masked_layers, split
+from ssm_jax.nn.layers import masked_layers
+from ssm_jax.nn.variables import split
 
 
 @pytest.fixture(scope="module")
