@@ -95,3 +95,14 @@ def strict_arithmetic() -> Iterator[None]:
 
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture
+def optimized() -> Iterator[None]:
+    """Programs are compiled as they are for users, with LLVM's optimizations."""
+    import jax
+
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

@@ -58,6 +58,7 @@ def test_supermask_draws_by_its_seed_alone():
         np.testing.assert_array_equal(scores(), expected)
 
 
+@pytest.mark.usefixtures("optimized")
 def test_what_changes_rounding_is_recorded():
     assert environment.recorded() == {}
     with jax.default_matmul_precision("highest"):

@@ -520,6 +520,7 @@ def test_an_evaluation_drops_nothing(dropping, data):
     np.testing.assert_allclose(evaluate(split, no_sums())["loss"], losses.sum(), rtol=1e-4)
 
 
+@pytest.mark.usefixtures("optimized")
 def test_a_step_of_a_rule_that_searches_makes_its_masks_once(data):
     rule = core.EdgePopup(density=0.3, rescale=0.5)
     searching = make_task(functools.partial(fcn, masking=Masking(rule=rule)))
