@@ -156,10 +156,7 @@ def test_c_computes_convolutions_of_any_windows_and_functions_of_elements():
     close(predict(images), np.asarray(model(images)))
 
 
-CONVOLUTIONAL = ["readme", "u-net", "grouped", "linen"]
-
-
-@pytest.mark.parametrize("name", CONVOLUTIONAL)
+@pytest.mark.parametrize("name", ["readme", "u-net", "grouped", "linen", "vit"])
 def test_c_computes_the_same(name, tmp_path):
     model, inputs, expected = made(name)
     ssm_jax.export(model, inputs[:1], tmp_path / "net.c", "c")
@@ -185,13 +182,29 @@ def test_c_moves_elements_as_jax_does(tmp_path):
     close(compiled.called(tmp_path / "net.c", inputs, expected.shape[1:]), expected)
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [("vit", "C has no product|C has no dense of values of"), ("text", "C has no embed")],
-)
-def test_what_c_has_not_is_told(name, said, tmp_path):
-    with pytest.raises(errors.InputError, match=said):
-        ssm_jax.export(made(name)[0], inputs_of(name), tmp_path / "model.c", "c")
+class Embedded(nnx.Module):
+    """Embeddings, a product of several matrices, and a dense layer of rows."""
+
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.table, self.dense = nnx.Embed(4, 3, rngs=rngs), nnx.Linear(3, 2, rngs=rngs)
+
+    def __call__(self, codes):
+        rows = self.table(codes)
+        return self.dense(rows.swapaxes(1, 2)[:, None] @ rows[:, None])
+
+
+def test_c_embeds_and_multiplies_matrices(tmp_path):
+    codes = np.random.default_rng(0).integers(0, 4, (3, 5)).astype(np.int32)
+    model = Embedded()
+    expected = np.asarray(model(codes))
+    ssm_jax.export(model, codes, tmp_path / "net.c", "c")
+    close(compiled.called(tmp_path / "net.c", codes, expected.shape[1:]), expected)
+
+
+def test_what_c_has_not_is_told(tmp_path):
+    with pytest.raises(errors.InputError, match="C has no convolution of values of 2 axes, only of 3"):
+        ssm_jax.export(made("text")[0], inputs_of("text"), tmp_path / "model.c", "c")
     assert not list(tmp_path.iterdir())
 
 

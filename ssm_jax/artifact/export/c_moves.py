@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ssm_jax import graph
+from ssm_jax import errors, graph
 from ssm_jax.artifact.export.c_memory import Layout, Place
 
 _MOVE = """\
@@ -40,6 +40,33 @@ static void fill(float *out, int32_t count, float number)
     for (int32_t i = 0; i < count; i++)
         out[i] = number;
 }"""
+_PRODUCT = """\
+/* Matrix products, one after another. */
+static void product(const float *a, const float *b, float *out, int32_t count, int32_t rows, int32_t inner,
+                    int32_t columns)
+{
+    for (; count > 0; count--, b += inner * columns)
+        for (int32_t row = 0; row < rows; row++, a += inner)
+            for (int32_t column = 0; column < columns; column++) {
+                float sum = 0.0f;
+                for (int32_t i = 0; i < inner; i++)
+                    sum += a[i] * b[i * columns + column];
+                *out++ = sum;
+            }
+}"""
+_EMBED = """\
+/* Rows of a table by their numbers. */
+static void embed(const float *in, float *out, const SSM_TABLES float *rows, int32_t count, int32_t last,
+                  int32_t features)
+{
+    for (int32_t i = 0; i < count; i++) {
+        const int32_t number = in[i] < 0.0f ? 0 : in[i] > (float)last ? last : (int32_t)in[i];
+        for (int32_t feature = 0; feature < features; feature++)
+            *out++ = rows[number * features + feature];
+    }
+}"""
+_FUNCTIONS = {"fill": _FILL, "product": _PRODUCT, "embed": _EMBED}
+MOST_ROWS = 4096  # of a dense layer; each is a line of C
 _REDUCED = {
     "max": ("-INFINITY", "a > b ? a : b"),
     "min": ("INFINITY", "a < b ? a : b"),
@@ -50,7 +77,7 @@ _REDUCED = {
 
 def functions(called: set[str]) -> list[str]:
     """Write the functions of some names; others are left out."""
-    written = [_FILL] if "fill" in called else []
+    written = [text for name, text in _FUNCTIONS.items() if name in called]
     for name in sorted(called):
         kind, _, function = name.partition("_of_")
         if kind not in ("move", "lay", "gather"):
@@ -123,6 +150,70 @@ def broadcast(plan: Any, node: graph.Broadcast, number: int) -> Any:
     """Repeat axes of size 1."""
     value = repeated(plan, node, 0, plan.shapes[number], number)
     return plan.changed(value, number) if plan.shapes[number] == plan.shapes[node.inputs[0]] else value
+
+
+def _as_rows(plan: Any, value: Any, shape: graph.Shape) -> Any:
+    """A value with its last axis running fastest."""
+    if len(shape) != 3:
+        return value
+    made = _new(plan, (math.prod(shape),))
+    _moved(plan, value, made, shape, _strides(value.layout, shape), _of_rows(shape), "move")
+    return made
+
+
+def _from_rows(plan: Any, number: int) -> tuple[Any, Callable[[], Any]]:
+    """Where the rows of a result go, and what makes the result of them then."""
+    shape = plan.shapes[number]
+    if len(shape) != 3:
+        made = _new(plan, shape, number)
+        return made, lambda: made
+    rows = _new(plan, (math.prod(shape),))
+
+    def image() -> Any:
+        made = _new(plan, shape, number)
+        _moved(plan, rows, made, shape, _of_rows(shape), _strides(made.layout, shape), "move")
+        plan.border(made)
+        return made
+
+    return rows, image
+
+
+def rows_of_dense(plan: Any, node: graph.Dense, number: int) -> Any:
+    """Call a dense layer for every row."""
+    inputs, units = node.kernel.shape
+    count = math.prod(plan.shapes[number][:-1])
+    if count > MOST_ROWS:
+        raise errors.InputError(f"C has no dense layer of {count:,} rows, {node.name}; at most {MOST_ROWS:,}")
+    value = _as_rows(plan, given(plan, node), plan.shapes[node.inputs[0]])
+    rows, result = _from_rows(plan, number)
+    where = [(Place(value.buffer, i * inputs), Place(rows.buffer, i * units)) for i in range(count)]
+    plan.lists("dense", node, where, np.arange(inputs))
+    return result()
+
+
+def product(plan: Any, node: graph.Product, number: int) -> Any:
+    """Multiply matrices."""
+    *batch, height, width = plan.shapes[number]
+    inner = plan.shapes[node.inputs[0]][-1]
+    shapes = (*batch, height, inner), (*batch, inner, width)
+    first, second = (
+        _as_rows(plan, repeated(plan, node, which, shape), shape) for which, shape in enumerate(shapes)
+    )
+    rows, result = _from_rows(plan, number)
+    sizes = math.prod(batch), height, inner, width
+    plan.call("product", Place(first.buffer), Place(second.buffer), Place(rows.buffer), *sizes)
+    return result()
+
+
+def embed(plan: Any, node: graph.Embed, number: int) -> Any:
+    """Look up rows of a table."""
+    value = _as_rows(plan, given(plan, node), plan.shapes[node.inputs[0]])
+    rows, result = _from_rows(plan, number)
+    count, features = node.kernel.shape
+    table = plan.table(f"{node.name}_rows", node.kernel.dense().ravel())
+    places = math.prod(plan.shapes[node.inputs[0]])
+    plan.call("embed", Place(value.buffer), Place(rows.buffer), table, places, count - 1, features)
+    return result()
 
 
 def reshape(plan: Any, node: graph.Reshape, number: int) -> Any:
@@ -230,7 +321,9 @@ def spread(plan: Any, node: graph.Convolution, value: Any) -> Any:
 WRITERS: dict[type[graph.Node], Callable[..., Any]] = {
     graph.Broadcast: broadcast,
     graph.Concatenate: concatenate,
+    graph.Embed: embed,
     graph.Pad: pad,
+    graph.Product: product,
     graph.Reduce: reduce,
     graph.Reshape: reshape,
     graph.Slice: part,

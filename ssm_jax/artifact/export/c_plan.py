@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,7 +127,8 @@ class Plan:
             elif isinstance(argument, Table):
                 if not np.isfinite(argument.values).all():
                     raise errors.InputError(f"{argument.name} would hold numbers that are not finite")
-                self.tables.append(argument)
+                if not any(table is argument for table in self.tables):
+                    self.tables.append(argument)
         self.steps.append(Step(function, arguments))
 
     def border(self, value: Value) -> None:
@@ -178,7 +179,7 @@ class Plan:
         places = first[:, None] + np.arange(channels) * layout.plane
         whole = self.new(layout, number if layout == made else -1)
         where = Place(source.buffer), Place(whole.buffer, layout.first)
-        self._lists("conv", node, where, places.ravel(), layout.positions, layout.plane)
+        self.lists("conv", node, [where], places.ravel(), layout.positions, layout.plane)
         self.border(whole)
         if layout == made:
             return whole
@@ -213,20 +214,23 @@ class Plan:
         return made
 
     def dense(self, node: graph.Dense, number: int) -> Value:
+        if len(self.shapes[number]) > 1:
+            return c_moves.rows_of_dense(self, node, number)
         value = self.take(node)
         made = self.new(self.layout(number), number)
         places = value.layout.places().ravel()
-        self._lists("dense", node, (Place(value.buffer), Place(made.buffer)), places)
+        self.lists("dense", node, [(Place(value.buffer), Place(made.buffer))], places)
         return made
 
-    def _lists(
+    def lists(
         self,
         function: str,
         node: graph.Conv | graph.Dense | graph.Convolution,
-        where: tuple[Place, Place],
+        where: Sequence[tuple[Place, Place]],
         places: np.ndarray,
         *rest: Any,
     ) -> None:
+        """Call a function with a kernel, once for every pair of places."""
         units, values = node.kernel.shape[-1], ungrouped(node)
         self._numbers += node.kernel.remaining + 2 * len(sizes(values)) * units
         if self._numbers > MOST_NUMBERS:
@@ -243,7 +247,8 @@ class Plan:
         else:
             function += "_weights"
             rest = (Table(f"{node.name}_weights", numbers), units, *rest)
-        self.call(f"{function}_uint{bits}", *where, table, *rest)
+        for given, made in where:
+            self.call(f"{function}_uint{bits}", given, made, table, *rest)
 
     def normalize(self, node: graph.Normalize, number: int) -> Value:
         value = self.changed(self.take(node), number)
@@ -344,8 +349,5 @@ def _check(network: graph.Network) -> None:
     shapes = network.shapes()
     for node in network.nodes:
         rank = len(shapes[node.inputs[0]]) if node.inputs else 0
-        needed = {graph.Dense: 1, graph.Convolution: 3}.get(type(node), rank)
-        if rank != needed:
-            raise errors.InputError(
-                f"C has no {graph.operation(node)} of values of {rank} axes, only of {needed}"
-            )
+        if isinstance(node, graph.Convolution) and rank != 3:
+            raise errors.InputError(f"C has no convolution of values of {rank} axes, only of 3")
