@@ -5,6 +5,7 @@ Truth values are 0 and 1 as floats, and so is every whole number.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ _UNARY = {
     **{name: f"{name}f(a)" for name in ("ceil", "cos", "erf", "erfc", "exp", "expm1", "floor", "log")},
     **{name: f"{name}f(a)" for name in ("log1p", "sin", "sqrt", "tan", "tanh")},
     "abs": "fabsf(a)",
+    "bool": "a != 0.0f ? 1.0f : 0.0f",
+    "int32": "truncf(a)",
     "is_finite": "isfinite(a) ? 1.0f : 0.0f",
     "logistic": "1.0f / (1.0f + expf(-a))",
     "neg": "-a",
@@ -120,12 +123,13 @@ def unary(plan: Any, node: graph.Unary, number: int) -> Any:
 
 
 def cast(plan: Any, node: graph.Cast, number: int) -> Any:
-    """A cast to float32 changes nothing; of an image of whole numbers it is what C begins with."""
-    if node.dtype != "float32":
-        raise errors.InputError(f"C computes in float32, and has no cast to {node.dtype}")
+    """A cast to float32 changes nothing: truth values and whole numbers are floats as well."""
+    if node.dtype == "bfloat16":
+        raise errors.InputError("C computes in float32, and has no cast to bfloat16")
     if node.inputs[0] in plan.constants:
-        return constant(plan, plan.constants[node.inputs[0]], number)
-    return plan.changed(plan.take(node), number)
+        return constant(plan, plan.constants[node.inputs[0]].astype(node.dtype), number)
+    value = plan.changed(plan.take(node), number)
+    return value if node.dtype == "float32" else _called(plan, value, f"unary_of_{node.dtype}")
 
 
 def constant(plan: Any, values: np.ndarray | graph.Constant, number: int) -> None:
@@ -145,12 +149,11 @@ def binary(plan: Any, node: graph.Binary, number: int) -> Any:
         return _called(plan, value, f"values_of_{node.function}", plan.first(second))
     given, held = (right, left) if left in plan.constants else (left, right)
     array, shape = plan.constants[held], plan.shapes[given]
-    if plan.shapes[number] != shape or (len(shape) == 3 and max(array.shape[:-1]) > 1):
+    one = max(array.shape[:-1], default=1) == 1 if len(shape) == 3 else array.size == math.prod(shape)
+    if plan.shapes[number] != shape or not one:
         return _combined(plan, node, number)
-    if len(shape) == 3:
-        each = np.broadcast_to(array.reshape(array.shape[-1:]), shape[-1:]).astype(np.float32)
-    else:
-        each = np.broadcast_to(array, shape).astype(np.float32).ravel()
+    each = np.broadcast_to(array.reshape(-1), shape[-1:] if len(shape) == 3 else (array.size,))
+    each = each.astype(np.float32)
     value = plan.changed(plan.take(node, int(given is right and left in plan.constants)), number)
     kind = "left_constants" if left in plan.constants else "constants"
     return _called(plan, value, f"{kind}_of_{node.function}", plan.table(f"constants_{number}", each))

@@ -120,22 +120,27 @@ def _new(plan: Any, shape: graph.Shape, number: int = -1) -> Any:
     return made
 
 
-def given(plan: Any, node: graph.Node, which: int = 0) -> Any:
-    """Take a value, also one of constants."""
-    number = node.inputs[which]
-    if number not in plan.constants:
-        return plan.take(node, which)
-    array, shape = plan.constants[number], plan.shapes[number]
+def laid(plan: Any, name: str, array: np.ndarray, shape: graph.Shape) -> Any:
+    """Make a value of constants, with axes of size 1 repeated to a shape."""
     made = _new(plan, shape)
-    table = plan.table(f"constants_{number}", np.ascontiguousarray(array, np.float32).ravel())
-    _moved(plan, table, made, shape, _of_rows(shape), _strides(made.layout, shape), "lay")
+    sizes = (1,) * (len(shape) - array.ndim) + array.shape
+    steps = tuple(step if size > 1 else 0 for step, size in zip(_of_rows(sizes)[1], sizes))
+    table = plan.table(name, np.ascontiguousarray(array, np.float32).ravel())
+    _moved(plan, table, made, shape, (0, steps), _strides(made.layout, shape), "lay")
     plan.border(made)
     return made
 
 
+def given(plan: Any, node: graph.Node, which: int = 0) -> Any:
+    """Take a value, also one of constants."""
+    return repeated(plan, node, which, plan.shapes[node.inputs[which]])
+
+
 def repeated(plan: Any, node: graph.Node, which: int, shape: graph.Shape, number: int = -1) -> Any:
-    """Take a value, with axes of size 1 repeated to a shape."""
-    value, before = given(plan, node, which), plan.shapes[node.inputs[which]]
+    """Take a value, also one of constants, with axes of size 1 repeated to a shape."""
+    if node.inputs[which] in plan.constants:
+        return laid(plan, f"constants_{node.inputs[which]}", plan.constants[node.inputs[which]], shape)
+    value, before = plan.take(node, which), plan.shapes[node.inputs[which]]
     if before == shape:
         return value
     made = _new(plan, shape, number)
@@ -148,8 +153,10 @@ def repeated(plan: Any, node: graph.Node, which: int, shape: graph.Shape, number
 
 def broadcast(plan: Any, node: graph.Broadcast, number: int) -> Any:
     """Repeat axes of size 1."""
+    constant = node.inputs[0] in plan.constants
     value = repeated(plan, node, 0, plan.shapes[number], number)
-    return plan.changed(value, number) if plan.shapes[number] == plan.shapes[node.inputs[0]] else value
+    same = constant or plan.shapes[number] == plan.shapes[node.inputs[0]]
+    return plan.changed(value, number) if same else value
 
 
 def _as_rows(plan: Any, value: Any, shape: graph.Shape) -> Any:

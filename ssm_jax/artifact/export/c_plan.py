@@ -153,7 +153,7 @@ class Plan:
 
     def standardize(self, node: graph.Standardize, number: int) -> Value:
         value = self.changed(self.take(node), number)
-        self.call("standardize", Place(value.buffer, value.layout.first), *value.layout.geometry)
+        self.call("standardize", self.first(value), *value.layout.geometry)
         return value
 
     def conv(self, node: graph.Conv | graph.Convolution, number: int) -> Value:
@@ -258,28 +258,29 @@ class Plan:
         offsets = -node.mean.astype(np.float64) * factors
         if node.offset is not None:
             offsets += node.offset
-        tables = (
-            Table(f"{node.name}_factors", self._each(factors, number)),
-            Table(f"{node.name}_offsets", self._each(offsets, number)),
-        )
-        self.call("scale", Place(value.buffer, value.layout.first), *value.layout.geometry, *tables)
+        named = [(f"{node.name}_factors", factors), (f"{node.name}_offsets", offsets)]
+        if len(self.shapes[number]) not in (1, 3):
+            for (name, values), function in zip(named, ("mul", "add")):
+                self._of_rows(value, number, name, values, function)
+            return value
+        tables = (Table(name, values.astype(np.float32)) for name, values in named)
+        self.call("scale", self.first(value), *value.layout.geometry, *tables)
         return value
 
-    def _each(self, values: np.ndarray, number: int) -> np.ndarray:
-        """Numbers of the last axis, one for every place that the functions go over as channels."""
-        shape = self.shapes[number]
-        whole = values if len(shape) == 3 else np.broadcast_to(values, shape).ravel()
-        return whole.astype(np.float32)
+    def _of_rows(self, value: Value, number: int, name: str, constants: np.ndarray, function: str) -> None:
+        """Combine every row with constants."""
+        other = c_moves.laid(self, name, constants, self.shapes[number])
+        self.call(f"values_of_{function}", self.first(value), *value.layout.geometry, self.first(other))
 
     def offset(self, node: graph.Offset, number: int) -> Value:
         value = self.changed(self.take(node), number)
         values = node.values.astype(np.float32)
+        if len(self.shapes[number]) not in (1, 3):
+            self._of_rows(value, number, f"offset_{number}", values, "add")
+            return value
         each = values.ndim == 3
-        if len(self.shapes[number]) != 3:
-            values, each = np.broadcast_to(values, self.shapes[number]).ravel(), False
         table = Table(f"offset_{number}", (values.transpose(2, 0, 1) if each else values).ravel())
-        where = Place(value.buffer, value.layout.first)
-        self.call("offset_each" if each else "offset", where, *value.layout.geometry, table)
+        self.call("offset_each" if each else "offset", self.first(value), *value.layout.geometry, table)
         return value
 
     def elu(self, node: graph.Elu, number: int) -> Value:
@@ -292,8 +293,8 @@ class Plan:
         made = self.new(self.layout(number), number)
         self.call(
             "max_pool",
-            Place(value.buffer, value.layout.first),
-            Place(made.buffer, made.layout.first),
+            self.first(value),
+            self.first(made),
             *value.layout.geometry,
             *made.layout.geometry[1:],
             node.window,
@@ -311,15 +312,13 @@ class Plan:
             value.buffer.pending += len(dense)
             return value
         made = self.new(self.layout(number), number)
-        self.call(
-            "flatten", Place(value.buffer, value.layout.first), Place(made.buffer), *value.layout.geometry
-        )
+        self.call("flatten", self.first(value), Place(made.buffer), *value.layout.geometry)
         return made
 
     def mean(self, node: graph.Mean, number: int) -> Value:
         value = self.take(node)
         made = self.new(self.layout(number), number)
-        self.call("mean", Place(value.buffer, value.layout.first), Place(made.buffer), *value.layout.geometry)
+        self.call("mean", self.first(value), Place(made.buffer), *value.layout.geometry)
         return made
 
     def add(self, node: graph.Add, number: int) -> Value:
