@@ -1,6 +1,6 @@
 """Export models of every kind and compare what their files compute; one command, a minute or two:
 
-    python -m benchmarks.exports --json benchmarks/results/exports.json
+    python -m benchmarks.exports --json benchmarks/results/exports/models.json
 
 Models are not trained: those of `benchmarks/strangers.py` and of `examples/`. Of each: the largest difference
 of its logits from the model's, by the file, onnxruntime and compiled C, as a share of the largest one; bytes

@@ -11,7 +11,7 @@ pytest.importorskip("onnxruntime")
 exports = pytest.importorskip("benchmarks.exports")
 
 ROOT = pathlib.Path(__file__).parents[2]
-RESULTS = json.loads((ROOT / "benchmarks" / "results" / "exports.json").read_text())
+RESULTS = json.loads((ROOT / "benchmarks" / "results" / "exports" / "models.json").read_text())
 
 
 def test_the_table_is_what_the_file_says():
