@@ -41,6 +41,26 @@ class Windows:
         return max(-min(sides), max(sides), 0)
 
 
+def as_images(network: graph.Network) -> graph.Network:
+    """Write convolutions over one axis as those over an image of one column."""
+    shapes, nodes, values = network.shapes(), list[graph.Node](), [0]
+    for number, node in enumerate(network.nodes):
+        node = dataclasses.replace(node, inputs=tuple(values[i] for i in node.inputs))
+        if isinstance(node, graph.Convolution) and len(node.stride) == 1:
+            (length, channels), (made, units) = (
+                shapes[i] for i in (network.nodes[number].inputs[0], number + 1)
+            )
+            kernel = dataclasses.replace(node.kernel, values=node.kernel.values[:, None])
+            wide = {name: (*getattr(node, name), 1) for name in ("stride", "dilation", "spread")}
+            sides = {name: (*getattr(node, name), 0) for name in ("low", "high")}
+            nodes.append(graph.Reshape(inputs=node.inputs, sizes=(length, 1, channels)))
+            nodes.append(dataclasses.replace(node, inputs=(len(nodes),), kernel=kernel, **wide, **sides))
+            node = graph.Reshape(inputs=(len(nodes),), sizes=(made, units))
+        nodes.append(node)
+        values.append(len(nodes))
+    return dataclasses.replace(network, nodes=tuple(nodes))
+
+
 def ungrouped(node: graph.Conv | graph.Dense | graph.Convolution) -> np.ndarray:
     """The weights of every input and output; of different groups they are 0."""
     values = node.kernel.values

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssm_jax import errors, graph
 from ssm_jax.artifact.export import c_elementary, c_moves
-from ssm_jax.artifact.export.c_kernels import Windows, kernel_lists, sizes, ungrouped
+from ssm_jax.artifact.export.c_kernels import Windows, as_images, kernel_lists, sizes, ungrouped
 from ssm_jax.artifact.export.c_memory import TILE, Buffer, Layout, Place, allocate
 
 # Floats of the scratch memory, and numbers of all tables: far beyond what C is written for.
@@ -59,6 +59,7 @@ class Plan:
     """
 
     def __init__(self, network: graph.Network) -> None:
+        network = as_images(network)
         _check(network)
         self.network = network
         self.constants: dict[int, np.ndarray] = {}
