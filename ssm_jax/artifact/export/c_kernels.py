@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -51,8 +52,10 @@ def as_images(network: graph.Network) -> graph.Network:
                 shapes[i] for i in (network.nodes[number].inputs[0], number + 1)
             )
             kernel = dataclasses.replace(node.kernel, values=node.kernel.values[:, None])
-            wide = {name: (*getattr(node, name), 1) for name in ("stride", "dilation", "spread")}
-            sides = {name: (*getattr(node, name), 0) for name in ("low", "high")}
+            wide: dict[str, Any] = {
+                name: (*getattr(node, name), 1) for name in ("stride", "dilation", "spread")
+            }
+            sides: dict[str, Any] = {name: (*getattr(node, name), 0) for name in ("low", "high")}
             nodes.append(graph.Reshape(inputs=node.inputs, sizes=(length, 1, channels)))
             nodes.append(dataclasses.replace(node, inputs=(len(nodes),), kernel=kernel, **wide, **sides))
             node = graph.Reshape(inputs=(len(nodes),), sizes=(made, units))
