@@ -116,7 +116,8 @@ RIVALS = {
 }
 # Those whose rate is another with convolutions.
 CONV_RATES = {
-    **dict.fromkeys(("edge_popup", "signed_topk", "biprop", "2_of_4", "1_of_4", "tiles"), 0.01),
+    **dict.fromkeys(("edge_popup", "signed_topk", "biprop", "tiles"), 0.01),
+    **dict.fromkeys(("2_of_4", "1_of_4"), 0.05),
     "sign_only": 0.15,
 }
 OLDER = {row for row in ROWS if row.endswith(":older")}
