@@ -66,8 +66,8 @@ RIVALS: dict[str, dict[str, Any]] = {
 
 # Conv2 to Conv8 want smaller steps for these: signed top-k learns nothing at 0.025, edge-popup less at 0.05
 # than at 0.01; of sign-only 0.15 was the largest rate tried. On Conv2 of half its width, 4 epochs, one
-# seed, a tenth held out (`results/rates-conv2`); biprop, which selects as edge-popup does, has its rate. Blocks
-# learn little at 0.01, less at 0.002 and nothing at 0.05; of 2:4 and 1:4 the larger of two rates was better.
+# seed, a tenth held out (`results/rates-conv2`); biprop, which selects as edge-popup does, has its rate.
+# Blocks learn little at 0.01, less at 0.002 and nothing at 0.05; of 2:4 and 1:4 the larger of two rates won.
 RIVALS_CONV: dict[str, dict[str, Any]] = RIVALS | {
     name: RIVALS[name] | {"optimizer.learning_rate": rate}
     for name, rate in {
