@@ -69,6 +69,11 @@ class Blocks:
         """Make the kernel of its blocks `[count, *block]`."""
         return blocks.reshape(self.parts).transpose(self.order).reshape(self.kernel)
 
+    def apart(self, kernel: jax.Array) -> jax.Array:
+        """Take a kernel apart into its blocks `[count, *block]`: what `assemble` undoes."""
+        parts = kernel.reshape([self.parts[place] for place in self.order])
+        return parts.transpose([*np.argsort(self.order)]).reshape(self.count, *self.block)
+
     def draw(self, init: Callable[..., jax.Array], key: jax.Array) -> jax.Array:
         """Draw every block by a function `(key, shape)` and make the kernel of them."""
         if self.count == 1:

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ssm_jax import errors
+from ssm_jax.core.blocks import Blocks, in_blocks
 from ssm_jax.core.initializers import Initializer, elus, xavier_uniform
 from ssm_jax.core.registry import by_name
 from ssm_jax.core.rule import Rule
+from ssm_jax.core.structured import Structured
 from ssm_jax.core.threshold import Signed
 
 _METHODS = ("init", "mask", "kernel", "count")
@@ -46,6 +48,24 @@ class Masking:
         for name in ("kernel_init", "score_init"):
             if not callable(init := getattr(self, name)):
                 raise errors.InputError(f"{name} is {reprlib.repr(init)}; it must be an initializer")
+
+    def for_kernel(self, blocks: Blocks | None, dtype: DTypeLike) -> Masking:
+        """Fit it to a kernel whose axes have other meanings than `(..., I, O)`.
+
+        Args:
+          blocks: What its axes mean; None where they are these.
+          dtype: Compute dtype of the effective kernel.
+        """
+        rule = self.rule
+        if isinstance(rule, Structured):
+            rule = dataclasses.replace(rule, blocks=blocks)
+        return dataclasses.replace(
+            self,
+            rule=rule,
+            kernel_init=in_blocks(self.kernel_init, blocks),
+            score_init=in_blocks(self.score_init, blocks),
+            dtype=dtype,
+        )
 
 
 def _check(rule: Rule) -> None:

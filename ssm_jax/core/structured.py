@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ssm_jax import errors
+from ssm_jax.core.blocks import Blocks
 from ssm_jax.core.density import check
 from ssm_jax.core.rule import Rescaled, State, straight_through
 from ssm_jax.core.selection import largest
@@ -83,7 +84,30 @@ def _signs(scores: jax.Array) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class NOfM(Rescaled):
+class Structured(Rescaled):
+    """The common part of rules for which inputs and outputs are not the same.
+
+    Attributes:
+      blocks: What the axes of a kernel mean that is not `(..., I, O)`; whoever makes a layer sets it.
+      rescale: See `Rescaled`.
+    """
+
+    blocks: Blocks | None = dataclasses.field(default=None, kw_only=True)
+
+    def select(self, scores: jax.Array) -> jax.Array:
+        """Make the mask of scores `(..., I, O)`."""
+        raise NotImplementedError
+
+    def mask(self, scores: jax.Array, state: State, key: jax.Array | None = None) -> jax.Array:
+        """Select in the order of inputs and outputs; the same in training and evaluation."""
+        select = straight_through(self.select)
+        if self.blocks is None:
+            return select(scores)
+        return self.blocks.assemble(jax.vmap(select)(self.blocks.apart(scores)))
+
+
+@dataclasses.dataclass(frozen=True)
+class NOfM(Structured):
     """N:M sparsity, signed: of every M neighbors along the input axis N remain.
 
     2:4 is what sparse tensor cores compute. Zhou et al., "Learning N:M Fine-grained Structured Sparse Neural
@@ -111,13 +135,13 @@ class NOfM(Rescaled):
         if not 1 <= self.n <= self.m:
             raise errors.out_of_range("n", self.n, f"1 to m, {self.m}")
 
-    def mask(self, scores: jax.Array, state: State, key: jax.Array | None = None) -> jax.Array:
-        """Select in every group; the same in training and evaluation."""
-        return straight_through(lambda scores: n_of_m(scores, self.n, self.m))(scores)
+    def select(self, scores: jax.Array) -> jax.Array:
+        """Select in every group."""
+        return n_of_m(scores, self.n, self.m)
 
 
 @dataclasses.dataclass(frozen=True)
-class Tiles(Rescaled):
+class Tiles(Structured):
     """Block sparsity, signed: whole blocks of inputs by outputs remain, those of the largest scores.
 
     Attributes:
@@ -144,6 +168,6 @@ class Tiles(Rescaled):
         if self.side < 1:
             raise errors.out_of_range("side", self.side, "at least 1")
 
-    def mask(self, scores: jax.Array, state: State, key: jax.Array | None = None) -> jax.Array:
-        """Select blocks; the same in training and evaluation."""
-        return straight_through(lambda scores: top_blocks(scores, self.side, self.density))(scores)
+    def select(self, scores: jax.Array) -> jax.Array:
+        """Select blocks."""
+        return top_blocks(scores, self.side, self.density)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm_jax import errors
-from ssm_jax.core.blocks import Blocks, in_blocks
+from ssm_jax.core.blocks import Blocks
 from ssm_jax.core.control import advance as move
 from ssm_jax.core.control import is_due
 from ssm_jax.core.control import set_density as control_density
@@ -113,12 +113,7 @@ def init(
         if len(shape) < 2 or (blocks and blocks.kernel != shape):
             needed = f"{list(blocks.kernel)}, as its blocks say" if blocks else "of two axes at least"
             raise errors.InputError(f"the kernel {path} is {list(shape)} per layer; it must be {needed}")
-        own = dataclasses.replace(
-            masking,
-            kernel_init=in_blocks(masking.kernel_init, blocks),
-            score_init=in_blocks(masking.score_init, blocks),
-            dtype=leaf.dtype,
-        )
+        own = masking.for_kernel(blocks, leaf.dtype)
         keys = jax.random.split(jax.random.fold_in(key, place))
         given = leaf if kernels == "given" else None
         layer = draw(own, keys[0], keys[1], shape, leaf.shape[:axes], given)

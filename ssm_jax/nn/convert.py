@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import reprlib
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ import jax
 from flax import nnx
 
 from ssm_jax import environment, errors
-from ssm_jax.core.blocks import Blocks, in_blocks
+from ssm_jax.core.blocks import Blocks
 from ssm_jax.core.tree import KERNELS
 from ssm_jax.nn.blocks import LAYERS, of_layer
 from ssm_jax.nn.kernel import MaskedKernel
@@ -232,12 +231,7 @@ def _put(
             f"the kernel of {path} is {list(old.shape)}; by the layer's settings it is {list(shape)}"
         )
     if id(old) not in made:
-        own = dataclasses.replace(
-            masking,
-            kernel_init=in_blocks(masking.kernel_init, blocks),
-            score_init=in_blocks(masking.score_init, blocks),
-            dtype=old.dtype,
-        )
+        own = masking.for_kernel(blocks, old.dtype)
         value = old.get_value()
         given = value if keep else None
         kernel = MaskedKernel(shape, masking=own, rngs=rngs, stack=stack, given=given, like=value, **options)
