@@ -13,6 +13,7 @@ import pytest
 from flax import nnx
 
 from ssm_jax import core
+from ssm_jax.core import selection
 from ssm_jax.data import batches
 from ssm_jax.nn import networks
 from ssm_jax.nn.layers import Conv, Dense, Masking, masked_layers
@@ -521,7 +522,8 @@ def test_an_evaluation_drops_nothing(dropping, data):
 
 
 @pytest.mark.usefixtures("optimized")
-def test_a_step_of_a_rule_that_searches_makes_its_masks_once(data):
+def test_a_step_of_a_rule_that_searches_makes_its_masks_once(data, monkeypatch):
+    monkeypatch.setattr(selection, "_handler", None)  # JAX's own search, a loop each
     rule = core.EdgePopup(density=0.3, rescale=0.5)
     searching = make_task(functools.partial(fcn, masking=Masking(rule=rule)))
     assert searching.searches and not make_task(fcn).searches
