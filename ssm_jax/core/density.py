@@ -86,8 +86,8 @@ def thresholds(
       budget: One of `BUDGETS`.
 
     Returns:
-      The thresholds in the shapes of the scales, float32. The number of values above them is right to a
-      weight, but for ties.
+      The thresholds in the shapes of the scales, float32. The number of values above them is right,
+      but for ties.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -114,12 +114,28 @@ def thresholds(
     kept = sum(number * scale.size for number, scale in zip(least, scales, strict=True))
     total = sum(layer.size for layer in values)
     multiple = threshold(ratios, jnp.maximum(_share(density, total), kept))
-    # Rounding must not lift a threshold to a value that it is to be below.
-    multiple -= jnp.abs(multiple) * 2.0**-22
     return [
-        scale * multiple if guard is None else jnp.minimum(scale * multiple, guard)
-        for scale, guard in zip(scales, guards, strict=True)
+        _between(layer, ratio > multiple, scale * multiple)
+        for layer, ratio, scale in zip(values, ratios, scales, strict=True)
     ]
+
+
+def _between(values: jax.Array, selected: jax.Array, wanted: jax.Array) -> jax.Array:
+    """Move a threshold to between the values that are selected and the others, from where rounding put it.
+
+    Args:
+      values: Of one layer, or of a stack.
+      selected: Which of them are to be above the threshold, the largest.
+      wanted: The threshold, a scalar, of a stack an array.
+    """
+    axes = tuple(range(wanted.ndim, values.ndim))
+    above = jnp.min(jnp.where(selected, values, jnp.inf), axes)
+    below = jnp.max(jnp.where(selected, -jnp.inf, values), axes)
+    next_below = jnp.nextafter(above, -jnp.inf)
+    # A denormal number would count as 0.
+    tiny = jnp.finfo(jnp.float32).tiny
+    next_below = jnp.where(jnp.abs(next_below) < tiny, jnp.where(above > 0, 0, -tiny), next_below)
+    return jnp.minimum(jnp.maximum(wanted, below), next_below)
 
 
 def expanded(value: jax.Array, like: jax.Array) -> jax.Array:

@@ -35,9 +35,17 @@ def test_the_share_is_left(share, floor, budget):
     if budget == "layer":
         np.testing.assert_array_equal(counts, np.maximum(1, np.round(share * SIZES)))
     else:
-        assert abs(counts.sum() - max(1, round(share * 1450))) <= 1  # a ratio times a scale is rounded
+        assert counts.sum() == max(1, round(share * 1450))
     if floor:
         assert (counts >= np.maximum(1, np.round(share * floor * SIZES))).all()
+
+
+@pytest.mark.parametrize("number", [1, 2, 7, 60, 199, 200])
+def test_neighbors_among_floats_are_told_apart(number):
+    """A ratio times a scale is rounded, and would take in a neighbor or leave one out."""
+    values = jnp.asarray(1 + np.arange(100) * 2.0**-23, jnp.float32)
+    found = density.thresholds([values, values * 2], [jnp.float32(1.9), jnp.float32(3.7)], number / 200)
+    assert sum(int(jnp.sum(layer > bound)) for layer, bound in zip([values, values * 2], found)) == number
 
 
 def test_a_global_budget_moves_all_thresholds_in_proportion():
