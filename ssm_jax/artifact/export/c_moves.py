@@ -113,6 +113,13 @@ def _moved(
     plan.call(how, where, Place(made.buffer, put[0]), table)
 
 
+def _taken(plan: Any, value: Any, made: Any, shape: Sequence[int], given: _Strides) -> Any:
+    """Fill a new value with what is taken from another."""
+    _moved(plan, value, made, shape, given, _strides(made.layout, shape), "move")
+    plan.border(made)
+    return made
+
+
 def _new(plan: Any, shape: graph.Shape, number: int = -1) -> Any:
     made = plan.new(plan.layout_of(shape), number)
     if number < 0:
@@ -146,9 +153,7 @@ def repeated(plan: Any, node: graph.Node, which: int, shape: graph.Shape, number
     made = _new(plan, shape, number)
     first, steps = _strides(value.layout, before)
     steps = tuple(step if size > 1 else 0 for step, size in zip(steps, before))
-    _moved(plan, value, made, shape, (first, steps), _strides(made.layout, shape), "move")
-    plan.border(made)
-    return made
+    return _taken(plan, value, made, shape, (first, steps))
 
 
 def broadcast(plan: Any, node: graph.Broadcast, number: int) -> Any:
@@ -247,10 +252,7 @@ def transpose(plan: Any, node: graph.Transpose, number: int) -> Any:
     value, after = given(plan, node), plan.shapes[number]
     made = _new(plan, after, number)
     first, steps = _strides(value.layout, plan.shapes[node.inputs[0]])
-    taken = first, tuple(steps[axis] for axis in node.axes)
-    _moved(plan, value, made, after, taken, _strides(made.layout, after), "move")
-    plan.border(made)
-    return made
+    return _taken(plan, value, made, after, (first, tuple(steps[axis] for axis in node.axes)))
 
 
 def part(plan: Any, node: graph.Slice, number: int) -> Any:
@@ -260,9 +262,7 @@ def part(plan: Any, node: graph.Slice, number: int) -> Any:
     first, steps = _strides(value.layout, plan.shapes[node.inputs[0]])
     first += sum(start * step for start, step in zip(node.start, steps))
     taken = first, tuple(step * each for step, each in zip(node.step, steps))
-    _moved(plan, value, made, after, taken, _strides(made.layout, after), "move")
-    plan.border(made)
-    return made
+    return _taken(plan, value, made, after, taken)
 
 
 def pad(plan: Any, node: graph.Pad, number: int) -> Any:
@@ -306,9 +306,7 @@ def reduce(plan: Any, node: graph.Reduce, number: int) -> Any:
 def every(plan: Any, value: Any, made: Any, shape: graph.Shape, apart: Sequence[int]) -> None:
     """Take as many pixels of an image as another has, so far apart in rows and columns."""
     first, (row, column, plane) = _strides(value.layout, shape)
-    taken = first, (row * apart[0], column * apart[1], plane)
-    _moved(plan, value, made, shape, taken, _strides(made.layout, shape), "move")
-    plan.border(made)
+    _taken(plan, value, made, shape, (first, (row * apart[0], column * apart[1], plane)))
 
 
 def spread(plan: Any, node: graph.Convolution, value: Any) -> Any:
