@@ -10,7 +10,18 @@ import pytest
 
 # A module may import what stands in its own layer or in an earlier one; layers side by side share a line.
 LAYERS = [
-    {"version", "columns", "compilers", "environment", "errors", "files", "npz", "terminal", "types"},
+    {
+        "version",
+        "columns",
+        "compilers",
+        "environment",
+        "errors",
+        "files",
+        "npz",
+        "terminal",
+        "tfrecord",
+        "types",
+    },
     {"config"},
     {"data", "core"},
     {"nn", "runs"},

@@ -1,6 +1,6 @@
 """Prepared TFDS datasets read without TensorFlow.
 
-TFDS alone reads array_record only; a tfrecord file is a row of framed records. Only a miss of the cache in
+TFDS alone reads array_record only. Only a miss of the cache in
 `datasets` imports this module.
 """
 
@@ -10,7 +10,6 @@ import contextlib
 import io
 import logging
 import pathlib
-import struct
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -18,8 +17,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from ssm_jax import files
-from ssm_jax.data import crc
+from ssm_jax import files, tfrecord
 from ssm_jax.errors import InputError, one_line
 
 _CHUNK = 1024
@@ -206,34 +204,12 @@ def _examples(prepared: Any, split: str) -> Iterator[bytes]:
     elif file_format == "tfrecord":
         shards = prepared.info.splits[split]
         for path, length in zip(shards.filepaths, shards.shard_lengths, strict=True):
-            records = list(_records(pathlib.Path(path)))
-            if len(records) != length:
-                raise ValueError(f"{path} holds {len(records)} of {length} records")
-            yield from map(bytes, records)
+            count = 0
+            for record in tfrecord.read(pathlib.Path(path)):
+                count += 1
+                yield record
+            if count != length:
+                raise ValueError(f"{path} holds {count} of {length} records")
     else:
         allowed = "allowed: array_record, tfrecord"
         raise InputError(f"{prepared.data_path} is in the form {file_format!r} ({allowed})")
-
-
-def _records(path: pathlib.Path) -> Iterator[memoryview]:
-    """Yield the records of a tfrecord file, verified: length (8 bytes), its checksum (4), payload, its
-    checksum (4).
-    """
-    data = memoryview(files.read_whole(path))
-    number = 0
-    while data:
-        number += 1
-        length = struct.unpack_from("<Q", data)[0] if len(data) >= 12 else len(data)
-        if len(data) >= 12 and not _intact(data[:8], data[8:12]):
-            raise ValueError(f"{path}, the length of record {number} does not fit its checksum")
-        if len(data) < 16 + length:
-            raise ValueError(f"{path} ends within a record")
-        payload, checksum = data[12 : 12 + length], data[12 + length : 16 + length]
-        if not _intact(payload, checksum):
-            raise ValueError(f"{path}, record {number} does not fit its checksum")
-        yield payload
-        data = data[16 + length :]
-
-
-def _intact(payload: memoryview, checksum: memoryview) -> bool:
-    return crc.masked(crc.crc32c(payload)) == int.from_bytes(checksum, "little")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import pathlib
 import shutil
-import struct
 import time
 from collections.abc import Iterable
 from typing import Any
 
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.record_writer import masked_crc32c
 
-from ssm_jax import files
+from ssm_jax import files, tfrecord
 
 # What tells of a line where it belongs; everything else in it is a measurement.
 PLACE = ("epoch", "step", "seed", "time")
@@ -51,8 +49,9 @@ class Events:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with files.open_to_append(path) as file:
                     if not file.tell():
-                        file.write(_record(Event(wall_time=ours[0]["time"], file_version="brain.Event:2")))
-                    file.writelines(_record(_event(line)) for line in ours)
+                        begin = Event(wall_time=ours[0]["time"], file_version="brain.Event:2")
+                        file.write(tfrecord.record(begin.SerializeToString()))
+                    file.writelines(tfrecord.record(_event(line)) for line in ours)
 
     def rewrite(self, lines: Iterable[dict[str, Any]]) -> None:
         """Write lines in place of everything that is there: these files can't be shortened.
@@ -67,17 +66,7 @@ class Events:
         self.write(lines)
 
 
-def _event(line: dict[str, Any]) -> Event:
+def _event(line: dict[str, Any]) -> bytes:
     values = [Summary.Value(tag=name, simple_value=line[name]) for name in sorted(line.keys() - set(PLACE))]
-    return Event(wall_time=line["time"], step=line["step"], summary=Summary(value=values))
-
-
-def _record(event: Event) -> bytes:
-    """Frame an event as a record of a tfrecord file."""
-    data = event.SerializeToString()
-    size = struct.pack("<Q", len(data))
-    return b"".join((size, _checksum(size), data, _checksum(data)))
-
-
-def _checksum(data: bytes) -> bytes:
-    return struct.pack("<I", masked_crc32c(data))
+    event = Event(wall_time=line["time"], step=line["step"], summary=Summary(value=values))
+    return bytes(event.SerializeToString())
