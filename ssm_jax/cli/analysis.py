@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import json
-from collections.abc import Sequence
 
 from ssm_jax import terminal
 from ssm_jax.cli import sources, status
@@ -27,16 +25,9 @@ _EXAMPLES = (
 )
 
 
-def main(argv: Sequence[str]) -> int:
-    """Do what the arguments say; returns the exit status.
-
-    Args:
-      argv: The arguments, without the program's name.
-    """
-    return status.run(functools.partial(_main, list(argv)))
-
-
-def _main(argv: list[str]) -> None:
+@status.program()
+def main(argv: list[str]) -> None:
+    """Do what the arguments say; returns the exit status."""
     arguments = _parser().parse_args(argv or ["--help"])
     model = arguments.model and sources.function(arguments.model)
     # JAX takes a second to import, and what is wrong with the arguments has been said.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import functools
 import os
 import pathlib
 import runpy
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -182,16 +181,9 @@ def default_workdir(value: str) -> str:
     return str(pathlib.Path("runs") / "-".join(filter(None, (pathlib.Path(path).stem, variant))))
 
 
-def main(argv: Sequence[str]) -> int:
-    """List the configs and their variants; returns the exit status.
-
-    Args:
-      argv: The arguments, without the program's name.
-    """
-    return status.run(functools.partial(_list, list(argv)))
-
-
-def _list(argv: list[str]) -> None:
+@status.program()
+def main(argv: list[str]) -> None:
+    """List the configs and their variants; returns the exit status."""
     parser = Parser(
         prog="ssm-jax configs",
         description="List the configs that `ssm-jax train` knows by name, or the variants of one.",

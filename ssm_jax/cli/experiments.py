@@ -9,7 +9,6 @@ the state saved.
 from __future__ import annotations
 
 import argparse
-import functools
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -31,16 +30,9 @@ PAGES = ["README.md", "docs/results.md"]
 _PROGRAM = "python -m ssm_jax.experiments"
 
 
-def main(argv: Sequence[str]) -> int:
-    """Do what the arguments say; returns the exit status.
-
-    Args:
-      argv: The arguments, without the program's name.
-    """
-    return status.run(functools.partial(_main, list(argv)))
-
-
-def _main(argv: list[str]) -> None:
+@status.program()
+def main(argv: list[str]) -> None:
+    """Do what the arguments say; returns the exit status."""
     argv = argv or ["--help"]
     if not argv[0].startswith("-"):
         errors.choose("verb", argv[0], _VERBS)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import os
 import pathlib
 import shlex
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,15 +27,6 @@ _ABOUT = """Write a trained network to a file, by itself: without scores, optimi
 
 formats:
 {formats}"""
-
-
-def main(argv: Sequence[str]) -> int:
-    """Do what the arguments say; returns the exit status.
-
-    Args:
-      argv: The arguments, without program and verb.
-    """
-    return status.run(functools.partial(_main, argv), interrupted="interrupted; nothing was written")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _main(argv: Sequence[str]) -> None:
+@status.program("interrupted; nothing was written")
+def main(argv: list[str]) -> None:
+    """Do what the arguments say; returns the exit status."""
     arguments = _parser().parse_args(argv)
     chosen = errors.choose("format", arguments.format, export.FORMATS)
     source = pathlib.Path(os.path.expanduser(arguments.source))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import json
 import os
 import pathlib
@@ -29,15 +28,6 @@ An input is dead that no weight reads, an output that no weight enters; ssm-jax 
 units out."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Do what the arguments say; returns the exit status.
-
-    Args:
-      argv: The arguments, without program and verb.
-    """
-    return status.run(functools.partial(_main, argv))
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="ssm-jax inspect",
@@ -54,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _main(argv: Sequence[str]) -> None:
+@status.program()
+def main(argv: list[str]) -> None:
+    """Do what the arguments say; returns the exit status."""
     arguments = _parser().parse_args(argv)
     path = pathlib.Path(os.path.expanduser(arguments.network))
     artifact = sources.read(arguments, path)

@@ -38,15 +38,6 @@ _TOP = 3
 _MOST = 1_000_000
 
 
-def main(argv: Sequence[str]) -> int:
-    """Do what the arguments say; returns the exit status.
-
-    Args:
-      argv: The arguments, without program and verb.
-    """
-    return status.run(functools.partial(_main, argv), interrupted="interrupted")
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="ssm-jax predict",
@@ -66,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _main(argv: Sequence[str]) -> None:
+@status.program("interrupted")
+def main(argv: list[str]) -> None:
+    """Do what the arguments say; returns the exit status."""
     arguments = _parser().parse_args(argv)
     artifact = sources.read(arguments, pathlib.Path(os.path.expanduser(arguments.network)))
     network = artifact.network

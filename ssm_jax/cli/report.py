@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -18,15 +17,6 @@ It holds settings, curves, masks, filters, units, mistakes and sizes, and needs 
 To make it takes jinja2 and matplotlib: pip install "ssm_jax[report]"."""
 
 _FILE = "report.html"
-
-
-def main(argv: Sequence[str]) -> int:
-    """Do what the arguments say; returns the exit status.
-
-    Args:
-      argv: The arguments, without program and verb.
-    """
-    return status.run(functools.partial(_main, argv), interrupted="interrupted; nothing was written")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _main(argv: Sequence[str]) -> None:
+@status.program("interrupted; nothing was written")
+def main(argv: list[str]) -> None:
+    """Do what the arguments say; returns the exit status."""
     arguments = _parser().parse_args(argv)
     runs = [pathlib.Path(os.path.expanduser(run)) for run in arguments.runs]
     for run in runs:

@@ -10,15 +10,25 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ssm_jax import errors, terminal
 
+_INTERRUPTED = "interrupted; the last checkpoint, if there is one, is kept"
 
-def run(
-    program: Callable[[], None],
-    interrupted: str = "interrupted; the last checkpoint, if there is one, is kept",
-) -> int:
+
+def program(
+    interrupted: str = _INTERRUPTED,
+) -> Callable[[Callable[[list[str]], None]], Callable[[Sequence[str]], int]]:
+    """Make a program of a function of arguments: it returns the exit status, see `run`."""
+
+    def decorate(main: Callable[[list[str]], None]) -> Callable[[Sequence[str]], int]:
+        return lambda argv: run(lambda: main(list(argv)), interrupted)
+
+    return decorate
+
+
+def run(program: Callable[[], None], interrupted: str = _INTERRUPTED) -> int:
     """Run a program; every error that a user can mend is one line.
 
     Args:

@@ -7,7 +7,6 @@ run, 143 or 130 stopped by SIGTERM or Ctrl-C with the state saved.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -114,8 +113,9 @@ def expand(argv: Sequence[str]) -> list[str]:
     return [f"--config={configs.find(chosen)}", *others] if chosen else argv
 
 
-def train(argv: list[str]) -> None:
-    """Do what the arguments say."""
+@status.program()
+def main(argv: list[str]) -> None:
+    """Train; returns the exit status."""
     argv = expand(argv)
     if {"--help", "-h", "-help"} & set(argv):
         chosen = arguments.value_of("config", argv)
@@ -133,12 +133,3 @@ def train(argv: list[str]) -> None:
     ssm_jax.train_and_evaluate(values.config, values.workdir or configs.default_workdir(chosen))
     if dense := configs.dense(chosen, values.config):
         hosts.say(f"dense:   {dense}")
-
-
-def main(argv: Sequence[str]) -> int:
-    """Train; returns the exit status.
-
-    Args:
-      argv: The arguments, without the program's name.
-    """
-    return status.run(functools.partial(train, list(argv)))
