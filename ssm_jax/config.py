@@ -41,11 +41,7 @@ NEUTRAL = (
 
 
 def default() -> ConfigDict:
-    """Make the settings of the paper's FCN on MNIST, a locked `ConfigDict`.
-
-    Returns:
-      A config whose fields are explained beside their defaults, in this function.
-    """
+    """Make the settings of the paper's FCN on MNIST, locked; fields are explained beside their defaults."""
     config = ConfigDict()
     config.seed = 0  # of the first network
     config.seeds = 1  # how many networks: seed, seed + 1, ...
@@ -134,15 +130,9 @@ def default() -> ConfigDict:
 
 
 def override(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
-    """Change fields of a config.
+    """Change fields of a config by their dotted names, in place; returns it.
 
-    Args:
-      config: The config, which is changed in place.
-      values: The new values by dotted field name. A mask rule of one's own may have settings of its own,
-        `mask.temperature` for example; it checks them when it is made.
-
-    Returns:
-      The same config.
+    A mask rule of one's own checks settings of its own, such as `mask.temperature`, when it is made.
 
     Raises:
       InputError: A field is unknown or a value is of another type; names the nearest field.
@@ -177,15 +167,12 @@ _BOOLEANS = {"true": True, "false": False}
 def parse(
     config: ConfigDict, texts: Mapping[str, str], of_rule: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Read values that were written as text, each by the type of its field.
+    """Read values that were written as text, each by the type of its field, for `override`.
 
     Args:
       config: The config whose fields they are meant for.
       texts: By dotted field name, a text such as `0.05` or `true`.
       of_rule: The settings of a mask rule of one's own and their defaults, which the config may lack.
-
-    Returns:
-      The values for `override`, by the same names.
 
     Raises:
       InputError: A field is unknown, or a text is no value of its type.
@@ -208,17 +195,13 @@ def parse(
 
 
 def with_variant(config: ConfigDict, names: str | None, variants: Variants) -> ConfigDict:
-    """Apply variants' overrides to a config.
+    """Apply variants' overrides to a config, in place; returns it.
 
     Args:
       config: The main settings.
-      names: What the user wrote behind the colon of `--config=configs/resnet56.py:cifar10,batch_norm`:
-        one variant or several, of which a later one overrides an earlier one; empty or None is the main
-        row.
+      names: What the user wrote behind the colon of `--config=configs/resnet56.py:cifar10,batch_norm`: one
+        variant or several, of which a later one overrides an earlier one; empty or None is the main row.
       variants: The config's variants.
-
-    Returns:
-      The same config.
 
     Raises:
       InputError: A variant is unknown.
@@ -231,12 +214,7 @@ def with_variant(config: ConfigDict, names: str | None, variants: Variants) -> C
 
 
 def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Go through the fields of a config by their dotted names, in order.
-
-    Args:
-      config: Any config.
-      prefix: The text put before every name.
-    """
+    """Go through the fields of a config by their dotted names, in order."""
     for name in sorted(config):
         if isinstance(config[name], ConfigDict):
             yield from fields(config[name], f"{prefix}{name}.")
@@ -316,9 +294,6 @@ def validate(config: ConfigDict) -> None:
 
     What a config names, such as a network, is checked by `training.from_config`.
 
-    Args:
-      config: The config to check.
-
     Raises:
       InputError: An unknown, missing or ill-typed field, a value that is not allowed, or settings
         that contradict each other. One line, with the nearest valid name.
@@ -351,11 +326,7 @@ def validate(config: ConfigDict) -> None:
 
 
 def differences(requested: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
-    """Compare the fields of two configs that change the result.
-
-    Args:
-      requested: The values of one config by dotted name, as `dict(fields(config))` gives them.
-      stored: Those of the other.
+    """Compare the fields of two configs, as `dict(fields(config))` gives them, that change the result.
 
     Returns:
       Lines such as `optimizer.learning_rate: 0.05 requested, 0.1 stored`.
@@ -369,16 +340,10 @@ def differences(requested: Mapping[str, Any], stored: Mapping[str, Any]) -> list
 
 
 def from_dict(values: object) -> ConfigDict:
-    """Rebuild a config from its `to_dict()`.
+    """Rebuild a whole, valid config from its `to_dict()`, such as JSON gives it.
 
     A field that is younger than the values is not among them and gets its default, which therefore has to
     be what runs did before there was such a field.
-
-    Args:
-      values: A nested dictionary, such as JSON gives it.
-
-    Returns:
-      A whole, valid config.
 
     Raises:
       InputError: Values that are no config: an unknown field, a value of another type or out of range.

@@ -38,14 +38,7 @@ class Preempted(RuntimeError):
 def unknown(what: str, given: object, allowed: Iterable[str]) -> InputError:
     """Make the error for a name that is not among the allowed ones.
 
-    Args:
-      what: The kind of thing that is named, for example `network`.
-      given: The name that the user wrote.
-      allowed: Every valid name.
-
-    Returns:
-      An `InputError` whose one line holds what was given, the nearest name and what is allowed (unless
-      that is a long list and there is a nearest name).
+    Its one line holds what was given, the nearest name and what is allowed, if that is not a long list.
 
     Examples:
       >>> print(unknown("network", "conv9", ["fcn", "conv8"]))
@@ -78,14 +71,6 @@ def _nearest(given: str, allowed: Sequence[str]) -> str | None:
 def choose(what: str, given: str, table: Mapping[str, Entry]) -> Entry:
     """Look up a name in a family's table.
 
-    Args:
-      what: The kind of thing that is named, for example `network`.
-      given: The name that the user wrote.
-      table: Every valid name and its entry.
-
-    Returns:
-      The entry of that name.
-
     Raises:
       InputError: The name is unknown; names the nearest.
 
@@ -101,14 +86,6 @@ def choose(what: str, given: str, table: Mapping[str, Entry]) -> Entry:
 def out_of_range(name: str, given: object, allowed: str) -> InputError:
     """Make the error for a value outside its range.
 
-    Args:
-      name: The setting or argument, as the user writes it.
-      given: The value that the user wrote.
-      allowed: The range in words, for example `0 to 1`.
-
-    Returns:
-      An `InputError` of one line.
-
     Examples:
       >>> print(out_of_range("config.mask.threshold", 2.0, "0 to 1"))
       config.mask.threshold is 2.0; allowed is 0 to 1
@@ -119,11 +96,6 @@ def out_of_range(name: str, given: object, allowed: str) -> InputError:
 def misfit(name: str, found: object, allowed: str) -> InputError:
     """Make the error for a value in a file that is not what it must be.
 
-    Args:
-      name: What the value is called.
-      found: The value.
-      allowed: What it must be, in words.
-
     Examples:
       >>> print(misfit("seeds[0]", "one", "a whole number"))
       seeds[0] is 'one'; it must be a whole number
@@ -133,10 +105,6 @@ def misfit(name: str, found: object, allowed: str) -> InputError:
 
 def one_line(error: BaseException, limit: int = 200) -> str:
     r"""Make one line of bearable length of any exception.
-
-    Args:
-      error: An exception of any library.
-      limit: The most characters to return.
 
     Returns:
       Its message, or the name of its type where it has none.

@@ -28,10 +28,7 @@ def cache_home() -> pathlib.Path:
 
 
 def check_regular(path: pathlib.Path) -> None:
-    """Check that a path can be opened as a file: to open a named pipe would mean to wait for ever.
-
-    Args:
-      path: The path; one that does not exist passes.
+    """Check that a path, if it exists, is a file: to open a named pipe would mean to wait for ever.
 
     Raises:
       OSError: The path is a folder, a named pipe, a socket or a device.
@@ -44,7 +41,6 @@ def read_whole(path: pathlib.Path, most: int | None = None) -> bytes:
     """Read a regular file.
 
     Args:
-      path: The file.
       most: The most bytes that it may have; a sparse file of any size costs nothing to make.
 
     Raises:
@@ -64,9 +60,6 @@ def read_whole(path: pathlib.Path, most: int | None = None) -> bytes:
 def read_json(path: pathlib.Path) -> Any:
     """Read a JSON file of at most `MOST_TEXT` bytes.
 
-    Args:
-      path: The file.
-
     Raises:
       OSError: The file cannot be read, see `read_whole`.
       ValueError: It holds no JSON.
@@ -79,10 +72,6 @@ def read_json(path: pathlib.Path) -> Any:
 
 def write_whole(path: pathlib.Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file so that it is there whole or not at all, whoever else writes it at the same time.
-
-    Args:
-      path: The file; its folder exists.
-      write: Writes the content to a binary stream.
 
     Raises:
       OSError: The file cannot be written; whatever was there before still is.
@@ -97,11 +86,7 @@ def write_whole(path: pathlib.Path, write: Callable[[BinaryIO], object]) -> None
 
 
 def remove_leftovers(path: pathlib.Path) -> None:
-    """Remove what a killed `write_whole` of a file has left; nobody else is writing that file.
-
-    Args:
-      path: The file, which need not exist.
-    """
+    """Remove what a killed `write_whole` of a file has left; nobody else is writing that file."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}"):
         leftover.unlink(missing_ok=True)
 
@@ -109,9 +94,7 @@ def remove_leftovers(path: pathlib.Path) -> None:
 def open_to_append(path: pathlib.Path) -> BinaryIO:
     """Open a file to add to its end; makes it where there is none.
 
-    Args:
-      path: The file, in a folder to which others may have access: what a link points to isn't theirs to have
-        written to.
+    Others may have access to its folder: what a link points to isn't theirs to have written to.
 
     Raises:
       OSError: It is a symbolic link or no regular file, or cannot be opened.
@@ -130,9 +113,6 @@ def open_to_append(path: pathlib.Path) -> BinaryIO:
 def writing(path: pathlib.Path) -> Iterator[None]:
     """Turn an error of the operating system into one of the run that names what it could not write.
 
-    Args:
-      path: What is written in the context.
-
     Raises:
       RunError: It cannot be written, for example because the disk is full.
     """
@@ -143,10 +123,7 @@ def writing(path: pathlib.Path) -> Iterator[None]:
 
 
 def expand_user(path: str) -> pathlib.Path:
-    """Replace `~` by the user's home.
-
-    Args:
-      path: A path that perhaps begins with `~` or `~name`.
+    """Replace `~` or `~name` at the beginning of a path by the user's home.
 
     Raises:
       OSError: Nobody knows that user's home.
@@ -159,9 +136,6 @@ def expand_user(path: str) -> pathlib.Path:
 
 def reason(error: OSError) -> str:
     """Say why a file cannot be read or written, without its name.
-
-    Args:
-      error: The error of the operating system, or one that was raised with a text alone.
 
     Examples:
       >>> reason(FileNotFoundError(2, "No such file or directory", "x"))

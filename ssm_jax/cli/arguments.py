@@ -17,9 +17,6 @@ _MOST_BYTES = 2**20
 def expand(argv: Sequence[str]) -> list[str]:
     """Replace every `--flagfile` by the arguments that its file holds, one a line.
 
-    Args:
-      argv: The arguments, without the program's name.
-
     Returns:
       Arguments without flag files.
 
@@ -54,22 +51,12 @@ def _expanded(argv: Iterable[str], within: tuple[pathlib.Path, ...], numbers: It
 
 
 def value_of(name: str, argv: Sequence[str]) -> str | None:
-    """Return the last value that the arguments give a flag, or None.
-
-    Args:
-      name: The flag, without dashes.
-      argv: The expanded arguments.
-    """
+    """Return the last value that expanded arguments give a flag, or None."""
     return take(name, argv)[0]
 
 
 def take(name: str, argv: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Return the last value that the arguments give a flag, or None, and the arguments without it.
-
-    Args:
-      name: The flag, without dashes.
-      argv: The expanded arguments.
-    """
+    """Return the last value that the arguments give a flag, or None, and the arguments without it."""
     value, others, rest = None, [], iter(argv)
     for argument in rest:
         flag, given, text = argument.partition("=")
@@ -81,12 +68,7 @@ def take(name: str, argv: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def explain(error: BaseException, argv: Sequence[str]) -> errors.InputError:
-    """Say in one line why arguments were refused: flags and config files raise whatever they like.
-
-    Args:
-      error: The exception of the parser.
-      argv: The expanded arguments.
-    """
+    """Say in one line why arguments were refused: flags and config files raise whatever they like."""
     chosen = value_of("config", argv)
     if chosen is not None and (fault := configs.fault(chosen)) is not None:
         return fault

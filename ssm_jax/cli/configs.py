@@ -24,14 +24,10 @@ FOLDER = pathlib.Path(__file__).parents[1] / "recipes" / "configs"
 
 
 def find(value: str) -> str:
-    """Find a config file, before anything opens it.
+    """Find a config file, before anything opens it; returns its path.
 
     Args:
-      value: What the user calls it: the name of one of ours, or a path that ends in `.py`; either perhaps
-        with `:variant`.
-
-    Returns:
-      Its path, with the variant.
+      value: The name of one of ours, or a path that ends in `.py`; either perhaps with `:variant`.
 
     Raises:
       InputError: There is none; names the nearest.
@@ -57,20 +53,12 @@ def _config_files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def names(folder: pathlib.Path) -> list[str]:
-    """Name the config files in a folder, without their ending.
-
-    Args:
-      folder: The folder.
-    """
+    """Name the config files in a folder, without their ending."""
     return [file.stem for file in _config_files(folder)]
 
 
 def fault(value: str) -> errors.InputError | None:
-    """Say what is wrong with a config file, by its own line; None where nothing is.
-
-    Args:
-      value: The value of `--config`: a path, perhaps with `:variant`.
-    """
+    """Say what is wrong with a config file, by its own line; None where nothing is."""
     try:
         load(value)
     except errors.InputError as error:
@@ -79,10 +67,7 @@ def fault(value: str) -> errors.InputError | None:
 
 
 def load(value: str) -> ConfigDict:
-    """Run a config file and return its config.
-
-    Args:
-      value: A path, perhaps with `:variant`.
+    """Run a config file, perhaps with `:variant` behind its path, and return its config.
 
     Raises:
       InputError: The file is no config file or fails; names its line.
@@ -101,9 +86,6 @@ def load(value: str) -> ConfigDict:
 def variants(path: str) -> list[str]:
     """Name the variants of a config file, its `VARIANTS`.
 
-    Args:
-      path: The file.
-
     Raises:
       InputError: The file is no config file or fails; names its line.
     """
@@ -111,12 +93,7 @@ def variants(path: str) -> list[str]:
 
 
 def dense(value: str, config: ConfigDict) -> str | None:
-    """Say what a dense network gets under a config's main settings, if its file knows, its `DENSE`.
-
-    Args:
-      value: The config file, perhaps with `:variant`.
-      config: The config of a run, which may have been changed on the command line.
-    """
+    """Say what a dense network gets under a config's main settings, if its file knows, its `DENSE`."""
     if ":" in value:
         return None
     ours, main = (dict(configuration.fields(each)) for each in (config, load(value)))
@@ -139,13 +116,7 @@ def _in_folder(path: str) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def running(path: str, root: str) -> Iterator[None]:
-    """Let a file of the user's import what is below a folder, from wherever the program is started, and turn
-    whatever it raises into an `InputError` of one line.
-
-    Args:
-      path: The file, or the name of a module.
-      root: The folder.
-    """
+    """Let a user's file import what is below a folder; what it raises becomes an `InputError` of one line."""
     sys.path.insert(0, root)
     try:
         yield
@@ -169,9 +140,6 @@ def running(path: str, root: str) -> Iterator[None]:
 
 def default_workdir(value: str) -> str:
     """Name the folder of a run after its config: `runs/<config>[-<variant>]`.
-
-    Args:
-      value: The value of `--config`.
 
     Examples:
       >>> default_workdir("configs/conv8.py:dense")

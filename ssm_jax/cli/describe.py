@@ -13,9 +13,6 @@ _LONGEST = 200
 def plain(value: object) -> str:
     """Write a value of a record in one line of bearable length; a file may hold any.
 
-    Args:
-      value: What JSON can hold.
-
     Examples:
       >>> plain("fcn"), plain(0.5), plain(["a", "b"]), plain({"jax": "0.12", "numpy": "2.4"})
       ('fcn', '0.5', 'a, b', 'jax 0.12, numpy 2.4')
@@ -30,9 +27,6 @@ def plain(value: object) -> str:
 
 def headline(record: Mapping[str, Any]) -> str:
     """Say in one line what was trained and how well, as far as a record holds it.
-
-    Args:
-      record: The record of an artifact.
 
     Examples:
       >>> headline({"network": "fcn", "dataset": "mnist", "seed": 0, "remaining_weights": 0.0377})
@@ -55,12 +49,7 @@ def headline(record: Mapping[str, Any]) -> str:
 
 
 def beside_file(sizes: Sizes, size: int) -> list[str]:
-    """Lay the sizes of weights out beside that of a file, a line each.
-
-    Args:
-      sizes: The sizes.
-      size: Bytes of the file.
-    """
+    """Lay the sizes of weights out beside the bytes of a file, a line each."""
     ways = {
         "the weights as float32": sizes.float32,
         "at 2 bits a weight": sizes.two_bits,

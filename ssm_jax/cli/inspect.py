@@ -60,12 +60,8 @@ class Layer:
     """What a layer's kernel holds.
 
     Attributes:
-      name: Path of the layer.
       shape: Shape of the kernel, `(..., I, O)`.
-      weights: Number of weights.
       negative: Share of weights below 0, of a signed supermask -1.
-      hidden: Share of 0.
-      positive: Share above 0.
       bytes: Size when it is packed by itself.
       entropy: Bytes of the weights' entropy.
       inputs: Number of input units or channels, `I`.
@@ -89,11 +85,7 @@ class Layer:
 
 
 def layer(node: graph.Conv | graph.Dense | graph.Convolution | graph.Embed) -> Layer:
-    """Count what is in a layer's kernel.
-
-    Args:
-      node: The layer.
-    """
+    """Count what is in a layer's kernel."""
     values = node.kernel.values
     used = (values != 0).reshape(-1, *values.shape[-2:]).any(0)
     return Layer(

@@ -44,11 +44,7 @@ Exit status: 0 done, 1 failed, 2 what was given can't be used."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the arguments say; returns the exit status.
-
-    Args:
-      argv: The arguments, without the program's name; None for those of the process.
-    """
+    """Do what the arguments, by default the process's, say; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in VERBS:
         # Loaded on first use: some verbs need JAX, whose import takes longer than what others do.

@@ -13,10 +13,6 @@ from ssm_jax import errors, files
 def check_free(path: pathlib.Path, force: bool) -> None:
     """Check that a file can be written, and that it is not there unless it may be overwritten.
 
-    Args:
-      path: The file.
-      force: Whether it may be overwritten.
-
     Raises:
       InputError: It can't be written, or is there.
     """
@@ -33,7 +29,6 @@ def write(paths: Sequence[pathlib.Path], force: bool, write: Callable[[pathlib.P
 
     Args:
       paths: The files, in one folder.
-      force: Whether they may be overwritten, those too that have appeared since `check_free`.
       write: Writes all of them, given a path in another folder that stands for the first.
 
     Raises:

@@ -15,7 +15,6 @@ class Parser(argparse.ArgumentParser):
     Args:
       examples: Arguments of example calls, for the end of the help; text after two spaces and `#` says what
         a call does.
-      given: What `argparse.ArgumentParser` takes.
     """
 
     def __init__(self, *, examples: Sequence[str] = (), **given: Any) -> None:

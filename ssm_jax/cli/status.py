@@ -31,10 +31,6 @@ def program(
 def run(program: Callable[[], None], interrupted: str = _INTERRUPTED) -> int:
     """Run a program; every error that a user can mend is one line.
 
-    Args:
-      program: The program, without arguments.
-      interrupted: What is said after Ctrl-C.
-
     Returns:
       The exit status: 0 done, 1 failed, 2 cannot be run, 143 or 130 stopped with the state saved.
     """
@@ -97,9 +93,7 @@ def _environment_fault(error: Exception) -> str | None:
 
 
 def _keep_standard_files() -> None:
-    """Keep the places of closed standard files: the next file that is opened would take one, and what is
-    printed would end in it.
-    """
+    """Open closed standard files: the next file would be one, and what is printed would end in it."""
     for number in range(3):
         try:
             os.fstat(number)

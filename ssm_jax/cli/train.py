@@ -57,9 +57,6 @@ def define(argv: list[str]) -> flags.FlagValues:
 def take_own_settings(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
     """Take the settings of a mask rule of one's own, for which a config file has no fields.
 
-    Args:
-      argv: The expanded arguments, a config among them.
-
     Returns:
       The settings by dotted name, and the other arguments.
 

@@ -28,10 +28,7 @@ def check(
     """Bring the four arrays into the form of a dataset.
 
     Args:
-      source: What messages call the file or folder.
-      given: The arrays by name.
       classes: Number of classes; None where the labels tell.
-      others: Names of what the file holds besides.
       test: The share of the training images that become the test images, where there are none.
 
     Returns:
@@ -81,10 +78,7 @@ def held_out(source: str, count: int, share: float, seed: int) -> np.ndarray:
     """Choose the examples that are held out of a training set, always the same.
 
     Args:
-      source: What messages call the share.
-      count: The number of examples.
       share: The share of them, above 0 and below 1.
-      seed: Of the permutation.
 
     Returns:
       Whether an example is held out, bool `[count]`.
@@ -115,11 +109,7 @@ def _with_test(source: str, given: Mapping[str, np.ndarray], share: float) -> di
 
 
 def find(name: str, root: Callable[[], pathlib.Path]) -> pathlib.Path:
-    """Find the user's file.
-
-    Args:
-      name: Its path, relative to the working directory or else to `root`.
-      root: Returns the folder of prepared datasets.
+    """Find the user's file, relative to the working directory or else to the folder that `root` returns.
 
     Raises:
       InputError: There is none.
@@ -136,10 +126,6 @@ def find(name: str, root: Callable[[], pathlib.Path]) -> pathlib.Path:
 def read_arrays(path: pathlib.Path, members: Mapping[str, npz.Member]) -> dict[str, np.ndarray]:
     """Read the four arrays, as far as they are there.
 
-    Args:
-      path: The file.
-      members: What it holds.
-
     Raises:
       npz.DAMAGE: They can't be read.
     """
@@ -150,10 +136,6 @@ def read_arrays(path: pathlib.Path, members: Mapping[str, npz.Member]) -> dict[s
 
 def check_memory(source: str, needed: int) -> None:
     """Check that images fit into this machine's memory.
-
-    Args:
-      source: What messages call the file or folder.
-      needed: Their bytes.
 
     Raises:
       InputError: They don't.
@@ -173,10 +155,6 @@ def _memory() -> int:
 def names_of(path: pathlib.Path, members: Mapping[str, npz.Member]) -> list[str]:
     """Read the names of the classes, of which there may be none.
 
-    Args:
-      path: The file.
-      members: What it holds.
-
     Raises:
       InputError: They are no texts.
       npz.DAMAGE: They can't be read.
@@ -192,12 +170,6 @@ def names_of(path: pathlib.Path, members: Mapping[str, npz.Member]) -> list[str]
 
 def check_likely(source: str, arrays: Mapping[str, np.ndarray], classes: int, named: bool) -> None:
     """Refuse arrays that have a valid form and are most likely meant otherwise; warn of others.
-
-    Args:
-      source: What messages call the file.
-      arrays: What `check` has returned.
-      classes: Number of classes.
-      named: Whether the classes have names.
 
     Raises:
       InputError: Channels come first, there is only one class, or labels are not numbered from 0.

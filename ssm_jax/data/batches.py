@@ -89,11 +89,7 @@ def statistics(images: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def with_statistics(split: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
-    """Make of a split a data set that is ready for training and evaluation, see `Data`.
-
-    Args:
-      split: `images` and `labels`.
-    """
+    """Make of a split, `images` and `labels`, a data set for training and evaluation, see `Data`."""
     mean, deviation = jax.jit(statistics)(split["images"])
     return {**split, "mean": mean, "deviation": deviation}
 

@@ -57,9 +57,6 @@ def read(path: pathlib.Path, image_shape: tuple[int, int, int]) -> tuple[np.ndar
 def shape_of(path: pathlib.Path) -> tuple[int, int, int]:
     """Tell the shape (H, W, C) of a photo, turned as its camera says: C is 1 of a gray one, else 3.
 
-    Args:
-      path: A photo in one of `FORMATS`.
-
     Raises:
       InputError: It can't be read, or holds something else.
     """

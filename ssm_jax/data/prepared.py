@@ -31,7 +31,6 @@ def load(
 
     Args:
       name: The dataset as `name`, `name/config`, `name:1.2.3` or `name/config:1.2.3`.
-      root: The folder of prepared datasets.
       cache_dir: The folder of decoded ones; None keeps none.
       read_only: Whether nothing may be downloaded or written.
       test: The share of the training images that become the test images, where there are none.
@@ -133,10 +132,6 @@ def _write_cache(path: pathlib.Path, given: Mapping[str, np.ndarray], classes: i
 
 def label_names(name: str, root: pathlib.Path) -> list[str]:
     """Name the classes of a TFDS dataset; nothing is downloaded, and the data need not be there.
-
-    Args:
-      name: The dataset, as in `load`.
-      root: The folder of prepared datasets.
 
     Raises:
       InputError: TFDS has no such dataset, configuration or version.

@@ -98,11 +98,7 @@ def decode(directory: pathlib.Path, *, held_out: bool = False) -> tuple[dict[str
 
 
 def check_features(source: str, info: Any) -> int:
-    """Check that a dataset is a classification of images.
-
-    Args:
-      source: What messages call it.
-      info: Its `tfds.core.DatasetInfo`; it need not be prepared.
+    """Check that a dataset, which need not be prepared, is a classification of images.
 
     Returns:
       The number of classes.
@@ -128,8 +124,6 @@ def check_splits(source: str, splits: Collection[str], held_out: bool) -> list[s
     """Name the splits to train and to test on.
 
     Args:
-      source: What messages call the dataset.
-      splits: The splits that it has.
       held_out: Whether the test set is held out of the training images.
 
     Raises:
@@ -149,11 +143,7 @@ def check_splits(source: str, splits: Collection[str], held_out: bool) -> list[s
 
 
 def supervised_keys(info: Any) -> tuple[str, str]:
-    """Name the features that are the image and its label.
-
-    Args:
-      info: The `tfds.core.DatasetInfo` of a dataset.
-    """
+    """Name the features that are the image and its label."""
     keys = info.supervised_keys
     pair = isinstance(keys, tuple) and len(keys) == 2 and all(isinstance(key, str) for key in keys)
     return keys if pair else ("image", "label")

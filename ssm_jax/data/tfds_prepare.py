@@ -48,7 +48,6 @@ def builder(name: str, data_dir: pathlib.Path) -> Any:
 
     Args:
       name: The dataset as `name`, `name/config`, `name:1.2.3` or `name/config:1.2.3`.
-      data_dir: The directory of all prepared datasets.
 
     Returns:
       A `tfds.core.DatasetBuilder` that writes array_record.
@@ -82,9 +81,6 @@ def builder(name: str, data_dir: pathlib.Path) -> Any:
 @calm()
 def label_names(name: str) -> list[str]:
     """Return the names of a dataset's classes, as far as its builder knows them without the data.
-
-    Args:
-      name: The dataset, as in `builder`.
 
     Raises:
       InputError: TFDS has no such dataset, configuration or version.
@@ -162,9 +158,6 @@ def prepare(builder: Any, name: str, data_dir: pathlib.Path, *, held_out: bool =
     Archives in `<data_dir>/downloads/manual` are taken from there; TFDS verifies their checksums.
 
     Args:
-      builder: The builder that the function `builder` made.
-      name: The name in messages.
-      data_dir: The directory of all prepared datasets.
       held_out: Whether a test set is held out of the training images.
 
     Raises:

@@ -21,7 +21,6 @@ def collect(workdir: str | os.PathLike[str], into: str | os.PathLike[str]) -> Ex
     A folder that holds results of the same experiment keeps them; the same runs are replaced.
 
     Args:
-      workdir: The experiment's folder.
       into: The folder of the results, which is made. `experiment.json` and every run's summary
         `<run>.json` and mean curve `<run>.csv` are written there, `table.md`, `table.csv` and the figures.
 
@@ -69,10 +68,6 @@ def _check_same_seeds(collected: Experiment, run: Run, into: pathlib.Path) -> No
 
 def sum_up(folder: pathlib.Path, experiment: Experiment) -> None:
     """Write `table.md`, `table.csv` and the figures of collected results.
-
-    Args:
-      folder: The folder of the results.
-      experiment: What it holds.
 
     Raises:
       OSError: A file cannot be written.

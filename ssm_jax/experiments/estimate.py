@@ -26,22 +26,14 @@ Task = tuple[tuple[object, ...], str]
 
 
 def task_of(config: ConfigDict) -> Task:
-    """Return what decides the time of a step of a config, as a key.
-
-    Args:
-      config: A whole config.
-    """
+    """Return what decides the time of a step of a config, as a key."""
     network = (*config.model.to_dict().items(), config.data.name, config.data.augment)
     return (*network, config.training.batch_size, config.training.precision), config.mask.rule
 
 
 @dataclasses.dataclass
 class Speeds:
-    """Seconds that a step takes per network, by task.
-
-    Attributes:
-      measured: Of runs that are finished, or of some steps that were timed.
-    """
+    """Seconds that a step takes per network, by task: of finished runs, or of some steps that were timed."""
 
     measured: dict[Task, float] = dataclasses.field(default_factory=dict)
 
@@ -64,11 +56,7 @@ class Speeds:
         return max(network, default=None)
 
     def time(self, config: ConfigDict) -> None:
-        """Time some steps of a config, without the time of compiling them.
-
-        Args:
-          config: A whole config.
-        """
+        """Time some steps of a config, without the time of compiling them."""
         setup = from_config(config)
         data = setup.load()
         task = setup.task(setup.network(data.image_shape, data.classes), len(data.train_labels))
@@ -89,12 +77,7 @@ class Speeds:
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Sizes of a dataset.
-
-    Attributes:
-      trained: Number of training images.
-      evaluated: Number of images of the splits that are evaluated.
-    """
+    """Numbers of images of a dataset: those to train on, and those of the splits that are evaluated."""
 
     trained: int
     evaluated: int
@@ -104,8 +87,6 @@ def seconds(config: ConfigDict, sizes: Sizes, per_step: float, done: int = 0) ->
     """Estimate what a run takes, its evaluations included, compilation and start not.
 
     Args:
-      config: The run's config.
-      sizes: Sizes of its data.
       per_step: Seconds per step and network.
       done: Steps that are taken already, of all networks together.
     """

@@ -39,14 +39,9 @@ def draw(experiment: Experiment, results: Sequence[Result], folder: pathlib.Path
     """Draw the figures of an experiment.
 
     Args:
-      experiment: The experiment.
-      results: Its results, at least one.
       folder: The folder that gets `frontier.png` and `.svg`, accuracy against remaining weights, or of
         ablations `settings.png` and `.svg`, accuracy setting by setting; and `curves.png` and `.svg`, or
         several of these where there are many settings.
-
-    Returns:
-      The files.
 
     Raises:
       InputError: matplotlib is not installed.

@@ -27,12 +27,7 @@ def size(results: Sequence[Result]) -> tuple[float, float]:
 
 
 def draw(figure: Figure, results: Sequence[Result]) -> None:
-    """Draw a panel for every row of the paper that has a result.
-
-    Args:
-      figure: An empty figure.
-      results: Results of an experiment of kind `paper`.
-    """
+    """Draw a panel, into an empty figure, for every row of the paper that has a result."""
     by_row = _by_row(results)
     panels = figure.subplots(math.ceil(len(by_row) / COLUMNS), COLUMNS, squeeze=False)
     for axes, (name, group) in zip(panels.flat, by_row.items(), strict=False):

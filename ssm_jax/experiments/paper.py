@@ -14,13 +14,7 @@ from ssm_jax.config import DENSE
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A number as it was published.
-
-    Attributes:
-      mean: The number.
-      low: Lower end of its bracket, None where there is none.
-      high: Upper end.
-    """
+    """A number as it was published, with the ends of its bracket where it has one."""
 
     mean: float
     low: float | None = None
@@ -33,8 +27,6 @@ class Row:
 
     Attributes:
       network: Name of the network and of its config file.
-      data: Name of the dataset.
-      width: Factor of the network's width.
       dense: Test accuracy in % of the dense baseline.
       accuracy: Test accuracy in % of the signed supermask.
       remaining: Its remaining weights, a share in [0, 1].
@@ -50,11 +42,7 @@ class Row:
     runs: int | None = 50
 
     def accuracy_of(self, method: str) -> Published:
-        """Return the accuracy of the dense baseline or of the signed supermask.
-
-        Args:
-          method: Name of the mask rule of a run.
-        """
+        """Return the accuracy of the dense baseline or of the signed supermask, by a run's rule."""
         return self.dense if method == DENSE else self.accuracy
 
     def remaining_of(self, method: str) -> Published | None:
@@ -140,9 +128,6 @@ class Point:
 
     Attributes:
       source: Who, and by what method.
-      network: Name of the network.
-      data: Name of the dataset.
-      accuracy: Test accuracy in %.
       low: The least share of remaining weights, in [0, 1].
       high: The largest; the same as `low` where one share was published.
     """

@@ -142,7 +142,6 @@ def frontier(
     """Plan accuracy against remaining weights.
 
     Args:
-      network: Name of the config.
       variant: The variant between network and rule, or empty.
       densities: Shares of weights that remain at the end, in (0, 1].
       rules: Entries of `RIVALS` that can hold a density.
@@ -175,9 +174,6 @@ def rivals(
     """Plan mask rules side by side under the same training.
 
     Args:
-      network: Name of the config.
-      variant: The variant between network and rule, or empty.
-      rules: Entries of `RIVALS`.
       density: The share of weights that remain at the end, in (0, 1], for the rules that can hold one; None
         leaves every rule what its variant says.
 
@@ -204,12 +200,6 @@ def rivals(
 def rates(network: str, variant: str, rules: Sequence[str], learning_rates: Sequence[float]) -> list[Setting]:
     """Plan a choice of learning rates.
 
-    Args:
-      network: Name of the config.
-      variant: The variant between network and rule, or empty.
-      rules: Entries of `RIVALS`.
-      learning_rates: The rates that each of them tries.
-
     Raises:
       InputError: A rule is unknown.
     """
@@ -231,7 +221,6 @@ def ablation(network: str, variant: str, base: ConfigDict) -> list[Setting]:
     """Plan the paper's ablations: one change at a time, but for kernels and scores, which are a grid.
 
     Args:
-      network: Name of the config.
       variant: The variant that everything starts from, or empty.
       base: The config of that variant; what equals it is planned once.
     """

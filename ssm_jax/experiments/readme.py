@@ -41,8 +41,7 @@ def section(folder: str | os.PathLike[str], root: str | os.PathLike[str], kinds:
       kinds: Keys of `TITLES`, in the order in which they are shown; `overview` is a short table of `paper`.
 
     Raises:
-      InputError: A kind is unknown, there is no experiment of these kinds, or a file of one is missing or
-        damaged.
+      InputError: A kind is unknown, no experiment is of one of them, or a file is missing or damaged.
     """
     for kind in kinds:
         errors.choose("kind of experiment", kind, TITLES)
@@ -76,14 +75,7 @@ def section(folder: str | os.PathLike[str], root: str | os.PathLike[str], kinds:
 
 
 def update(page: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
-    """Write the results section of a page anew.
-
-    Args:
-      page: A file in Markdown with the comments that begin and end the section.
-      folder: The folder of the results.
-
-    Returns:
-      Whether the section has changed.
+    """Write the results section of a page anew; returns whether it has changed.
 
     Raises:
       InputError: The page cannot be read or has no such section, or the results cannot be used.

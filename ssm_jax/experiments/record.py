@@ -21,13 +21,7 @@ KINDS = ("paper", "frontier", "rivals", "ablation", "rates", "runs")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """A setting and the seeds that one run trains of it.
-
-    Attributes:
-      setting: What is trained.
-      seed: The first seed.
-      seeds: Number of seeds.
-    """
+    """A setting and the seeds, from the first on, that one run trains of it."""
 
     setting: Setting
     seed: Natural
@@ -70,21 +64,12 @@ def read(folder: str | os.PathLike[str]) -> Experiment | None:
 
 
 def write(folder: str | os.PathLike[str], experiment: Experiment) -> None:
-    """Write which experiment a folder holds.
-
-    Raises:
-      RunError: The file cannot be written.
-    """
+    """Write which experiment a folder holds, or raise a `RunError`."""
     schema.write(pathlib.Path(folder) / FILE, experiment)
 
 
 def begin(folder: str | os.PathLike[str], experiment: Experiment, run: Run) -> None:
-    """Add a run to the experiment in a folder, while other processes may add theirs.
-
-    Args:
-      folder: The folder, which exists.
-      experiment: What the folder holds where there is no record yet.
-      run: The run.
+    """Add a run to the experiment in a folder, while others add theirs; `experiment` where there is none yet.
 
     Raises:
       InputError: The record is damaged or of another format, or the lock cannot be opened.
@@ -107,10 +92,6 @@ def schedule(
     Args:
       stored: The experiment in the folder, if there is one.
       requested: The one that is asked for; its runs are not read.
-      settings: The settings.
-      seeds: Number of seeds of each, from 0.
-      workdir: The folder, for messages.
-      flag: What names it on the command line, for messages.
 
     Raises:
       InputError: The folder holds another experiment, or a setting of the same name that differs.
@@ -133,12 +114,7 @@ def schedule(
 
 
 def add(experiment: Experiment, run: Run) -> Experiment:
-    """Add a run to an experiment, if it is not there yet.
-
-    Args:
-      experiment: The experiment.
-      run: The run.
-    """
+    """Add a run to an experiment, if it is not there yet."""
     if run.name in {other.name for other in experiment.runs}:
         return experiment
     return dataclasses.replace(experiment, runs=(*experiment.runs, run))

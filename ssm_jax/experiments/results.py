@@ -22,7 +22,6 @@ class Result:
     """What was found of one setting.
 
     Attributes:
-      setting: The setting.
       summaries: Summaries of its finished runs, at least one.
       curve: Its training curve, the mean over all seeds; empty where it was not kept.
     """
@@ -95,9 +94,6 @@ class Result:
 def finished(workdir: str | os.PathLike[str]) -> tuple[Experiment, list[tuple[Run, Summary]]]:
     """Read the finished runs of an experiment's folder.
 
-    Args:
-      workdir: The folder.
-
     Raises:
       InputError: It holds no experiment, or a file of it is damaged.
     """
@@ -112,9 +108,6 @@ def finished(workdir: str | os.PathLike[str]) -> tuple[Experiment, list[tuple[Ru
 
 def read_collected(folder: str | os.PathLike[str]) -> list[Result]:
     """Read the results that `collect` brought into a folder.
-
-    Args:
-      folder: The folder.
 
     Raises:
       InputError: It holds no experiment, or a file of it is missing or damaged.
@@ -146,12 +139,8 @@ def _curve(path: pathlib.Path) -> list[Point]:
 def results(runs: Iterable[tuple[Run, Summary]]) -> list[Result]:
     """Take the runs of each setting together.
 
-    Args:
-      runs: Finished runs and their summaries.
-
-    Returns:
-      The paper's rows in its order, rules in that of `plans.RIVALS`, their densities or rates ascending;
-      others as their runs come.
+    The paper's rows are in its order, rules in that of `plans.RIVALS`, their densities or rates ascending;
+    others are as their runs come.
     """
     by_name: dict[str, list[tuple[Run, Summary]]] = {}
     for run, summary in runs:

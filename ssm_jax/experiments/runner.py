@@ -27,15 +27,7 @@ Load = Callable[[str], ConfigDict]
 
 @dataclasses.dataclass
 class Job:
-    """A run and what it needs.
-
-    Attributes:
-      run: The run.
-      config: Its config.
-      folder: Its folder.
-      sizes: Sizes of its data.
-      summary: What it has found, once it is finished.
-    """
+    """A run and what it needs; `summary` is what it has found, once it is finished."""
 
     run: Run
     config: ConfigDict
@@ -67,13 +59,8 @@ def prepare(
     """Check everything that can be checked before a run starts.
 
     Args:
-      experiment: Kind of the experiment and what all its runs share.
-      settings: What is to be trained.
-      seeds: Number of seeds of each setting.
       overrides: Values of config fields for all runs, as text by dotted name.
-      workdir: The experiment's folder.
       plan: Whether nothing is to be run: data that are not at hand are then not fetched.
-      load: Makes the config of a setting from its file and variants.
 
     Returns:
       The runs in the order of the settings, finished ones too.
@@ -143,11 +130,7 @@ def _checked_summary(folder: RunFolder, config: ConfigDict) -> Summary | None:
 
 
 def describe(jobs: Sequence[Job]) -> str:
-    """Write the plan with an estimate of its time; steps are timed for networks that no run tells of.
-
-    Args:
-      jobs: The runs.
-    """
+    """Write the plan with an estimate of its time; steps are timed for networks that no run tells of."""
     speeds = _speeds(jobs)
     known = {network for network, _ in speeds.measured}
     lines, total = [], 0.0
@@ -175,11 +158,6 @@ def describe(jobs: Sequence[Job]) -> str:
 
 def run(experiment: Experiment, jobs: Sequence[Job], workdir: pathlib.Path) -> None:
     """Run what is not finished, one run after another.
-
-    Args:
-      experiment: Kind of the experiment and what all its runs share.
-      jobs: The runs, as `prepare` returned them.
-      workdir: The experiment's folder.
 
     Raises:
       RunError: Some runs failed; the others are finished.

@@ -23,9 +23,6 @@ _LAST = ("device", "versions")
 def half_width(numbers: Statistics) -> float | None:
     """Half of the 95 % interval of a mean, by Student's t; None for fewer than three values.
 
-    Args:
-      numbers: The values, taken for independent and normal.
-
     Examples:
       >>> round(half_width(Statistics.of([1.0, 2.0, 3.0])), 3)
       2.484
@@ -37,11 +34,7 @@ def half_width(numbers: Statistics) -> float | None:
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """Lay out a table; what all rows share of device and versions stands below it.
-
-    Args:
-      results: One per row, at least one.
-    """
+    """Lay out a table; what all rows share of device and versions stands below it."""
     cells = [_cells(result) for result in results]
     # Not every row has a number of the paper beside it; device and versions come last.
     names = [name for name in dict.fromkeys(itertools.chain(*cells)) if name not in _LAST]
@@ -90,11 +83,7 @@ def _seeds(result: Result) -> str:
 
 
 def overview(results: Sequence[Result]) -> str:
-    """Lay out the paper's rows, one a network: our best setting, its dense twin, the paper.
-
-    Args:
-      results: The results of an experiment of kind `paper`.
-    """
+    """Lay out the paper's rows, one a network: our best setting, its dense twin, the paper."""
     lines = [
         "| network | data | recipe, epochs | n | accuracy % | dense % | remaining % | paper % |",
         "|---" * 8 + "|",
@@ -137,11 +126,7 @@ def _interval(numbers: Statistics, factor: float = 1) -> str:
 
 
 def to_csv(results: Sequence[Result]) -> str:
-    """Write a table as comma-separated values, every number in full and shares as shares.
-
-    Args:
-      results: One per row, at least one.
-    """
+    """Write a table as comma-separated values, every number in full and shares as shares."""
     rows = [_values(result) for result in results]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()

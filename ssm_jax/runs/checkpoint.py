@@ -260,9 +260,6 @@ class Checkpoints:
 
         One host does so, before any of them opens the directory.
 
-        Args:
-          step: The step from which training goes on.
-
         Raises:
           RunError: It cannot be deleted, for example because it is another user's.
         """

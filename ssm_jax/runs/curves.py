@@ -22,13 +22,7 @@ _METRICS = (
 
 
 def of_metrics(lines: Iterable[Mapping[str, float]]) -> list[Point]:
-    """Average a run's metrics over its seeds.
-
-    Args:
-      lines: The lines of `metrics.jsonl`.
-
-    Returns:
-      A point per epoch, in order.
+    """Average the lines of `metrics.jsonl` over the seeds: a point per epoch, in order.
 
     Examples:
       >>> of_metrics([{"epoch": 1, "seed": s, "test_accuracy": a} for s, a in ((0, 90.0), (1, 92.0))])
@@ -41,14 +35,7 @@ def of_metrics(lines: Iterable[Mapping[str, float]]) -> list[Point]:
 
 
 def merge(points: Iterable[Point]) -> list[Point]:
-    """Average points of the same epoch, each with the weight of its networks.
-
-    Args:
-      points: Points of any number of curves.
-
-    Returns:
-      A point per epoch, in order.
-    """
+    """Average points of the same epoch, each with the weight of its networks; in the order of the epochs."""
     by_epoch: dict[float, list[Point]] = {}
     for point in points:
         by_epoch.setdefault(point["epoch"], []).append(point)
@@ -62,11 +49,7 @@ def merge(points: Iterable[Point]) -> list[Point]:
 
 
 def to_csv(points: list[Point]) -> str:
-    """Write a curve as comma-separated values of six digits.
-
-    Args:
-      points: The curve.
-    """
+    """Write a curve as comma-separated values of six digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(points[0] if points else [])
@@ -77,11 +60,8 @@ def to_csv(points: list[Point]) -> str:
 def from_csv(text: str) -> list[Point]:
     """Read a curve that `to_csv` wrote.
 
-    Args:
-      text: The content of the file.
-
     Raises:
-      InputError: It is none.
+      InputError: The text is none.
     """
     rows = list(csv.DictReader(io.StringIO(text)))
     try:

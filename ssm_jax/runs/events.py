@@ -21,9 +21,6 @@ class Events:
     """The numbers of every epoch and seed, for TensorBoard.
 
     A file is open only while something is added to it: there may be more seeds than a process may have files.
-
-    Args:
-      folder: The folder, which is made at the first write.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -32,10 +29,7 @@ class Events:
         self._name = f"events.out.tfevents.{time.time():.6f}"
 
     def write(self, lines: Iterable[dict[str, Any]]) -> None:
-        """Add lines.
-
-        Args:
-          lines: Numbers by name, with at least those of `PLACE`.
+        """Add lines, numbers by name, with at least those of `PLACE`.
 
         Raises:
           RunError: Nothing can be written, for example because the disk is full.
@@ -54,14 +48,7 @@ class Events:
                     file.writelines(tfrecord.record(_event(line)) for line in ours)
 
     def rewrite(self, lines: Iterable[dict[str, Any]]) -> None:
-        """Write lines in place of everything that is there: these files can't be shortened.
-
-        Args:
-          lines: See `write`.
-
-        Raises:
-          RunError: See `write`.
-        """
+        """Write lines in place of everything that is there: these files can't be shortened. See `write`."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self.write(lines)
 

@@ -22,11 +22,7 @@ from ssm_jax.runs.summary import Summary
 
 
 def model_name(model: Callable[..., Any] | None) -> str | None:
-    """Name the function that builds the caller's own network; None for one of the library's.
-
-    Args:
-      model: The function, a class for example.
-    """
+    """Name the function that builds the caller's own network; None for one of the library's."""
     return None if model is None else getattr(model, "__qualname__", type(model).__name__)
 
 
@@ -109,12 +105,6 @@ def _is_plain(letter: str) -> bool:
 class RunFolder:
     """The folder of one run. Nothing is made or changed before a method says so.
 
-    Args:
-      path: The folder, which need not exist.
-
-    Attributes:
-      path: The folder, with `~` expanded.
-
     Raises:
       InputError: The path is an address such as gs://, or holds a character with which checkpoints would
         land elsewhere or nowhere.
@@ -148,12 +138,7 @@ class RunFolder:
         return self.path / "summary.json"
 
     def checkpoints(self, group: Sequence[int], which: str) -> pathlib.Path:
-        """Return the folder of a group's checkpoints.
-
-        Args:
-          group: The seeds of the group.
-          which: Which of its states, `latest` or `best`.
-        """
+        """Return the folder of a group's checkpoints, `latest` or `best`, by the group's seeds."""
         return self.path / "checkpoints" / str(group[0]) / which
 
     def read_record(self) -> Record | None:
@@ -312,19 +297,11 @@ class RunFolder:
             raise self.lost()
 
     def write_record(self, record: Record) -> None:
-        """Write what the run is.
-
-        Raises:
-          RunError: The file cannot be written.
-        """
+        """Write what the run is, or raise a `RunError`."""
         schema.write(self.record_path, record)
 
     def write_summary(self, summary: Summary) -> None:
-        """Write what the run has found.
-
-        Raises:
-          RunError: The file cannot be written.
-        """
+        """Write what the run has found, or raise a `RunError`."""
         schema.write(self.summary_path, summary)
 
 

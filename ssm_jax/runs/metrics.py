@@ -34,7 +34,6 @@ class Metrics:
 
     Args:
       workdir: The run's folder, in which nobody else writes.
-      writers: Others that take the numbers.
     """
 
     def __init__(self, workdir: pathlib.Path, writers: Sequence[Writer] = ()) -> None:
@@ -47,10 +46,6 @@ class Metrics:
         """Drop what was written of some seeds after the step from which they go on.
 
         The first call also mends what a killed process has left half-written.
-
-        Args:
-          seeds: The seeds.
-          step: The step.
 
         Raises:
           InputError: A line is damaged.
@@ -86,16 +81,10 @@ class Metrics:
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Read a `metrics.jsonl`, without a last line that was torn by a crash.
-
-    Args:
-      path: The file, which need not exist.
-
-    Returns:
-      Its lines, numbers by name.
+    """Read the lines of a `metrics.jsonl`, numbers by name, without a last one that was torn by a crash.
 
     Raises:
-      InputError: The file cannot be read, or a line that is not the last is damaged.
+      InputError: The file cannot be read, or a line that is not the last is damaged; none is no error.
     """
     try:
         files.check_regular(path)

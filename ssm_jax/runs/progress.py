@@ -31,8 +31,6 @@ class Progress:
     """A line per epoch; within it a bar on a terminal, and in a log a line a minute.
 
     Args:
-      epochs: Number of epochs in all.
-      steps: Number of steps in an epoch.
       label: Text before every line, for example `seeds 0-9`; may be empty.
       stream: A text stream; None is the process's standard output at the time.
     """
@@ -49,11 +47,7 @@ class Progress:
         self._open = False
 
     def begin(self) -> None:
-        """Say on a terminal why nothing moves at first.
-
-        Raises:
-          OutputError: It cannot be printed.
-        """
+        """Say on a terminal why nothing moves at first."""
         if self._terminal:
             self._over("compiling the training step ...")
 
@@ -68,9 +62,6 @@ class Progress:
           step: Steps taken, within an epoch.
           loss: The mean training loss of this epoch so far; None where it is not known.
           left: Seconds to go, of the whole run.
-
-        Raises:
-          OutputError: The line cannot be printed.
         """
         self._said = time.monotonic()
         epoch, done = divmod(step, self._steps)
@@ -108,9 +99,6 @@ class Progress:
           values: Means over seeds: `train_loss`, accuracies in %, `remaining_weights` as a share,
             `images_per_second`.
           left: Seconds to go.
-
-        Raises:
-          OutputError: The line cannot be printed.
         """
         parts = [self._epoch(epoch), f"loss {values['train_loss']:.4f}"]
         for split in ("train", "validation", "test"):
@@ -133,23 +121,14 @@ class Progress:
 
 
 class Counter:
-    """A line every few seconds on standard error, and none of what is quick.
-
-    Args:
-      total: What it counts to.
-      what: What it counts, in the plural.
-    """
+    """A line every few seconds on standard error, and none of what is quick."""
 
     def __init__(self, total: int, what: str) -> None:
         self._total, self._what = total, what
         self._count, self._next = 0, time.monotonic() + _COUNTER_SECONDS
 
     def add(self, count: int) -> None:
-        """Count on, and say how far it is if it is time to.
-
-        Args:
-          count: How many more are done.
-        """
+        """Count on, and say how far it is if it is time to."""
         self._count += count
         if time.monotonic() >= self._next and self._count < self._total:
             terminal.complain(f"{self._count:,} of {self._total:,} {self._what}")

@@ -61,10 +61,6 @@ Kind = TypeVar("Kind", bound=Stored)
 def read(kind: type[Kind], path: pathlib.Path) -> Kind | None:
     """Read a JSON file and check it field by field.
 
-    Args:
-      kind: The dataclass that the file holds.
-      path: The file.
-
     Returns:
       The checked content, or None where there is no file.
 
@@ -90,11 +86,7 @@ def read(kind: type[Kind], path: pathlib.Path) -> Kind | None:
 
 
 def write(path: pathlib.Path, content: Stored) -> None:
-    """Write a dataclass as indented JSON, whole or not at all.
-
-    Args:
-      path: The file.
-      content: The values; every number of them is finite.
+    """Write a dataclass, of which every number is finite, as indented JSON, whole or not at all.
 
     Raises:
       RunError: The file cannot be written, for example because the disk is full.
@@ -122,18 +114,10 @@ _NAMES = {int: "an integer", float: "a finite number", str: "a text", bool: "tru
 
 
 def decode(kind: Any, value: Any, name: str = "") -> Any:
-    """Check a JSON value against a type.
-
-    Args:
-      kind: The type, such as a dataclass.
-      value: The value, as `json` reads it.
-      name: What messages call it, such as the field that holds it.
-
-    Returns:
-      The value as that type.
+    """Check a value, as `json` reads it, against a type, such as a dataclass.
 
     Raises:
-      InputError: It does not fit; names the field, what was found and what is allowed.
+      InputError: It does not fit; says by `name` where, what was found and what is allowed.
     """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:

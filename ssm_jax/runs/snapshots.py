@@ -15,11 +15,7 @@ from ssm_jax import errors, files, npz
 
 
 class Snapshots:
-    """The masks over training of a run's networks.
-
-    Args:
-      workdir: The run's folder.
-    """
+    """The masks over training of a run's networks."""
 
     def __init__(self, workdir: pathlib.Path) -> None:
         self._folder = workdir / "masks"
@@ -31,8 +27,6 @@ class Snapshots:
         """Write the masks of one network.
 
         Args:
-          seed: The network's seed.
-          step: The steps taken.
           masks: By the path of a masked layer, int8 or float32 `(..., I, O)`.
 
         Raises:
@@ -44,11 +38,7 @@ class Snapshots:
             files.write_whole(path, functools.partial(_write, masks))
 
     def steps(self, seed: int) -> list[int]:
-        """List the steps of which there are masks, in order.
-
-        Args:
-          seed: The network's seed.
-        """
+        """List the steps of which there are masks, in order."""
         return sorted(int(path.stem) for path in self._paths(seed))
 
     def _paths(self, seed: int) -> list[pathlib.Path]:
@@ -58,8 +48,6 @@ class Snapshots:
         """Read the masks of one network.
 
         Args:
-          seed: The network's seed.
-          step: One of `steps`.
           like: Masks of the same network, of which the file's have names, shapes and dtypes.
 
         Returns:
@@ -78,11 +66,7 @@ class Snapshots:
             raise errors.InputError(f"cannot read {path}, remove it: {errors.one_line(error)}") from error
 
     def discard_after(self, seeds: Sequence[int], step: int) -> None:
-        """Delete what was written after the step from which networks go on.
-
-        Args:
-          seeds: The networks' seeds.
-          step: The step from which training goes on; at 0 it begins again.
+        """Delete what was written after the step from which networks go on; at 0 they begin again.
 
         Raises:
           RunError: It cannot be deleted, for example because it is another user's.

@@ -57,13 +57,7 @@ class Statistics:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A network that stopped on a number that is not finite.
-
-    Attributes:
-      seed: The network.
-      step: The step.
-      metric: What was not finite.
-    """
+    """A network that stopped on a number that is not finite: at which step, and which metric it was."""
 
     seed: Natural
     step: Natural
@@ -72,12 +66,7 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Emptied:
-    """A network in which a layer's mask hides every weight, so that nothing passes the layer.
-
-    Attributes:
-      seed: The network.
-      layers: Paths of these layers.
-    """
+    """A network with layers, by their paths, whose mask hides every weight: nothing passes them."""
 
     seed: Natural
     layers: tuple[str, ...]
@@ -88,9 +77,6 @@ class Layer:
     """A masked layer; its shares are means over seeds.
 
     Attributes:
-      name: Path of the layer.
-      shape: Shape of its kernel.
-      weights: Size of its kernel.
       inverted: Share of -1 in the mask.
       hidden: Share of 0.
       kept: Share of +1.
@@ -162,22 +148,14 @@ class Summary:
 
 
 def guesses(accuracy: float, classes: int) -> bool:
-    """Tell whether a network is no better than guessing: it never learned, or has collapsed.
-
-    Args:
-      accuracy: In %.
-      classes: The number of classes that the test images have.
-    """
+    """Tell whether an accuracy in % is no better than guessing: never learned, or collapsed."""
     return accuracy <= 110 / max(classes, 2)
 
 
 def table(summary: Summary, classes: int) -> str:
     """Lay out the closing table: the shares of -1, 0 and +1 per masked layer, then the main numbers.
 
-    Args:
-      summary: The run's summary.
-      classes: The number of classes. Networks that are no better than guessing among those of the test images
-        are named.
+    Networks that are no better than guessing among the classes of the test images are named.
     """
     # A dense baseline has no mask.
     columns = {} if summary.method == DENSE else {"-1 %": "inverted", "0 %": "hidden", "+1 %": "kept"}

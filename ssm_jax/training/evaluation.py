@@ -43,12 +43,9 @@ def evaluate_batch(
     """Add one batch to an evaluation. The named axis `BATCH_AXIS` must be bound.
 
     Args:
-      task: What is evaluated.
       network: What `apply_masks` made of the network in evaluation mode.
       data: A split, see `batches.Data`, padded to whole batches, the padding labeled -1.
       sums: What `no_sums` returned, or this function before.
-      shard: The number of this device's part of the batch, from 0.
-      shards: The number of parts.
     """
     size = task.batch_size // shards
     start = sums["batch"] * task.batch_size + shard * size
@@ -93,13 +90,9 @@ def recalibrate_batch(
     """Add one batch to the statistics of normalizations. The named axis `BATCH_AXIS` must be bound.
 
     Args:
-      task: What is evaluated.
       network: What `apply_masks` made of the network of `measuring_graph`.
-      data: The training set.
       order: What `recalibration_order` returned.
       known: The number of batches that have been measured, and what was found.
-      shard: The number of this device's part of the batch, from 0.
-      shards: The number of parts.
     """
     number, moments = known
     size = task.batch_size // shards

@@ -30,17 +30,13 @@ class RunSettings:
     """How a run goes, whatever it trains.
 
     Attributes:
-      seed: The seed of the first network.
-      seeds: The number of networks.
       mode: What the devices share, `data` or `seeds`.
       seeds_per_device: Networks that a device trains side by side; 0 leaves it to network and device.
-      epochs: Epochs in all.
       steps_per_call: Steps that a program takes at a time; 0 is an epoch where that is of use.
       evaluate_every: Epochs from one evaluation to the next.
       save_every: Seconds from one save to the next.
       keep_best: Whether the state with the best validation accuracy is kept too.
       store_masks: Whether the masks are stored at every evaluation.
-      profile: Whether some steps are profiled.
       cache: The folder of compiled programs, see `use_compilation_cache`.
     """
 
@@ -63,18 +59,14 @@ class Setup:
     """What a config describes.
 
     Attributes:
-      run: How a run goes.
       load: Loads the data set; see `datasets.load` for `read_only`.
-      masking: How kernels are drawn and masked.
       build: Builds the network; see `networks.build` for what is left to say.
       products: Finds what computes the products of layers here, see `choose`.
       schedule: Makes the schedule of `steps_per_epoch` and `total_epochs`.
       optimizer: Makes the optimizer of a `schedule`.
       batch_size: B, over all devices.
       passes: How often an epoch goes through the training set.
-      shuffle: Whether every pass has an order of its own.
       augment: A key of `batches.AUGMENTATIONS`, or `none`.
-      dtype: Compute dtype.
       ramp: The share of the training after which masks have reached the density that their rule asks for.
     """
 
@@ -93,12 +85,7 @@ class Setup:
     ramp: float
 
     def network(self, image_shape: Sequence[int], classes: int) -> Build:
-        """Make the function that builds the network from its random streams.
-
-        Args:
-          image_shape: The shape of an image, `(H, W, C)`.
-          classes: The number of classes.
-        """
+        """Make the function that builds the network, for images `(H, W, C)`, from its random streams."""
         return lambda rngs: self.build(tuple(image_shape), classes, rngs=rngs)
 
     def steps_per_epoch(self, examples: int) -> int:
@@ -141,7 +128,6 @@ def from_config(config: ConfigDict, own_model: bool = False) -> Setup:
     """Turn a config into typed parts, after a check of every value and every name.
 
     Args:
-      config: A whole config.
       own_model: Whether the network is the caller's own, so that `config.model` does not apply.
 
     Raises:
@@ -200,11 +186,7 @@ def from_config(config: ConfigDict, own_model: bool = False) -> Setup:
 
 
 def loader(config: ConfigDict) -> Callable[..., datasets.Dataset]:
-    """Make the function that loads a config's data set, which takes `read_only` as `datasets.load` does.
-
-    Args:
-      config: A whole config.
-    """
+    """Make the function that loads a config's data set, which takes `read_only` as `datasets.load` does."""
     settings = config.data.to_dict()
     others = {name: settings[name] for name in ("validation", "test", "image_size", "channels")}
     return functools.partial(datasets.load, settings["name"], settings["dir"], **others)

@@ -92,21 +92,13 @@ def _are_several() -> bool:
 
 
 def say(text: str) -> None:
-    """Print on standard output, on the first host alone.
-
-    Args:
-      text: Any text.
-    """
+    """Print on standard output, on the first host alone."""
     if jax.process_index() == 0:
         terminal.say(text)
 
 
 def barrier(where: str) -> None:
-    """Wait until every host has come here.
-
-    Args:
-      where: The name of the place, the same on all hosts.
-    """
+    """Wait until every host has come to the place of this name."""
     if _are_several():
         multihost_utils.sync_global_devices(where)
 
@@ -135,10 +127,6 @@ def together() -> Iterator[None]:
 def check_same(text: str, message: str) -> None:
     """Check that a text is the same on all hosts.
 
-    Args:
-      text: This host's text.
-      message: What is said where it is not.
-
     Raises:
       InputError: It differs somewhere; raised on every host.
     """
@@ -151,9 +139,6 @@ def check_same(text: str, message: str) -> None:
 
 def check_shared(folder: pathlib.Path) -> None:
     """Check that all hosts see what the first of them writes into a folder.
-
-    Args:
-      folder: The folder, which exists on the first host.
 
     Raises:
       InputError: One doesn't; raised on every host.
@@ -176,11 +161,7 @@ def check_shared(folder: pathlib.Path) -> None:
 
 
 def any_host(*flags: bool) -> tuple[bool, ...]:
-    """Tell whether any host raises a flag, so that all of them act at the same step.
-
-    Args:
-      flags: This host's flags; every host calls with as many.
-    """
+    """Tell whether any host raises a flag, so that all of them, which give as many, act at the same step."""
     if not _are_several():
         return flags
     return tuple(bool(flag) for flag in multihost_utils.process_allgather(np.array(flags)).any(0))

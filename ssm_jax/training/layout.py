@@ -134,24 +134,14 @@ def own_rows(array: jax.Array) -> jax.Array:
 
 
 def replicate(split: Mapping[str, np.ndarray]) -> Data:
-    """Put a split onto every device of this host as a data set, `[D, ...]`.
-
-    Args:
-      split: `images` and `labels`; the statistics of the images are added.
-    """
+    """Put `images` and `labels`, and statistics of the images, onto every device of this host, `[D, ...]`."""
     count = jax.local_device_count()
     arrays = jax.device_get(batches.with_statistics(split))
     return {name: put(np.broadcast_to(array, (count, *array.shape))) for name, array in arrays.items()}
 
 
 def pad_split(images: np.ndarray, labels: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
-    """Pad a split to whole batches, labeled -1 so that an evaluation leaves the padding out.
-
-    Args:
-      images: The images, uint8 `[N, H, W, C]`.
-      labels: The labels, int32 `[N]`.
-      batch_size: B, over all devices.
-    """
+    """Pad a split to whole batches, labeled -1 so that an evaluation leaves the padding out."""
     missing = -len(labels) % batch_size
     return {
         "images": np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))),
@@ -166,11 +156,6 @@ def seeds_per_group(run: RunSettings, task: Task, image_shape: Sequence[int]) ->
     share the many small operations around their products and convolutions. A CPU is full with one seed:
     there each device trains one network after another (`benchmarks/results/` has the ratios); so does a TPU
     with convolutional networks.
-
-    Args:
-      run: How the run goes; `seeds_per_device` overrules.
-      task: What it trains.
-      image_shape: The shape of an image, `(H, W, C)`.
     """
     per_device = run.seeds_per_device
     if not per_device and jax.default_backend() == "cpu":
@@ -195,9 +180,6 @@ def scans(task: Task) -> bool:
 def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
     """Find the kernel shapes of a network's masked layers by their path.
 
-    Args:
-      task: The task that holds the network.
-
     Raises:
       InputError: The network has no masked layer, or can't be built for the images.
     """
@@ -217,31 +199,18 @@ def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
 
 
 def mask_rules(task: Task) -> str:
-    """Name the mask rule of a network, or all of them.
-
-    Args:
-      task: The task that holds the network.
-    """
+    """Name the mask rule of a network, or all of them."""
     return ", ".join(sorted({core.name_of(layer.rule) for _, layer in masked_layers(task.abstract())}))
 
 
 def convolves(task: Task) -> bool:
-    """Tell whether a task's network has a convolution.
-
-    Args:
-      task: The task that holds the network.
-    """
+    """Tell whether a task's network has a convolution."""
     kinds = (Conv, nnx.Conv, nnx.ConvTranspose)
     return any(isinstance(module, kinds) for _, module in nnx.iter_graph(task.abstract()))
 
 
 def check_logits(task: Task, image_shape: Sequence[int], classes: int) -> None:
     """Check that a network of the caller's own fits the dataset.
-
-    Args:
-      task: The task that holds the network.
-      image_shape: The shape of an image, `(H, W, C)`.
-      classes: The number of classes.
 
     Raises:
       InputError: It can't take such images, or doesn't give as many logits as there are classes.
@@ -265,10 +234,6 @@ def training_bytes(task: Task, image_shape: Sequence[int]) -> int:
 
     A little more than what compiled programs take: in float32 the kernel, scores, momentum, gradient,
     update and effective kernel, and every array that the forward pass keeps for the backward one.
-
-    Args:
-      task: The task that holds the network.
-      image_shape: The shape of an image, `(H, W, C)`.
     """
     model = task.abstract()
     model.train()

@@ -33,14 +33,9 @@ class Group:
     """Networks that are trained at the same time, S of them, and what their training needs.
 
     Attributes:
-      run: How the run goes.
-      folder: The run's folder.
-      seeds: The networks' seeds.
       programs: Programs for S networks.
       data: The splits `train`, `test` and perhaps `validation`, on the devices.
       sizes: The sizes of the evaluated splits, without their padding.
-      metrics: The run's metrics.
-      stop: The request to stop.
       scan: Whether several steps may run in one call of a program.
     """
 
@@ -118,12 +113,10 @@ class Result:
     """What a trained group says of its networks, S of them.
 
     Attributes:
-      seeds: The networks' seeds.
       steps: Steps taken; fewer than asked for where every network failed or stopped.
       test_accuracy: In %, float `[S]`, of the last step.
       remaining_weights: A share in [0, 1], float `[S]`, of the last step.
       counts: By the path of a masked layer, the numbers of -1, 0 and +1, `[S, 3]`.
-      failed: The networks that stopped on a non-finite number.
       train_seconds: Time in training steps, over all the processes that took part one after another.
       compile_seconds: Time in tracing and compiling, likewise.
     """
@@ -140,9 +133,6 @@ class Result:
 
 def train_group(group: Group) -> Result:
     """Train a group of networks to the end; continue from its latest checkpoint, if it has one.
-
-    Args:
-      group: The networks and what their training needs.
 
     Raises:
       RunError: The only network of the run became non-finite, or a checkpoint can't be written.

@@ -185,11 +185,7 @@ def _is_kernel(params: PyTree) -> PyTree:
 
 
 def clip_by_variable_norm(max_norm: float) -> optax.GradientTransformation:
-    """Clip every variable's gradient to an L2 norm of its own: `g * max_norm / max(|g|, max_norm)`.
-
-    Args:
-      max_norm: The largest norm, positive.
-    """
+    """Clip every variable's gradient to an L2 norm of its own: `g * max_norm / max(|g|, max_norm)`."""
 
     def clipped(gradient: jax.Array) -> jax.Array:
         norm = jnp.sqrt(jnp.sum(jnp.square(gradient)))

@@ -24,21 +24,12 @@ class StopRequest(threading.Event):
     failure: errors.RunError | None = None
 
     def fail(self, failure: errors.RunError) -> None:
-        """Ask the run to save and stop, because something failed that leaves its state sound.
-
-        Args:
-          failure: What failed.
-        """
+        """Ask the run to save and stop, because something failed that leaves its state sound."""
         self.failure = failure
         self.set()
 
     def error(self, who: str, where: str) -> Exception:
-        """Make the error with which a run that has saved its state ends.
-
-        Args:
-          who: The name of what stops, for example `seed 0`.
-          where: How far it is.
-        """
+        """Make the error with which a run that has saved its state ends."""
         if self.failure is not None:
             return type(self.failure)(f"{self.failure}; {who} stopped {where}, which is saved")
         return errors.Preempted(f"{who} stopped by {self.signum.name} {where}, which is saved", self.signum)

@@ -44,18 +44,8 @@ def take_steps(
     """Take some steps of one epoch of one network, on batches from a data set that lies on the device.
 
     Args:
-      task: What is trained.
       graph: The network's definition in training mode.
-      state: The state before the first step.
-      frozen: The frozen kernels.
       order: The epoch's order, int32 `[steps of the epoch, B]`.
-      data: The training set.
-      steps: The number of steps.
-      shard: The number of this device's part of each batch, from 0.
-      shards: The number of parts.
-
-    Returns:
-      The state after the last step.
     """
 
     def kernels_of(state: State) -> nnx.State:
@@ -77,10 +67,6 @@ def take_steps(
 
 class Programs:
     """The compiled programs of a run, each for all of this host's devices and their seeds.
-
-    Args:
-      task: The task, what is trained.
-      layout: Which device trains which networks.
 
     Attributes:
       compile_seconds: Time spent in initializing, tracing and compiling so far.
@@ -107,13 +93,7 @@ class Programs:
         return lax.axis_index(BATCH_AXIS) if self.layout.shards > 1 else 0
 
     def _spread(self, function: Callable[..., Any], shared: int = 0, donate: int = 0) -> Any:
-        """Map a one-network function over seeds and devices.
-
-        Args:
-          function: of one network, as one device sees it.
-          shared: how many of the last arguments have no seeds axis.
-          donate: how many of the first arguments may be overwritten.
-        """
+        """Map a function of one network over seeds, which the `shared` last arguments lack, and devices."""
         if self.layout.mode == "seeds":
             # Nobody shares this batch: an axis of size one makes the averages over it do nothing.
             function = jax.vmap(function, in_axes=None, out_axes=None, axis_name=BATCH_AXIS, axis_size=1)
@@ -139,11 +119,7 @@ class Programs:
         return self._compiled[name, times](*arguments)
 
     def initialize(self, seeds: Sequence[int]) -> tuple[State, nnx.State]:
-        """The states before the first step and the frozen kernels, `[D, G, ...]`.
-
-        Args:
-          seeds: S of them.
-        """
+        """The states before the first step and the frozen kernels, `[D, G, ...]`."""
         # Not one program: XLA takes minutes to compile the random draws of a hundred layers at once, and
         # a moment for each of the few shapes among them.
         start = time.perf_counter()
@@ -167,8 +143,6 @@ class Programs:
 
         Args:
           state: The networks' state, `[D, G, ...]`; its buffers are reused.
-          frozen: Their frozen kernels, `[D, G, ...]`.
-          data: The training set, replicated `[D, ...]`.
           steps: The number of steps, not past the end of the epoch.
         """
 
@@ -187,9 +161,6 @@ class Programs:
         They follow from the network alone: a second call changes nothing, and training doesn't read them.
 
         Args:
-          state: The networks' state, `[D, G, ...]`.
-          frozen: Their frozen kernels, `[D, G, ...]`.
-          data: The training set, replicated `[D, ...]`.
           batches_per_call: The number of batches that a call takes; 0: all of them.
 
         Returns:
@@ -247,8 +218,6 @@ class Programs:
         """Evaluate every network on a whole split.
 
         Args:
-          state: The networks' state, `[D, G, ...]`.
-          frozen: Their frozen kernels, `[D, G, ...]`.
           data: The split, padded by `pad_split` and replicated.
           batches_per_call: The number of batches that a call takes; 0: all of them.
 

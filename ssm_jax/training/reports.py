@@ -39,9 +39,6 @@ class Evaluation:
 class Clock:
     """The clock of one group in one process.
 
-    Args:
-      programs: The group's programs, which know how long they compiled.
-
     Attributes:
       train_seconds: Time in training steps, over all the processes that took part one after another.
     """
@@ -61,11 +58,7 @@ class Clock:
         return self._compile_seconds + self._programs.compile_seconds
 
     def load(self, meta: dict[str, Any]) -> None:
-        """Add the times that a checkpoint tells of.
-
-        Args:
-          meta: The checkpoint's JSON values; `train_seconds` and `compile_seconds` are read.
-        """
+        """Add the `train_seconds` and `compile_seconds` that a checkpoint's JSON values tell of."""
         self.train_seconds += meta["train_seconds"]
         self._compile_seconds += meta["compile_seconds"]
 
@@ -74,11 +67,7 @@ class Clock:
         return {"train_seconds": self.train_seconds, "compile_seconds": self.compile_seconds}
 
     def begin(self, step: int) -> None:
-        """Start measuring what is left, and the time since the last save.
-
-        Args:
-          step: The steps taken so far.
-        """
+        """Start measuring what is left, and the time since the last save."""
         self._begun = self._saved = time.monotonic()
         self._compiled = self._programs.compile_seconds
         self._begun_step = self._reported_step = step
@@ -92,11 +81,7 @@ class Clock:
         self.train_seconds += time.monotonic() - start - (self._programs.compile_seconds - compiled)
 
     def rate(self, step: int) -> float:
-        """Steps per second of training since the last call.
-
-        Args:
-          step: The steps taken so far.
-        """
+        """Steps per second of training since the last call."""
         steps, seconds = step - self._reported_step, self.train_seconds - self._reported_seconds
         self._reported_step, self._reported_seconds = step, self.train_seconds
         return steps / seconds
@@ -106,7 +91,6 @@ class Clock:
 
         Args:
           step: The steps taken so far; if an evaluation was due, it has been made.
-          total: The steps to take in all.
           every: The steps from one evaluation to the next.
         """
         spent = time.monotonic() - self._begun - (self._programs.compile_seconds - self._compiled)
@@ -132,10 +116,6 @@ class Reports:
     Writing takes time in which the devices would be idle; a report waits until the next steps run.
 
     Args:
-      metrics: The run's metrics.
-      snapshots: The run's masks over training.
-      progress: The group's progress line.
-      seeds: The group's seeds, S of them.
       stop: Asked to stop the run when the progress line can't be printed.
     """
 
@@ -168,13 +148,10 @@ class Reports:
         """Take up a report, to be written by `write_pending`; returns the means over the networks alive.
 
         Args:
-          epoch: The epochs done.
-          step: The steps taken.
           values: By name, float `[S]`.
           masks: By the path of a masked layer, `[S, ..., I, O]`; empty where none are to be written.
           alive: The places of the networks that have not failed.
           images_per_second: The rate of training, of all networks together.
-          left: Seconds to go.
         """
         now = time.time()
         means = {name: float(np.mean(array[list(alive)])) for name, array in values.items()}
@@ -194,11 +171,7 @@ class Reports:
         return means
 
     def add_initial(self, masks: dict[str, np.ndarray]) -> None:
-        """Take up the masks before the first step, to be written by `write_pending`.
-
-        Args:
-          masks: See `add`.
-        """
+        """Take up the masks before the first step, to be written by `write_pending`."""
         if jax.process_index() == 0:
             self._pending = functools.partial(self._write_masks, 0, masks, range(len(self._seeds)))
 
@@ -213,13 +186,7 @@ class Reports:
         return jax.process_index() == 0 and self._progress.is_due()
 
     def show_step(self, step: int, loss: float | None, left: float) -> None:
-        """Say how far an epoch is.
-
-        Args:
-          step: The steps taken.
-          loss: The mean loss of this epoch so far, None where it is not known.
-          left: Seconds to go.
-        """
+        """Say how far an epoch is."""
         with self._stopping():
             self._progress.step(step, loss, left)
 

@@ -23,12 +23,6 @@ def summarize(
 ) -> Summary:
     """Sum up what the groups of a run have found.
 
-    Args:
-      record: The run's record.
-      results: The groups' results, in the order of their seeds.
-      shapes: The kernel shapes by the path of a masked layer.
-      method: Name of the mask rule.
-
     Raises:
       RunError: Every network has failed.
     """

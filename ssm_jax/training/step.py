@@ -69,12 +69,10 @@ class Task:
     """What is compiled into the program of a run.
 
     Attributes:
-      build: A function that makes the network from its random streams.
       optimizer: A gradient transformation; `ssm_jax.training.optimizer.make`.
       examples: N, the size of the training set.
       batch_size: B, over all devices.
       passes: How often an epoch goes through the training set.
-      shuffle: Whether every pass has an order of its own.
       augment: A key of `batches.AUGMENTATIONS`, or `none`.
       dtype: Compute dtype of the images.
       ramp: Steps in which masks go to the density that their rule asks for; 0 is at once.
@@ -121,11 +119,7 @@ class Task:
         return split(model).graph
 
     def initialize(self, seed: ArrayLike) -> tuple[State, nnx.State]:
-        """Make the state before the first step, and the frozen kernels.
-
-        Args:
-          seed: The network's seed, an int32 scalar.
-        """
+        """Make the state before the first step, and the frozen kernels."""
         _, params, frozen, rest, _ = split(self.network(seed))
         zero = jnp.zeros((), jnp.float32)
         state = State(
@@ -153,11 +147,7 @@ class Task:
         """Take this device's part of the step's batch from a data set that lies on the device.
 
         Args:
-          state: The network's state; gives seed and step.
-          data: A training set, see `batches.Data`.
           order: The epoch's order, int32 `[steps, B]`.
-          shard: The number of the part, from 0.
-          shards: The number of parts of a batch.
 
         Returns:
           Standardized images `[B / shards, H, W, C]` in the compute dtype and int32 labels.
@@ -184,10 +174,7 @@ class Task:
 
         Args:
           graph: The network's definition, in training or in evaluation mode.
-          state: The network's state.
-          frozen: Its frozen kernels.
           training: Whether a rule that draws at random does so, by a key of (seed, step) and the layer.
-          shard: See `random`.
 
         Returns:
           Its parts; `params` holds effective kernels in the compute dtype in place of scores.
@@ -203,7 +190,6 @@ class Task:
         They follow from (seed, step) and the layer, and are never stored.
 
         Args:
-          state: The network's state; gives seed and step.
           shard: The number of the part of the batch, from 0, each of which has streams of its own.
         """
         key = jax.random.fold_in(jax.random.fold_in(self._key(state, _LAYERS), state.step), shard)
@@ -237,9 +223,6 @@ class Task:
         """Take one step of training. The named axis `BATCH_AXIS` must be bound.
 
         Args:
-          graph: The network's definition in training mode.
-          state: The state before the step.
-          frozen: Its frozen kernels.
           images: This device's part of the batch, `[B / shards, H, W, C]` in the compute dtype.
           labels: Its labels, int32 `[B / shards]`.
           kernels: The effective kernels at this step, the `params` of `apply_masks`; None makes them here.
@@ -321,11 +304,7 @@ def images_of(
     """Take a part of a batch from a data set that lies on the device.
 
     Args:
-      data: A data set, see `batches.Data`.
       order: int32 `[batches, B]`.
-      row: The number of the batch.
-      start: Where the part begins.
-      size: How many examples it has.
 
     Returns:
       Their indices, and the standardized images.

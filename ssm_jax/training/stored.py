@@ -18,11 +18,6 @@ def look(
 ) -> tuple[Record | None, Summary | None]:
     """Look what of a run is in a folder; changes nothing.
 
-    Args:
-      folder: The folder.
-      config: The requested config.
-      model: The requested network, if it is the caller's own.
-
     Returns:
       The run's record, if it has begun, and its summary, if it is finished.
 
@@ -41,12 +36,6 @@ def look(
 def check_same_run(stored: Record, config: ConfigDict, folder: RunFolder, model: Build | None = None) -> None:
     """Check that the folder's run is the requested one.
 
-    Args:
-      stored: The folder's record.
-      config: The requested config.
-      folder: The folder.
-      model: The requested network, if it is the caller's own.
-
     Raises:
       InputError: It is another one; names what differs.
     """
@@ -63,10 +52,6 @@ def check_same_run(stored: Record, config: ConfigDict, folder: RunFolder, model:
 
 def finished(folder: RunFolder, record: Record) -> Summary | None:
     """Read the summary of a finished run; one that is damaged is as good as none, it is made again.
-
-    Args:
-      folder: The run's folder.
-      record: Its record.
 
     Raises:
       InputError: The summary is of a newer format, or of another run than the record.
@@ -104,11 +89,6 @@ def _check_same_summary(summary: Summary, record: Record, folder: RunFolder) -> 
 
 def check_same_data(stored: Record, record: Record, folder: RunFolder) -> None:
     """Check that data, the caller's own network and settings of JAX are those with which the run began.
-
-    Args:
-      stored: The folder's record.
-      record: What the run would be now.
-      folder: The folder.
 
     Raises:
       InputError: They are others; names what differs.
