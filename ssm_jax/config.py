@@ -20,10 +20,7 @@ DENSE = "dense"
 # By a variant's name, the dotted fields that it changes and their values.
 Variants = Mapping[str, Mapping[str, Any]]
 
-PRECISIONS = ("float32", "bfloat16")
-PARALLEL = ("auto", "data", "seeds")
-AUGMENTATIONS = ("none", "crop_flip", "affine")
-PRODUCTS = ("auto", "dense", "sparse")
+_PRECISIONS = ("float32", "bfloat16")
 
 # Fields that may differ when a run is resumed: they change a network of this library by rounding at most.
 # (What a layer of one's own draws depends on `parallel`; the best state is one of an epoch that is logged.)
@@ -153,10 +150,7 @@ def override(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
 
 
 def _is_of_a_rule(name: str, value: object) -> bool:
-    """Whether a field that the default config lacks may be a setting of a mask rule of one's own.
-
-    The rule says whether it has it, when it is made.
-    """
+    """Whether a field may be a setting of a mask rule of one's own, which says so when it is made."""
     section, _, setting = name.partition(".")
     return section == "mask" and setting.isidentifier() and isinstance(value, bool | int | float | str)
 
@@ -198,10 +192,8 @@ def with_variant(config: ConfigDict, names: str | None, variants: Variants) -> C
     """Apply variants' overrides to a config, in place; returns it.
 
     Args:
-      config: The main settings.
       names: What the user wrote behind the colon of `--config=configs/resnet56.py:cifar10,batch_norm`: one
         variant or several, of which a later one overrides an earlier one; empty or None is the main row.
-      variants: The config's variants.
 
     Raises:
       InputError: A variant is unknown.
@@ -222,50 +214,51 @@ def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + name, config[name]
 
 
-def _positive(value: float) -> bool:
-    return value > 0
+# Which values are allowed, and how to say so.
+_Range = tuple[Callable[[float], bool], str]
 
+_POSITIVE: _Range = (lambda value: value > 0, "above 0")
+_NATURAL: _Range = (lambda value: value >= 1, "at least 1")
+_NOT_NEGATIVE: _Range = (lambda value: value >= 0, "at least 0")
+_SHARE: _Range = (lambda value: 0 <= value < 1, "at least 0 and below 1")
 
-def _natural(value: float) -> bool:
-    return value >= 1
-
-
-def _not_negative(value: float) -> bool:
-    return value >= 0
-
-
-def _share(value: float) -> bool:
-    return 0 <= value < 1
-
-
-_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+_RANGES: dict[str, _Range] = {
     "seed": (lambda seed: 0 <= seed < 2**31, "0 to 2147483647"),
     # Every one has its files: a number that nobody waits for would only be a mistake.
     "seeds": (lambda seeds: 1 <= seeds <= 100_000, "1 to 100000"),
-    "model.width": (_positive, "above 0"),
+    "model.width": _POSITIVE,
     "mask.ramp": (lambda share: 0 <= share <= 1, "0 to 1"),
-    "init.elus_factor": (_positive, "above 0"),
-    "init.elu_factor": (_positive, "above 0"),
-    "data.passes": (_natural, "at least 1"),
-    "data.validation": (_share, "at least 0 and below 1"),
-    "data.test": (_share, "at least 0 and below 1"),
+    "init.elus_factor": _POSITIVE,
+    "init.elu_factor": _POSITIVE,
+    "data.passes": _NATURAL,
+    "data.validation": _SHARE,
+    "data.test": _SHARE,
     "data.image_size": (lambda side: 0 <= side <= 4096, "0 to 4096"),
     "data.channels": (lambda channels: channels in (0, 1, 3), "0, 1 or 3"),
-    "optimizer.learning_rate": (_positive, "above 0"),
-    "optimizer.weight_decay": (_share, "at least 0 and below 1"),
-    "optimizer.momentum": (_share, "at least 0 and below 1"),
-    "optimizer.clip": (_not_negative, "at least 0"),
+    "optimizer.learning_rate": _POSITIVE,
+    "optimizer.weight_decay": _SHARE,
+    "optimizer.momentum": _SHARE,
+    "optimizer.clip": _NOT_NEGATIVE,
     "schedule.factor": (lambda factor: 0 < factor < 1, "above 0 and below 1"),
     "schedule.epochs": (lambda epochs: 0 < epochs <= 1e6, "above 0 and at most 1000000"),
     # It looks `patience - 2` epochs back, whose losses the state holds.
     "schedule.patience": (lambda epochs: 3 <= epochs <= 10_000, "3 to 10000"),
     "schedule.times": (lambda times: 1 <= times <= 10_000, "1 to 10000"),
-    "training.epochs": (_natural, "at least 1"),
-    "training.batch_size": (_natural, "at least 1"),
-    "training.steps_per_call": (_not_negative, "at least 0"),
-    "training.seeds_per_device": (_not_negative, "at least 0"),
-    "logging.epochs": (_natural, "at least 1"),
-    "checkpoint.seconds": (_positive, "above 0"),
+    "training.epochs": _NATURAL,
+    "training.batch_size": _NATURAL,
+    "training.steps_per_call": _NOT_NEGATIVE,
+    "training.seeds_per_device": _NOT_NEGATIVE,
+    "logging.epochs": _NATURAL,
+    "checkpoint.seconds": _POSITIVE,
+}
+
+
+_NAMES = {
+    "training.precision": _PRECISIONS,
+    "data.augment": ("none", "crop_flip", "affine"),
+    "parallel": ("auto", "data", "seeds"),
+    "cpu_products": ("auto", "dense", "sparse"),
+    "cpu_gradient": _PRECISIONS,
 }
 
 
@@ -277,18 +270,6 @@ def _check_type(name: str, value: object, default: object) -> None:
         raise errors.InputError(f"config.{name} is {reprlib.repr(value)}; it must be of type {kind.__name__}")
 
 
-def _check_fields(config: ConfigDict) -> None:
-    allowed = dict(fields(default()))
-    given = dict(fields(config))
-    for name, value in given.items():
-        if name not in allowed and not _is_of_a_rule(name, value):
-            raise errors.unknown("config field", name, allowed)
-    for name, value in allowed.items():
-        if name not in given:
-            raise errors.InputError(f"config field {name!r} is missing (default: {value!r})")
-        _check_type(name, given[name], value)
-
-
 def validate(config: ConfigDict) -> None:
     """Check every field of a config, by itself and against the others.
 
@@ -298,21 +279,20 @@ def validate(config: ConfigDict) -> None:
       InputError: An unknown, missing or ill-typed field, a value that is not allowed, or settings
         that contradict each other. One line, with the nearest valid name.
     """
-    _check_fields(config)
-    for name, value in fields(config):
+    allowed, given = dict(fields(default())), dict(fields(config))
+    for name, value in given.items():
+        if name not in allowed and not _is_of_a_rule(name, value):
+            raise errors.unknown("config field", name, allowed)
+    for name, value in allowed.items():
+        if name not in given:
+            raise errors.InputError(f"config field {name!r} is missing (default: {value!r})")
+        _check_type(name, given[name], value)
+    for name, value in given.items():
         inside, allowed_range = _RANGES.get(name, (lambda _: True, "a finite number"))
         if (isinstance(value, float) and not math.isfinite(value)) or not inside(value):
             raise errors.out_of_range(f"config.{name}", value, allowed_range)
-    names = {
-        "training.precision": (config.training.precision, PRECISIONS),
-        "data.augment": (config.data.augment, AUGMENTATIONS),
-        "parallel": (config.parallel, PARALLEL),
-        "cpu_products": (config.cpu_products, PRODUCTS),
-        "cpu_gradient": (config.cpu_gradient, PRECISIONS),
-    }
-    for name, (value, allowed) in names.items():
-        if value not in allowed:
-            raise errors.unknown(f"config.{name}", value, allowed)
+        if name in _NAMES and value not in _NAMES[name]:
+            raise errors.unknown(f"config.{name}", value, _NAMES[name])
     if config.cpu_gradient != "float32" and config.cpu_products == "dense":
         raise errors.InputError(
             "config.cpu_gradient='bfloat16' needs products that are not XLA's: set config.cpu_products='auto'"
