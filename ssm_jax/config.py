@@ -24,7 +24,7 @@ _PRECISIONS = ("float32", "bfloat16")
 
 # Fields that may differ when a run is resumed: they change a network of this library by rounding at most.
 # (What a layer of one's own draws depends on `parallel`; the best state is one of an epoch that is logged.)
-NEUTRAL = (
+RESUME_SAFE_FIELDS = (
     "parallel",
     "profile",
     "compilation_cache",
@@ -311,7 +311,7 @@ def differences(requested: Mapping[str, Any], stored: Mapping[str, Any]) -> list
     Returns:
       Lines such as `optimizer.learning_rate: 0.05 requested, 0.1 stored`.
     """
-    names = sorted({*requested, *stored} - set(NEUTRAL))
+    names = sorted({*requested, *stored} - set(RESUME_SAFE_FIELDS))
     return [
         f"{name}: {requested.get(name)!r} requested, {stored.get(name)!r} stored"
         for name in names

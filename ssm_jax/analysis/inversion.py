@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ssm_jax.analysis.findings import Difference, RunReport
-from ssm_jax.config import DENSE, NEUTRAL
+from ssm_jax.config import DENSE, RESUME_SAFE_FIELDS
 
 # Densities are equal that differ by no more than this share of the smaller one.
 TOLERANCE = 0.05
 
 # What two runs of a comparison need not share.
-_FREE = {*NEUTRAL, "mask.rule", "seed", "seeds"}
+_FREE = {*RESUME_SAFE_FIELDS, "mask.rule", "seed", "seeds"}
 
 
 def differences(runs: Iterable[RunReport]) -> tuple[Difference, ...]:

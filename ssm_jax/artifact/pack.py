@@ -96,7 +96,7 @@ def _record(record: Record, summary: Summary, trained: Trained) -> dict[str, Any
             if name == "data.name" and value.endswith((".npz", "/"))
             else value
             for name, value in configuration.fields(config)
-            if name not in configuration.NEUTRAL
+            if name not in configuration.RESUME_SAFE_FIELDS
         },
     }
 

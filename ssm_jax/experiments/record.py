@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from ssm_jax import errors
-from ssm_jax.config import NEUTRAL
+from ssm_jax.config import RESUME_SAFE_FIELDS
 from ssm_jax.experiments.plans import Setting
 from ssm_jax.runs import schema
 from ssm_jax.runs.folder import RunFolder
@@ -141,7 +141,7 @@ def _check_same_setting(stored: Setting, requested: Setting, workdir: str, flag:
 
 
 def _differences(requested: Mapping[str, str], stored: Mapping[str, str]) -> list[str]:
-    names = sorted({*requested, *stored} - set(NEUTRAL))
+    names = sorted({*requested, *stored} - set(RESUME_SAFE_FIELDS))
     return [
         f"{name}: {requested.get(name, 'nothing')} requested, {stored.get(name, 'nothing')} stored"
         for name in names

@@ -141,7 +141,7 @@ def test_the_record_says_how_the_network_came_to_be(finished):
         "remaining_weights": pytest.approx(summary.remaining_weights.values[0]),
         "versions": summary.versions,
     }
-    assert config["model.width"] == 0.1 and not set(configuration.NEUTRAL) & set(config)
+    assert config["model.width"] == 0.1 and not set(configuration.RESUME_SAFE_FIELDS) & set(config)
     assert (
         dict(configuration.fields(configuration.override(configuration.default(), config))).items()
         >= config.items()
