@@ -27,7 +27,7 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 @contextlib.contextmanager
-def calm() -> Iterator[None]:
+def quiet_tfds() -> Iterator[None]:
     """Silence TFDS's progress bars, prints and advice."""
     tfds.disable_progress_bar()
     absl = logging.getLogger("absl")
@@ -58,7 +58,7 @@ def known_features() -> Iterator[None]:
         connector.cls_from_name = find
 
 
-@calm()
+@quiet_tfds()
 @known_features()
 def decode(directory: pathlib.Path, *, held_out: bool = False) -> tuple[dict[str, np.ndarray], int]:
     """Decode a prepared dataset in array_record or tfrecord form.

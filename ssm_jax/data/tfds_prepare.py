@@ -30,7 +30,7 @@ from PIL import Image
 from tensorflow_datasets.core import registered
 from tensorflow_datasets.core.download import download_manager, downloader, util
 
-from ssm_jax.data.tfds import calm, check_features, check_splits, known_features, supervised_keys
+from ssm_jax.data.tfds import check_features, check_splits, known_features, quiet_tfds, supervised_keys
 from ssm_jax.errors import InputError, one_line, unknown
 
 _log = logging.getLogger("ssm_jax")
@@ -41,7 +41,7 @@ _PROBE_SECONDS = 2.5
 _SILENCE_SECONDS = 30.0
 
 
-@calm()
+@quiet_tfds()
 @known_features()
 def builder(name: str, data_dir: pathlib.Path) -> Any:
     """Make the TFDS builder of a dataset, one that needs no TensorFlow where there is one.
@@ -78,7 +78,7 @@ def builder(name: str, data_dir: pathlib.Path) -> Any:
         raise InputError(f"cannot use the dataset {name!r}: {one_line(error)}") from error
 
 
-@calm()
+@quiet_tfds()
 def label_names(name: str) -> list[str]:
     """Return the names of a dataset's classes, as far as its builder knows them without the data.
 
@@ -151,7 +151,7 @@ _GENERATORS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-@calm()
+@quiet_tfds()
 def prepare(builder: Any, name: str, data_dir: pathlib.Path, *, held_out: bool = False) -> None:
     """Download and prepare a dataset as a standard TFDS directory of array_record files.
 
