@@ -65,7 +65,7 @@ class Failure:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Emptied:
+class EmptyLayers:
     """A network with layers, by their paths, whose mask hides every weight: nothing passes them."""
 
     seed: Natural
@@ -125,7 +125,7 @@ class Summary:
     weights: Size
     seeds: tuple[Natural, ...]
     failed_seeds: tuple[Failure, ...]
-    emptied_layers: tuple[Emptied, ...]
+    emptied_layers: tuple[EmptyLayers, ...]
     test_accuracy: Statistics
     remaining_weights: Statistics
     epochs: Count

@@ -13,7 +13,7 @@ import numpy as np
 from ssm_jax import errors
 from ssm_jax.data.batches import steps_per_epoch
 from ssm_jax.runs.folder import Record
-from ssm_jax.runs.summary import Emptied, Layer, Statistics, Summary
+from ssm_jax.runs.summary import EmptyLayers, Layer, Statistics, Summary
 from ssm_jax.training.loop import Result
 from ssm_jax.version import __version__
 
@@ -47,7 +47,7 @@ def summarize(
     for result, i in good:
         names = tuple(name for name, shape in shapes.items() if result.counts[name][i][1] == math.prod(shape))
         if names:
-            emptied_layers.append(Emptied(seed=result.seeds[i], layers=names))
+            emptied_layers.append(EmptyLayers(seed=result.seeds[i], layers=names))
     seconds = sum(result.train_seconds for result in results)
     steps, batch_size = max(result.steps for result in results), config.training.batch_size
     images = sum(r.steps * len(r.seeds) for r in results) * batch_size

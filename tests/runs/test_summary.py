@@ -7,7 +7,7 @@ import pytest
 
 from ssm_jax import config, errors
 from ssm_jax.runs.folder import RunFolder
-from ssm_jax.runs.summary import Emptied, Failure, Layer, Statistics, Summary, table
+from ssm_jax.runs.summary import EmptyLayers, Failure, Layer, Statistics, Summary, table
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def summary():
         weights=32,
         seeds=(0, 1),
         failed_seeds=(Failure(seed=2, step=7, metric="loss"),),
-        emptied_layers=(Emptied(seed=1, layers=("denses/1",)),),
+        emptied_layers=(EmptyLayers(seed=1, layers=("denses/1",)),),
         test_accuracy=Statistics.of([90.0, 92.0]),
         remaining_weights=Statistics.of([0.02, 0.04]),
         epochs=2,
@@ -98,7 +98,7 @@ def test_the_table_of_a_dense_baseline_has_no_mask(summary):
     ],
 )
 def test_a_mask_that_hides_everything_is_said(summary, hidden, line):
-    emptied_layers = tuple(Emptied(seed=seed, layers=tuple(names)) for seed, names in hidden.items())
+    emptied_layers = tuple(EmptyLayers(seed=seed, layers=tuple(names)) for seed, names in hidden.items())
     text = table(dataclasses.replace(summary, emptied_layers=emptied_layers), 10)
     assert f"\n{line}" in text
     assert "hides" not in table(dataclasses.replace(summary, emptied_layers=()), 10)
@@ -115,4 +115,4 @@ def test_networks_that_only_guess_are_said(summary):
     # Of classes that no test image has nobody could guess right.
     assert "\nseed 1: no better than guessing among 4 classes; set a lower " in text(90.0, 25.0, present=4)
     # Why they do is said already where nothing passes a layer.
-    assert "guessing" not in text(90.0, 10.0, emptied_layers=(Emptied(seed=1, layers=("denses/1",)),))
+    assert "guessing" not in text(90.0, 10.0, emptied_layers=(EmptyLayers(seed=1, layers=("denses/1",)),))

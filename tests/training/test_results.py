@@ -7,7 +7,7 @@ import pytest
 
 from ssm_jax import config, errors
 from ssm_jax.runs.folder import Record
-from ssm_jax.runs.summary import Emptied, Failure, Statistics
+from ssm_jax.runs.summary import EmptyLayers, Failure, Statistics
 from ssm_jax.training.loop import Result
 from ssm_jax.training.results import summarize
 
@@ -51,7 +51,7 @@ def test_a_failed_network_is_listed_and_left_out(record):
     assert summary.seeds == (5, 7) and summary.failed_seeds == (Failure(seed=6, step=3, metric="loss"),)
     assert summary.test_accuracy == Statistics.of([90.0, 70.0])
     assert summary.remaining_weights == Statistics.of([0.5, 0.7])
-    assert summary.emptied_layers == (Emptied(seed=7, layers=("b",)),)
+    assert summary.emptied_layers == (EmptyLayers(seed=7, layers=("b",)),)
     a, b = summary.layers
     assert (a.inverted, a.hidden, a.kept) == (2 / 8, 3 / 8, 3 / 8) and (b.weights, summary.weights) == (2, 10)
     assert (summary.train_seconds, summary.compile_seconds, summary.steps) == (4.0, 2.0, 7)
