@@ -93,11 +93,11 @@ def out_of_range(name: str, given: object, allowed: str) -> InputError:
     return InputError(f"{name} is {reprlib.repr(given)}; allowed is {allowed}")
 
 
-def misfit(name: str, found: object, allowed: str) -> InputError:
+def wrong_value(name: str, found: object, allowed: str) -> InputError:
     """Make the error for a value in a file that is not what it must be.
 
     Examples:
-      >>> print(misfit("seeds[0]", "one", "a whole number"))
+      >>> print(wrong_value("seeds[0]", "one", "a whole number"))
       seeds[0] is 'one'; it must be a whole number
     """
     return InputError(f"{name} is {reprlib.repr(found)}; it must be {allowed}")

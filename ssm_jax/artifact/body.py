@@ -109,7 +109,7 @@ def encode_array(array: np.ndarray, name: str, body: Written) -> dict[str, Any]:
     """Write an array; returns its entry in the header."""
     whole = array.dtype == np.int32
     if not whole and (array.dtype != np.float32 or not np.isfinite(array).all()):
-        raise errors.misfit(name, array.ravel()[:4], "finite and of dtype float32")
+        raise errors.wrong_value(name, array.ravel()[:4], "finite and of dtype float32")
     body.plain.append(array.astype("<i4" if whole else "<f4").tobytes())
     return {"shape": list(array.shape), **({"dtype": "int32"} if whole else {})}
 
@@ -121,7 +121,7 @@ def decode_array(value: Any, name: str, body: Body) -> np.ndarray:
     if given.get("dtype") == "int32":
         return np.frombuffer(body.take(4 * math.prod(shape), name), "<i4").astype(np.int32).reshape(shape)
     if "dtype" in given:
-        raise errors.misfit(f"{name}.dtype", given["dtype"], "int32, or none of float32")
+        raise errors.wrong_value(f"{name}.dtype", given["dtype"], "int32, or none of float32")
     return body.floats(math.prod(shape), name).reshape(shape)
 
 
@@ -130,9 +130,9 @@ def encode_kernel(kernel: graph.Kernel, name: str, body: Written) -> dict[str, A
     values = kernel.values
     whole = values.dtype == np.int8
     if not (whole or values.dtype == np.float32) or not np.isfinite(values).all() or (values == -128).any():
-        raise errors.misfit(name, values.ravel()[:4], "finite, and float32 or int8 from -127 to 127")
+        raise errors.wrong_value(name, values.ravel()[:4], "finite, and float32 or int8 from -127 to 127")
     if not whole and kernel.scale != 1:
-        raise errors.misfit(f"{name}.scale", float(kernel.scale), "1.0 of a float32 kernel")
+        raise errors.wrong_value(f"{name}.scale", float(kernel.scale), "1.0 of a float32 kernel")
     flat = np.moveaxis(values, -1, 0).ravel()
     places = np.flatnonzero(flat)
     skips, rest = np.divmod(np.diff(places, prepend=-1) - 1, _FAR)
@@ -160,14 +160,14 @@ def decode_kernel(value: Any, name: str, body: Body) -> graph.Kernel:
     shape = body.shape(given["shape"], f"{name}.shape")
     size, dtype = math.prod(shape), given["dtype"]
     if dtype not in ("int8", "float32", *(() if packed is None else ("ternary",))):
-        raise errors.misfit(f"{name}.dtype", dtype, "ternary, int8 or float32")
+        raise errors.wrong_value(f"{name}.dtype", dtype, "ternary, int8 or float32")
     if dtype == "float32" and given["scale"] != 1.0:
-        raise errors.misfit(f"{name}.scale", given["scale"], "1.0 of a float32 kernel")
+        raise errors.wrong_value(f"{name}.scale", given["scale"], "1.0 of a float32 kernel")
     if packed is None:
         data = body.take(checked.integer(given["bytes"], f"{name}.bytes"), name)
         values = body.first.values(given, data, size, name)
         if dtype == "float32" and not ((values == 0) | (values == 1)).all():
-            raise errors.misfit(f"{name}.values", given["values"], "0 and 1 of a float32 kernel")
+            raise errors.wrong_value(f"{name}.values", given["values"], "0 and 1 of a float32 kernel")
     else:
         values = _marks(packed, checked.integer(given["gaps"], f"{name}.gaps", 0, size), size, name)
         there = values.view(bool)
@@ -207,5 +207,5 @@ def _marks(packed: Packed, gaps: int, size: int, name: str) -> np.ndarray:
 def _float32(value: Any, name: str) -> float:
     number = checked.real(value, name)
     if abs(number) > float(np.finfo(np.float32).max) or float(np.float32(number)) != number:
-        raise errors.misfit(name, value, "a number that float32 holds exactly")
+        raise errors.wrong_value(name, value, "a number that float32 holds exactly")
     return number

@@ -179,7 +179,7 @@ def decode(data: bytes, *, most_weights: int = MOST_WEIGHTS) -> Artifact:
     body.end()
     names = checked.items(header["class_names"], "class_names", network.classes, network.classes)
     if type(header["record"]) is not dict:
-        raise errors.misfit("record", header["record"], "an object")
+        raise errors.wrong_value("record", header["record"], "an object")
     return Artifact(network, tuple(names), header["record"])
 
 
@@ -258,7 +258,7 @@ def _encode_node(node: graph.Node, name: str, body: contents.Written) -> dict[st
 
 def _decode_node(value: Any, name: str, body: contents.Body) -> graph.Node:
     if type(value) is not dict:
-        raise errors.misfit(name, value, "an object")
+        raise errors.wrong_value(name, value, "an object")
     operation = checked.text(value.get("operation"), f"{name}.operation")
     made = errors.choose("operation", operation, graph.OPERATIONS)
     kinds = _kinds(operation)

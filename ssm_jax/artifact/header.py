@@ -106,45 +106,47 @@ def fields(value: Any, name: str, needed: tuple[str, ...], optional: tuple[str, 
       optional: Keys that may be there.
     """
     if type(value) is not dict:
-        raise errors.misfit(name, value, "an object")
+        raise errors.wrong_value(name, value, "an object")
     missing, more = set(needed) - set(value), set(value) - {*needed, *optional}
     if missing:
         raise errors.InputError(f"{name} lacks {', '.join(sorted(missing))}")
     if more:
-        raise errors.misfit(f"a key of {name}", min(more), f"one of {', '.join((*needed, *optional))}")
+        raise errors.wrong_value(f"a key of {name}", min(more), f"one of {', '.join((*needed, *optional))}")
     return value
 
 
 def items(value: Any, name: str, most: int, least: int = 1) -> list[Any]:
     """Check that a value is a list of `least` to `most` values."""
     if type(value) is not list or not least <= len(value) <= most:
-        raise errors.misfit(name, value, f"a list of {least} to {most}")
+        raise errors.wrong_value(name, value, f"a list of {least} to {most}")
     return value
 
 
 def integer(value: Any, name: str, least: int = 0, most: int = LARGEST) -> int:
     """Check that a value is an integer from `least` to `most`."""
     if type(value) is not int or not least <= value <= most:
-        raise errors.misfit(name, value, f"an integer from {least} to {most}")
+        raise errors.wrong_value(name, value, f"an integer from {least} to {most}")
     return value
 
 
 def real(value: Any, name: str) -> float:
     """Check that a value is a finite floating point number."""
     if type(value) is not float or not math.isfinite(value):
-        raise errors.misfit(name, value, "a finite number, written with a point or an exponent")
+        raise errors.wrong_value(name, value, "a finite number, written with a point or an exponent")
     return value
 
 
 def text(value: Any, name: str) -> str:
     """Check that a value is a short text that can be printed on one line."""
     if type(value) is not str or len(value) > LONGEST_NAME or not value.isprintable():
-        raise errors.misfit(name, value, f"a printable text of up to {LONGEST_NAME} characters")
+        raise errors.wrong_value(name, value, f"a printable text of up to {LONGEST_NAME} characters")
     return value
 
 
 def path(value: Any, name: str) -> str:
     """Check that a value is the path of a layer, which source code and names of files may hold."""
     if type(value) is not str or not _NAME.fullmatch(value) or {"", ".", ".."} & set(value.split("/")):
-        raise errors.misfit(name, value, f"1 to {LONGEST_NAME} letters, digits and ._-, parted by single /")
+        raise errors.wrong_value(
+            name, value, f"1 to {LONGEST_NAME} letters, digits and ._-, parted by single /"
+        )
     return value

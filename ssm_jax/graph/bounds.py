@@ -118,7 +118,7 @@ def _check_numbers(node: graph.Node, number: int) -> None:
         # Below the least normal number a processor may take it for 0.
         added = node.variance.astype(np.float32) + np.float32(node.epsilon)
         if not (added >= np.finfo(np.float32).tiny).all():
-            raise errors.misfit(f"node {number}.variance + epsilon", float(np.min(added)), "above 0")
+            raise errors.wrong_value(f"node {number}.variance + epsilon", float(np.min(added)), "above 0")
         arrays = node.arrays()
     else:
         arrays = {"values": node.values} if isinstance(node, (graph.Offset, graph.Constant)) else {}

@@ -78,7 +78,7 @@ def read(kind: type[Kind], path: pathlib.Path) -> Kind | None:
         raise errors.InputError(f"{path} is damaged, it holds no JSON: {errors.one_line(error)}") from error
     try:
         if type(value) is not dict:
-            raise errors.misfit("its content", value, "an object")
+            raise errors.wrong_value("its content", value, "an object")
         _check_format(value.pop("format", None), kind.format)
         return decode(kind, value)
     except errors.InputError as error:
@@ -135,25 +135,25 @@ def decode(kind: Any, value: Any, name: str = "") -> Any:
     if origin is tuple:
         many = arguments[-1] is Ellipsis
         if type(value) is not list or not (many or len(value) == len(arguments)):
-            raise errors.misfit(name, value, "a list" if many else f"a list of {len(arguments)}")
+            raise errors.wrong_value(name, value, "a list" if many else f"a list of {len(arguments)}")
         inner = arguments[:1] * len(value) if many else arguments
         return tuple(decode(inner[i], one, f"{name}[{i}]") for i, one in enumerate(value))
     if origin is dict:
         if type(value) is not dict:
-            raise errors.misfit(name, value, "an object")
+            raise errors.wrong_value(name, value, "an object")
         return {key: decode(arguments[1], one, f"{name}.{key}") for key, one in value.items()}
     # A float that is whole may have lost its point; an integer beyond 2**53 may be too large for one.
     if kind is float and type(value) is int and abs(value) <= 2**53:
         value = float(value)
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
-        raise errors.misfit(name, value, _NAMES[kind])
+        raise errors.wrong_value(name, value, _NAMES[kind])
     return value
 
 
 def _decode_fields(kind: Any, value: Any, name: str) -> Any:
     kinds = _fields(kind)
     if type(value) is not dict:
-        raise errors.misfit(name, value, "an object")
+        raise errors.wrong_value(name, value, "an object")
     for key in value:
         if key not in kinds:
             raise errors.unknown("field", f"{name}.{key[:60]}".lstrip("."), kinds)
