@@ -85,6 +85,11 @@ def write_whole(path: pathlib.Path, write: Callable[[BinaryIO], object]) -> None
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Write a file of text in UTF-8, see `write_whole`."""
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
 def remove_leftovers(path: pathlib.Path) -> None:
     """Remove what a killed `write_whole` of a file has left; nobody else is writing that file."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}"):

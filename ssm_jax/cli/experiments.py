@@ -149,30 +149,24 @@ def _paper(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     _run(arguments, Experiment(kind="paper", shared={}, runs=()), settings, overrides)
 
 
-def _frontier(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
+# What is planned of one network: by verb, a function of the arguments and the config's variant.
+_PLANS: dict[str, Callable[[argparse.Namespace, str], list[Setting]]] = {
+    "frontier": lambda given, variant: plans.frontier(given.network, variant, given.densities, given.rules),
+    "rivals": lambda given, variant: plans.rivals(given.network, variant, given.rules, given.density),
+    "ablation": lambda given, variant: plans.ablation(
+        given.network, variant, _load(given.configs)(plans.spec(given.network, variant))
+    ),
+    "rates": lambda given, variant: plans.rates(given.network, variant, given.rules, given.rates),
+}
+
+
+def _of_network(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
     variant = _variant(arguments, arguments.network)
-    settings = plans.frontier(arguments.network, variant, arguments.densities, arguments.rules)
-    _run(arguments, _of_network(arguments, variant, overrides), settings, overrides)
-
-
-def _rivals(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    variant = _variant(arguments, arguments.network)
-    settings = plans.rivals(arguments.network, variant, arguments.rules, arguments.density)
-    _run(arguments, _of_network(arguments, variant, overrides), settings, overrides)
-
-
-def _ablation(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    variant = _variant(arguments, arguments.network)
-    base = _load(arguments.configs)(plans.spec(arguments.network, variant))
-    settings = plans.ablation(arguments.network, variant, base)
-    _run(arguments, _of_network(arguments, variant, overrides), settings, overrides)
-
-
-def _rates(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
-    variant = _variant(arguments, arguments.network)
-    settings = plans.rates(arguments.network, variant, arguments.rules, arguments.rates)
-    overrides = {"data.validation": HELD_OUT, **overrides}
-    _run(arguments, _of_network(arguments, variant, overrides), settings, overrides)
+    settings = _PLANS[arguments.verb](arguments, variant)
+    if arguments.verb == "rates":
+        overrides = {"data.validation": HELD_OUT, **overrides}
+    shared = {"network": arguments.network, "variant": variant or MAIN, **overrides}
+    _run(arguments, Experiment(kind=arguments.verb, shared=shared, runs=()), settings, overrides)
 
 
 def _collect(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
@@ -199,18 +193,10 @@ def _check_none(overrides: dict[str, str]) -> None:
 
 _VERBS: dict[str, Callable[[argparse.Namespace, dict[str, str]], None]] = {
     "paper": _paper,
-    "frontier": _frontier,
-    "rivals": _rivals,
-    "ablation": _ablation,
-    "rates": _rates,
+    **dict.fromkeys(_PLANS, _of_network),
     "collect": _collect,
     "readme": _readme,
 }
-
-
-def _of_network(arguments: argparse.Namespace, variant: str, overrides: dict[str, str]) -> Experiment:
-    shared = {"network": arguments.network, "variant": variant or MAIN, **overrides}
-    return Experiment(kind=arguments.verb, shared=shared, runs=())
 
 
 def _variant(arguments: argparse.Namespace, network: str) -> str:
@@ -233,8 +219,8 @@ def _run(
     settings: Sequence[Setting],
     overrides: dict[str, str],
 ) -> None:
-    default = runner.workdir_of(arguments.verb, getattr(arguments, "network", None))
-    workdir = RunFolder(arguments.workdir or default).path  # which a bucket is not
+    default = "-".join(filter(None, (arguments.verb, getattr(arguments, "network", None))))
+    workdir = RunFolder(arguments.workdir or f"runs/{default}").path  # which a bucket is not
     jobs = runner.prepare(
         experiment,
         settings,

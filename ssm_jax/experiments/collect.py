@@ -47,7 +47,7 @@ def collect(workdir: str | os.PathLike[str], into: str | os.PathLike[str]) -> Ex
         for run, summary in runs:
             schema.write(into / f"{run.name}.json", summary)
             lines = read_metrics(pathlib.Path(workdir) / run.name / "metrics.jsonl")
-            _write(into / f"{run.name}.csv", curves.to_csv(curves.of_metrics(lines)))
+            files.write_text(into / f"{run.name}.csv", curves.to_csv(curves.of_metrics(lines)))
             collected = record.add(collected, run)
         record.write(into, collected)
         sum_up(into, collected)
@@ -73,10 +73,6 @@ def sum_up(folder: pathlib.Path, experiment: Experiment) -> None:
       OSError: A file cannot be written.
     """
     results = read_collected(folder)
-    _write(folder / "table.md", tables.markdown(results) + "\n")
-    _write(folder / "table.csv", tables.to_csv(results))
+    files.write_text(folder / "table.md", tables.markdown(results) + "\n")
+    files.write_text(folder / "table.csv", tables.to_csv(results))
     figures.draw(experiment, results, folder)
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    files.write_whole(path, lambda file: file.write(text.encode()))

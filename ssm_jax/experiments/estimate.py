@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable
 
 import jax
 from ml_collections import ConfigDict
@@ -41,11 +40,6 @@ class Speeds:
         """Take up what a finished run tells."""
         steps = summary.steps * (len(summary.seeds) + len(summary.failed_seeds))
         self.measured[task_of(summary.config)] = summary.train_seconds / steps
-
-    def add_all(self, summaries: Iterable[Summary]) -> None:
-        """Take up what finished runs tell."""
-        for summary in summaries:
-            self.add(summary)
 
     def of(self, config: ConfigDict) -> float | None:
         """Return the seconds per step of a config; of another mask rule where its own is unknown."""

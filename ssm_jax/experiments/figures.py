@@ -15,7 +15,7 @@ from ssm_jax.analysis import style
 from ssm_jax.config import DENSE
 from ssm_jax.experiments import panels, paper
 from ssm_jax.experiments.record import Experiment
-from ssm_jax.experiments.results import Result
+from ssm_jax.experiments.results import Result, grouped
 from ssm_jax.experiments.tables import half_width
 from ssm_jax.runs.summary import Statistics
 
@@ -49,7 +49,7 @@ def draw(experiment: Experiment, results: Sequence[Result], folder: pathlib.Path
     style.require()
     if experiment.kind == "runs":  # which have nothing in common
         return []
-    by_series = _grouped(results, _SERIES[experiment.kind])
+    by_series = grouped(results, _SERIES[experiment.kind])
     masked = {
         name: [result for result in series if result.method != DENSE] for name, series in by_series.items()
     }
@@ -73,7 +73,7 @@ def draw(experiment: Experiment, results: Sequence[Result], folder: pathlib.Path
     if len(curves) <= _MOST_CURVES:
         groups = {"": list(curves.values())}
     else:
-        groups = _grouped(list(curves.values()), _SERIES[experiment.kind])
+        groups = grouped(list(curves.values()), _SERIES[experiment.kind])
     for name, group in groups.items():
         if group:
             # The name may come from a file, and decides no folder.
@@ -81,13 +81,6 @@ def draw(experiment: Experiment, results: Sequence[Result], folder: pathlib.Path
             with _figure(folder / stem, written, width=9) as figure:
                 _curves(figure, group)
     return written
-
-
-def _grouped(results: Sequence[Result], label: str) -> dict[str, list[Result]]:
-    groups: dict[str, list[Result]] = {}
-    for result in results:
-        groups.setdefault(result.setting.labels.get(label, ""), []).append(result)
-    return groups
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ssm_jax.analysis import style
 from ssm_jax.config import DENSE
 from ssm_jax.experiments import paper
-from ssm_jax.experiments.results import Result
+from ssm_jax.experiments.results import Result, grouped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,12 +23,12 @@ _FARTHEST = 12.0
 
 def size(results: Sequence[Result]) -> tuple[float, float]:
     """Return width and height in inches of the figure of some results."""
-    return 8.0, 2.5 * math.ceil(len(_by_row(results)) / COLUMNS) + 0.5
+    return 8.0, 2.5 * math.ceil(len(grouped(results, "row")) / COLUMNS) + 0.5
 
 
 def draw(figure: Figure, results: Sequence[Result]) -> None:
     """Draw a panel, into an empty figure, for every row of the paper that has a result."""
-    by_row = _by_row(results)
+    by_row = grouped(results, "row")
     panels = figure.subplots(math.ceil(len(by_row) / COLUMNS), COLUMNS, squeeze=False)
     for axes, (name, group) in zip(panels.flat, by_row.items(), strict=False):
         _panel(axes, name, group)
@@ -36,13 +36,6 @@ def draw(figure: Figure, results: Sequence[Result]) -> None:
         axes.remove()
     figure.supxlabel("remaining weights, % (log scale)", fontsize=9)
     figure.supylabel("test accuracy, %", fontsize=9)
-
-
-def _by_row(results: Sequence[Result]) -> dict[str, list[Result]]:
-    rows: dict[str, list[Result]] = {}
-    for result in results:
-        rows.setdefault(result.setting.labels.get("row", ""), []).append(result)
-    return rows
 
 
 def _panel(axes: Axes, name: str, group: Sequence[Result]) -> None:

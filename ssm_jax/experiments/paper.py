@@ -21,7 +21,7 @@ class Published:
     high: float | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Row:
     """A row of the paper's main table.
 
@@ -34,8 +34,8 @@ class Row:
     """
 
     network: str
-    data: str = "cifar10"
-    width: float = 1.0
+    data: str
+    width: float
     dense: Published
     accuracy: Published
     remaining: Published
@@ -50,79 +50,31 @@ class Row:
         return None if method == DENSE else self.remaining
 
 
+_P = Published
+
+# Network, data and width; dense accuracy, the mask's, its remaining weights.
 ROWS = {
-    "fcn": Row(
-        network="fcn",
-        data="mnist",
-        dense=Published(97.42),
-        accuracy=Published(97.48, 97.3, 97.7),
-        remaining=Published(0.0377, 0.037, 0.038),
-    ),
+    "fcn": Row("fcn", "mnist", 1.0, _P(97.42), _P(97.48, 97.3, 97.7), _P(0.0377, 0.037, 0.038)),
     "conv2": Row(
-        network="conv2",
-        dense=Published(68.79, 68.4, 69.2),
-        accuracy=Published(68.37, 67.7, 69.0),
-        remaining=Published(0.0060, 0.0058, 0.0062),
+        "conv2", "cifar10", 1.0, _P(68.79, 68.4, 69.2), _P(68.37, 67.7, 69.0), _P(0.0060, 0.0058, 0.0062)
     ),
-    "conv4": Row(
-        network="conv4",
-        dense=Published(74.50),
-        accuracy=Published(77.40, 76.7, 78.3),
-        remaining=Published(0.0291, 0.029, 0.030),
-    ),
+    "conv4": Row("conv4", "cifar10", 1.0, _P(74.50), _P(77.40, 76.7, 78.3), _P(0.0291, 0.029, 0.030)),
     "conv6": Row(
-        network="conv6",
-        dense=Published(75.91, 75.4, 76.4),
-        accuracy=Published(79.17, 78.1, 80.5),
-        remaining=Published(0.0236, 0.019, 0.026),
+        "conv6", "cifar10", 1.0, _P(75.91, 75.4, 76.4), _P(79.17, 78.1, 80.5), _P(0.0236, 0.019, 0.026)
     ),
     "conv8": Row(
-        network="conv8",
-        dense=Published(72.24, 71.4, 73.0),
-        accuracy=Published(80.91, 79.9, 81.7),
-        remaining=Published(0.0117, 0.011, 0.012),
+        "conv8", "cifar10", 1.0, _P(72.24, 71.4, 73.0), _P(80.91, 79.9, 81.7), _P(0.0117, 0.011, 0.012)
     ),
-    "resnet20": Row(
-        network="resnet20",
-        dense=Published(84.91),
-        accuracy=Published(81.68),
-        remaining=Published(0.2113),
-    ),
-    "resnet20-x2": Row(
-        network="resnet20",
-        width=2.0,
-        dense=Published(86.80),
-        accuracy=Published(84.42),
-        remaining=Published(0.0769),
-    ),
-    "resnet20-x3": Row(
-        network="resnet20",
-        width=3.0,
-        dense=Published(87.32),
-        accuracy=Published(84.89),
-        remaining=Published(0.0406),
-    ),
+    "resnet20": Row("resnet20", "cifar10", 1.0, _P(84.91), _P(81.68), _P(0.2113)),
+    "resnet20-x2": Row("resnet20", "cifar10", 2.0, _P(86.80), _P(84.42), _P(0.0769)),
+    "resnet20-x3": Row("resnet20", "cifar10", 3.0, _P(87.32), _P(84.89), _P(0.0406)),
     # The authors' configs say 1 to 3 runs of these two.
-    "resnet56": Row(
-        network="resnet56",
-        data="cifar100",
-        dense=Published(68.04),
-        accuracy=Published(60.01),
-        remaining=Published(0.2939),
-        runs=None,
-    ),
-    "resnet110": Row(
-        network="resnet110",
-        data="cifar100",
-        dense=Published(62.70),
-        accuracy=Published(46.42),
-        remaining=Published(0.2064),
-        runs=None,
-    ),
+    "resnet56": Row("resnet56", "cifar100", 1.0, _P(68.04), _P(60.01), _P(0.2939), runs=None),
+    "resnet110": Row("resnet110", "cifar100", 1.0, _P(62.70), _P(46.42), _P(0.2064), runs=None),
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Point:
     """What others published for a network of frozen random weights.
 
@@ -134,7 +86,7 @@ class Point:
 
     source: str
     network: str
-    data: str = "cifar10"
+    data: str
     accuracy: float
     low: float
     high: float
@@ -147,14 +99,7 @@ class Point:
 
 def _points(source: str, low: float, high: float, accuracies: dict[str, float]) -> tuple[Point, ...]:
     return tuple(
-        Point(
-            source=source,
-            network=network,
-            data="mnist" if network == "fcn" else "cifar10",
-            accuracy=accuracy,
-            low=low,
-            high=high,
-        )
+        Point(source, network, "mnist" if network == "fcn" else "cifar10", accuracy, low, high)
         for network, accuracy in accuracies.items()
     )
 

@@ -131,11 +131,6 @@ def rows(names: Sequence[str], variants: Mapping[str, str], *, dense: bool = Fal
     return settings
 
 
-def _written(number: float) -> str:
-    """Write a number, of whose digits none may be lost."""
-    return f"{number:.15g}"
-
-
 def frontier(
     network: str, variant: str, densities: Sequence[float], rules: Sequence[str] = (SIGNED,)
 ) -> list[Setting]:
@@ -152,17 +147,11 @@ def frontier(
     for density in densities:
         check(density)
     for rule in rules:
-        _check_rule(rule)
         if rule in WITHOUT_DENSITY:
             holding = [name for name in RIVALS if name not in WITHOUT_DENSITY]
             raise errors.InputError(f"{rule} holds no density (those that do: {', '.join(holding)})")
     return [
-        Setting(
-            name=f"{rule}-{_written(density)}",
-            config=_with_rule(network, variant, rule),
-            overrides={"mask.density": _written(density)},
-            labels={"rule": rule, "density": _written(density)},
-        )
+        _of_rule(network, variant, rule, "density", "mask.density", density)
         for rule in dict.fromkeys(rules)
         for density in dict.fromkeys(densities)
     ]
@@ -182,19 +171,12 @@ def rivals(
     """
     if density is not None:
         check(density)
-    settings = []
-    for rule in dict.fromkeys(rules):
-        _check_rule(rule)
-        held = None if rule in WITHOUT_DENSITY else density
-        settings.append(
-            Setting(
-                name=rule if held is None else f"{rule}-{_written(held)}",
-                config=_with_rule(network, variant, rule),
-                overrides={} if held is None else {"mask.density": _written(held)},
-                labels={"rule": rule, "density": "" if held is None else _written(held)},
-            )
+    return [
+        _of_rule(
+            network, variant, rule, "density", "mask.density", None if rule in WITHOUT_DENSITY else density
         )
-    return settings
+        for rule in dict.fromkeys(rules)
+    ]
 
 
 def rates(network: str, variant: str, rules: Sequence[str], learning_rates: Sequence[float]) -> list[Setting]:
@@ -203,18 +185,24 @@ def rates(network: str, variant: str, rules: Sequence[str], learning_rates: Sequ
     Raises:
       InputError: A rule is unknown.
     """
-    for rule in rules:
-        _check_rule(rule)
     return [
-        Setting(
-            name=f"{rule}-{_written(rate)}",
-            config=_with_rule(network, variant, rule),
-            overrides={"optimizer.learning_rate": _written(rate)},
-            labels={"rule": rule, "rate": _written(rate)},
-        )
+        _of_rule(network, variant, rule, "rate", "optimizer.learning_rate", rate)
         for rule in dict.fromkeys(rules)
         for rate in dict.fromkeys(learning_rates)
     ]
+
+
+def _of_rule(network: str, variant: str, rule: str, label: str, field: str, number: float | None) -> Setting:
+    """Plan a rule with a number for a field of the config, of whose digits none are lost; or without one."""
+    if rule not in RIVALS:
+        raise errors.unknown("rule", rule, RIVALS)
+    value = "" if number is None else f"{number:.15g}"
+    return Setting(
+        name="-".join(filter(None, (rule, value))),
+        config=spec(network, variant, "" if rule == SIGNED else rule),
+        overrides={field: value} if value else {},
+        labels={"rule": rule, label: value},
+    )
 
 
 def ablation(network: str, variant: str, base: ConfigDict) -> list[Setting]:
@@ -253,12 +241,3 @@ def ablation(network: str, variant: str, base: ConfigDict) -> list[Setting]:
             if width != base.model.width
         ]
     return settings
-
-
-def _with_rule(network: str, variant: str, rule: str) -> str:
-    return spec(network, variant, "" if rule == SIGNED else rule)
-
-
-def _check_rule(rule: str) -> None:
-    if rule not in RIVALS:
-        raise errors.unknown("rule", rule, RIVALS)

@@ -94,7 +94,7 @@ def update(page: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool
     start, stop = found.span("body")
     changed = text[:start] + section(folder, path.parent, found["kinds"].split()) + text[stop:]
     try:
-        files.write_whole(path, lambda file: file.write(changed.encode()))
+        files.write_text(path, changed)
     except OSError as error:
         raise errors.RunError(f"cannot write {path}: {files.reason(error)}") from error
     return changed != text

@@ -151,6 +151,14 @@ def results(runs: Iterable[tuple[Run, Summary]]) -> list[Result]:
     return sorted(taken, key=lambda result: _place(result.setting.labels))
 
 
+def grouped(results: Sequence[Result], label: str) -> dict[str, list[Result]]:
+    """Part results by a label of their settings."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.setting.labels.get(label, ""), []).append(result)
+    return groups
+
+
 def _place(labels: Mapping[str, str]) -> tuple[int, int, float]:
     def of(name: str, names: Sequence[str]) -> int:
         return names.index(name) if name in names else len(names)

@@ -186,7 +186,9 @@ def run(experiment: Experiment, jobs: Sequence[Job], workdir: pathlib.Path) -> N
 
 def _speeds(jobs: Sequence[Job]) -> estimate.Speeds:
     speeds = estimate.Speeds()
-    speeds.add_all(job.summary for job in jobs if job.summary is not None)
+    for job in jobs:
+        if job.summary is not None:
+            speeds.add(job.summary)
     return speeds
 
 
@@ -218,13 +220,3 @@ def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def workdir_of(kind: str, network: str | None) -> str:
-    """Name the folder of an experiment: `runs/<kind>[-<network>]`.
-
-    Examples:
-      >>> workdir_of("frontier", "fcn")
-      'runs/frontier-fcn'
-    """
-    return str(pathlib.Path("runs") / "-".join(filter(None, (kind, network))))

@@ -58,7 +58,7 @@ class Metrics:
         with files.writing(self._path):
             if self._path.exists():
                 text = "".join(json.dumps(line) + "\n" for line in lines)
-                files.write_whole(self._path, lambda file: file.write(text.encode()))
+                files.write_text(self._path, text)
         self._events.rewrite(lines)
         self._steps = {line["seed"]: line["step"] for line in lines}
 

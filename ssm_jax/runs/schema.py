@@ -94,7 +94,7 @@ def write(path: pathlib.Path, content: Stored) -> None:
     value = {"format": content.format, **_encode(content)}
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     with files.writing(path):
-        files.write_whole(path, lambda file: file.write(text.encode()))
+        files.write_text(path, text)
 
 
 def _check_format(found: object, ours: int) -> None:
