@@ -69,8 +69,9 @@ def take(name: str, argv: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def explain(error: BaseException, argv: Sequence[str]) -> errors.InputError:
     """Say in one line why arguments were refused: flags and config files raise whatever they like."""
-    chosen = value_of("config", argv)
-    if chosen is not None and (fault := configs.fault(chosen)) is not None:
+    try:
+        configs.load(value_of("config", argv) or "")
+    except errors.InputError as fault:
         return fault
     default = config.default()
     fields = dict(config.fields(default))

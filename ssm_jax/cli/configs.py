@@ -57,15 +57,6 @@ def names(folder: pathlib.Path) -> list[str]:
     return [file.stem for file in _config_files(folder)]
 
 
-def fault(value: str) -> errors.InputError | None:
-    """Say what is wrong with a config file, by its own line; None where nothing is."""
-    try:
-        load(value)
-    except errors.InputError as error:
-        return error
-    return None
-
-
 def load(value: str) -> ConfigDict:
     """Run a config file, perhaps with `:variant` behind its path, and return its config.
 

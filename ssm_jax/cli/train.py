@@ -110,9 +110,8 @@ def expand(argv: Sequence[str]) -> list[str]:
     return [f"--config={configs.find(chosen)}", *others] if chosen else argv
 
 
-@status.program()
-def main(argv: list[str]) -> None:
-    """Train; returns the exit status."""
+def train(argv: list[str]) -> None:
+    """Do what the arguments say."""
     argv = expand(argv)
     if {"--help", "-h", "-help"} & set(argv):
         chosen = arguments.value_of("config", argv)
@@ -130,3 +129,6 @@ def main(argv: list[str]) -> None:
     ssm_jax.train_and_evaluate(values.config, values.workdir or configs.default_workdir(chosen))
     if dense := configs.dense(chosen, values.config):
         hosts.say(f"dense:   {dense}")
+
+
+main = status.program()(train)

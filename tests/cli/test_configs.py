@@ -53,13 +53,6 @@ def test_a_config_tells_its_variants(ssm):
     assert "conv8.py:best" in out and out == ssm("configs", "conv8:best")[1]
 
 
-def test_a_good_file_has_no_fault(tmp_path):
-    code = "from ssm_jax import config\ndef get_config(variant=None):\n    return config.default()\n"
-    (tmp_path / "own.py").write_text(code)
-    assert configs.fault(str(tmp_path / "own.py")) is None
-    assert configs.fault(f"{tmp_path / 'own.py'}:variant") is None
-
-
 def test_a_file_may_import_others_of_its_folder(tmp_path, monkeypatch):
     (tmp_path / "some_configs").mkdir()
     (tmp_path / "some_configs" / "shared.py").write_text("SEED = 3\n")
@@ -75,9 +68,9 @@ def test_a_file_may_import_others_of_its_folder(tmp_path, monkeypatch):
 
 def test_a_file_without_get_config_is_no_config_file(tmp_path):
     (tmp_path / "own.py").write_text("DENSE = {}\n")
-    assert str(configs.fault(str(tmp_path / "own.py"))).startswith(
-        f"{tmp_path / 'own.py'} has no get_config()"
-    )
+    with pytest.raises(errors.InputError) as caught:
+        configs.load(str(tmp_path / "own.py"))
+    assert str(caught.value).startswith(f"{tmp_path / 'own.py'} has no get_config()")
 
 
 def test_whatever_a_config_raises_is_one_line(tmp_path):
