@@ -17,11 +17,14 @@ SMALL = ["--config=configs/fcn.py", "--config.data.name=digits", "--config.model
 
 
 def start(workdir, cache, *flags, devices=2, config=SMALL):
-    """`train.py` under way, with its output in pipes."""
+    """`train.py` under way, with its output in pipes. Its compiled programs are kept where nobody else looks
+    for them: a process that is killed may leave half of one.
+    """
+    config = [*config, f"--config.compilation_cache={cache}"]
     return subprocess.Popen(
         [sys.executable, "train.py", *config, f"--workdir={workdir}", *flags],
         cwd=ROOT,
-        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "XDG_CACHE_HOME": str(cache)},
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import contenders, devices, flops, tables, timing
+from benchmarks import contenders, flops, timing
 from benchmarks.elsewhere import Elsewhere
 from ssm_jax.data import batches
 from ssm_jax.nn import convolution
@@ -34,13 +34,6 @@ def test_operations_of_fcn():
     assert counts == [2 * 784 * 300, 2 * 300 * 100, 2 * 100 * 10]
     assert sum(counts) == 2 * 266_200
     assert flops.training(counts) == 6 * 266_200 - 2 * 784 * 300
-
-
-def test_operations_of_conv2():
-    counts = operations("conv2", CIFAR)
-    convs = [2 * 32 * 32 * 9 * 3 * 64, 2 * 32 * 32 * 9 * 64 * 64]
-    assert counts == [*convs, 2 * 16_384 * 256, 2 * 256 * 256, 2 * 256 * 10]
-    assert sum(counts) == 87_561_216
 
 
 def test_operations_of_a_strided_convolution():
@@ -76,13 +69,6 @@ def test_grouped_convolutions_are_those_that_vmap_makes():
 
     for form, grouped in (("conv", False), ("grouped", True), ("conv", False)):
         assert ("_group_count = 4" in lowered(form)) == grouped
-
-
-def test_the_dense_twin_is_the_same_network():
-    config = contenders.config("conv2", 8, "float32", dense=True)
-    signed = contenders.config("conv2", 8, "float32")
-    assert (config.mask.rule, signed.mask.rule) == ("dense", "signed")
-    assert config.model == signed.model
 
 
 class Sleeper:
@@ -166,31 +152,12 @@ def test_pytorch_in_another_process_takes_the_steps_that_it_is_told(monkeypatch,
         Elsewhere(str(python), "fcn", 0.4, 8, compiled=False)
 
 
-@pytest.mark.slow
-def test_report_is_printed_as_a_table(run):
-    report, printed = run
-    assert printed.strip() == tables.text(report)
-    assert "fcn" in printed and "266" not in printed
-
-
 def test_more_than_one_device_is_refused(capsys):
     from benchmarks import train
 
     with pytest.raises(SystemExit):
         train.parse([])
     assert "one device is measured" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_losses_of_virtual_devices():
-    losses = devices.losses("fcn")
-    assert len(losses) == devices.STEPS and np.isfinite(losses).all()
-
-
-@pytest.mark.slow
-def test_seeds_of_virtual_devices(monkeypatch):
-    monkeypatch.setattr(devices, "REPEATS", 1)
-    assert 0 < devices.seeds("fcn") < 1e3
 
 
 def twin(name, image_shape, width):
@@ -268,24 +235,3 @@ def test_pytorch_takes_the_same_steps(name, image_shape, width):
         norm = training.network.stem_norm
         for ours, theirs in ((trained.stem_norm.scale, norm.weight), (trained.stem_norm.bias, norm.bias)):
             np.testing.assert_allclose(theirs.detach().numpy(), ours[...], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("name", "image_shape", "count"),
-    [
-        ("fcn", MNIST, 266_200),
-        ("conv2", CIFAR, 4_300_992),
-        ("conv4", CIFAR, 2_425_024),
-        ("conv6", CIFAR, 2_261_184),
-        ("conv8", CIFAR, 5_275_840),
-        ("resnet20", CIFAR, 248_624),
-    ],
-)
-def test_pytorch_has_the_same_weights(name, image_shape, count):
-    pytorch = pytest.importorskip("benchmarks.pytorch", exc_type=ImportError)
-    network = pytorch.build(name, image_shape, 10)
-    kernels = [buffer for path, buffer in network.named_buffers() if path.endswith("kernel")]
-    assert sum(kernel.numel() for kernel in kernels) == count
-    scores = {path for path, _ in network.named_parameters() if path.endswith("scores")}
-    model = nnx.eval_shape(lambda: build(name, image_shape, 10, rngs=nnx.Rngs(0)))
-    assert {f"{path.replace('/', '.')}.scores" for path, _ in masked_layers(model)} == scores

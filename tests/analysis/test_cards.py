@@ -69,13 +69,6 @@ def test_maps_of_features_are_folded_too_and_an_average_is_not(shown):
     assert of(graph.Mean(inputs=(2,)), weights=2).note.startswith("dense sees no image")
 
 
-def test_filters_are_those_of_the_first_layer(shown):
-    (masked,) = cards.filters(*shown["signed"]).figures
-    (trained,) = cards.filters(*shown["dense"]).figures
-    assert masked.caption == "All units of denses/0: the signs of mask times frozen kernel."
-    assert trained.caption == "All units of denses/0: the trained kernel."
-
-
 def test_dead_units_are_counted(shown):
     run, network = shown["signed"]
     card = cards.units(run, network)

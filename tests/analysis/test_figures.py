@@ -41,18 +41,9 @@ def test_remaining_weights_are_drawn_in_percent_on_a_log_scale():
     assert axes.lines[-1].get_ydata().tolist() == [50.0, 25.0] and axes.get_yscale() == "log"
 
 
-def test_runs_are_told_apart_and_metrics_of_one_run_too():
-    assert legend_of(figures.curves({"a": LINES, "b": LINES}, "accuracy")) == ["a", "b"]
-    assert legend_of(figures.curves({"a": LINES}, "accuracy")) == ["test", "training"]
-
-
 def test_an_unknown_curve_is_refused():
     with pytest.raises(errors.InputError, match="unknown curve 'los'; did you mean 'loss'"):
         figures.curves({"run": LINES}, "los")
-
-
-def test_a_figure_belongs_to_no_window():
-    assert figures.curves({"run": LINES}, "accuracy").canvas.manager is None
 
 
 def test_shares_of_a_layer_are_bars_one_after_another():
@@ -122,15 +113,6 @@ def test_overlap_is_drawn_beside_chance():
     chance, found = (line.get_xdata()[0] for line in axes.lines)
     assert (found, chance) == pytest.approx((100 / 3, 100 / 3))
     assert axes.lines[0].get_markerfacecolor() == "none" and legend_of(axes.figure) == ["a, b"]
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_an_image_says_what_it_is_and_what_it_is_taken_for(channels):
-    images = np.zeros((2, 4, 4, channels), np.uint8)
-    figure = figures.hardest(images, ["3", "4"], ["8", "9"], [0.984, 0.5])
-    assert [axes.get_title() for axes in figure.axes if axes.images] == ["3 → 8\n98 %", "4 → 9\n50 %"]
-    named = figures.hardest(images[:1], ["ship"], ["frog"], [1.0])
-    assert named.axes[0].get_title() == "ship\n→ frog\n100 %"
 
 
 def test_sizes_are_bars_with_their_numbers():

@@ -11,8 +11,6 @@ from ssm_jax.analysis import masks, sections
 from ssm_jax.analysis.cards import Card
 from ssm_jax.trained import restore
 
-ONE = ["settings", "curves", "layers", "image-mask", "filters", "units", "overlap", "mistakes", "size"]
-
 
 def of(shown, *names):
     runs, networks = zip(*(shown[name] for name in names), strict=True)
@@ -34,16 +32,6 @@ def rows(card, caption):
     return {row[0]: list(row[1:]) for row in table.rows}
 
 
-def test_one_run_has_every_section_but_the_frontier(one, three):
-    assert list(one) == ONE
-    assert list(three) == ["settings", "frontier", *ONE[1:]]
-
-
-def test_cards_bear_names_where_there_are_several_runs(one, three):
-    assert [card.name for card in one["layers"].cards] == [""]
-    assert [card.name for card in three["layers"].cards] == ["signed", "binary", "dense"]
-
-
 def test_settings_are_those_of_the_run(one, shown):
     (card,) = one["settings"].cards
     run, _ = shown["signed"]
@@ -55,13 +43,6 @@ def test_settings_are_those_of_the_run(one, shown):
     changed = rows(card, "Settings that are not the defaults")
     assert changed["mask.density"] == ["0.2", "0.0"] and "optimizer.name" not in changed
     assert rows(card, "All settings")["optimizer.name"] == ["nesterov"]
-
-
-def test_settings_of_several_runs_stand_side_by_side(three):
-    (card,) = three["settings"].cards
-    assert rows(card, "Runs")["mask rule"] == ["signed", "binary", "dense"]
-    changed = rows(card, "Settings that are not the defaults")
-    assert changed["mask.rule"] == ["signed", "binary", "dense", "signed"]
 
 
 def test_the_frontier_is_drawn_of_runs_on_one_dataset(three, shown):
@@ -77,12 +58,6 @@ def test_the_frontier_is_drawn_of_runs_on_one_dataset(three, shown):
     assert not card.figures and len(card.tables) == 1
 
 
-def test_curves_are_of_loss_accuracy_and_remaining_weights(one):
-    (card,) = one["curves"].cards
-    labels = [drawing.figure.axes[0].get_ylabel() for drawing in card.figures]
-    assert labels == ["loss", "accuracy, %", "remaining weights, % (log scale)"]
-
-
 def test_seeds_of_a_run_are_compared_against_chance(one, signed):
     (card,) = one["overlap"].cards
     first, second = (restore(signed, seed=seed).masks for seed in (5, 6))
@@ -92,11 +67,6 @@ def test_seeds_of_a_run_are_compared_against_chance(one, signed):
     numbers = [expected.jaccard, expected.jaccard_by_chance, expected.agreement, expected.agreement_by_chance]
     assert [found[i] for i in (1, 2, 4, 5)] == [f"{100 * share:.2f}" for share in numbers]
     assert found[3] == f"{expected.jaccard / expected.jaccard_by_chance:.2f}" and len(card.figures) == 1
-
-
-def test_runs_of_one_network_are_compared(three):
-    (card,) = three["overlap"].cards
-    assert [row[0] for row in card.tables[0].rows] == ["signed, binary"] and not card.note
 
 
 def test_masks_of_different_networks_are_left_out_with_a_note(shown):

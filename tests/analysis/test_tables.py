@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import pytest
-
 from ssm_jax.analysis import gather, tables
 from ssm_jax.analysis.findings import Connectivity, Difference, Moment, Pairs, Report, RunReport, Transfers
 from ssm_jax.analysis.masks import ByLayer, Flips, Overlap, Shares, Units
@@ -120,29 +118,6 @@ def test_several_runs_are_compared():
     assert row(text, "run", "signed", "2", "2", "97.50", "±", "0.71", "50.00", "±", "0.00", "50.00")
     line = "run against other: +0.15 ± 0.05 points (standard error), at 1.02 times the weights; they also "
     assert f"{line}differ in training.epochs." in text
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"density_ratio": 2.5, "accuracy": None}, "not comparable, 2.50 times the weights remain."),
-        ({"density_ratio": None, "accuracy": None}, "not comparable, - times the weights remain."),
-        ({"accuracy": None}, "not comparable, an accuracy is unknown."),
-        ({"standard_error": None}, "-0.15 points, at 1.02 times the weights."),
-    ],
-)
-def test_a_difference_says_what_it_lacks(changes, message):
-    difference = Difference(
-        inverting="run",
-        other="other",
-        density_ratio=1.02,
-        accuracy=-0.15,
-        standard_error=0.05,
-        other_settings=(),
-    )
-    text = told(RUN, RUN, differences=[dataclasses.replace(difference, **changes)])
-    assert text.splitlines()[-1] == f"run against other: {message}"
-    assert told(RUN, RUN).splitlines()[-1].startswith("No run whose masks invert weights can be compared")
 
 
 def test_a_real_report_is_laid_out(signed, dense):

@@ -132,20 +132,6 @@ def test_zeros_before_behind_and_between_weights_come_back(gap):
                 same(network, format.decode(format.encode(artifact)).network)
 
 
-def test_a_kernel_of_zeros_with_signs_loses_the_signs_alone():
-    kernel = graph.Kernel(np.float32([[0.5, -0.0, 0.25], [0, -0.0, -1.5]]))
-    network = graph.Network(
-        image_shape=(2, 1, 1),
-        classes=3,
-        nodes=(graph.Flatten(inputs=(0,)), graph.Dense(inputs=(1,), name="d", kernel=kernel)),
-    )
-    values = (
-        format.decode(format.encode(format.Artifact(network, ("", "", ""), {}))).network.layers()[0].kernel
-    )
-    np.testing.assert_array_equal(values.dense(), kernel.dense())
-    assert not np.signbit(values.values[values.values == 0]).any()
-
-
 def example() -> bytes:
     """The file that docs/format.md shows."""
     lines = re.findall(

@@ -63,25 +63,3 @@ def test_gathering_and_int8_have_the_logits_of_the_dense_network(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (2, *network.image_shape), np.uint8)
     for name in ("gather", "int8"):
         np.testing.assert_allclose(forms[name](images), forms["dense"](images), rtol=1e-5, atol=1e-5)
-
-
-def test_the_table():
-    report = {
-        "networks": {
-            "fcn": {
-                "remaining_weights": 10,
-                "dense": {"weights": 1000, "multiply_adds": 2000},
-                "compact": {"weights": 250, "multiply_adds": 250},
-                "batches": {
-                    "1": {
-                        "ms": {"dense": 12.3, "compact": 1.234, "native": 0.1234},
-                        "speedup": {"compact": 9.97, "native": 99.7},
-                        "auto": "native",
-                    }
-                },
-            }
-        }
-    }
-    head, rule, row = inference.markdown([report]).splitlines()
-    assert row == "| fcn | 1 | 25 | 12.5 | 1 | 12 | 9.97 |  |  |  | 99.70 | 0.123 | native |"
-    assert head.count("|") == rule.count("|") == row.count("|")

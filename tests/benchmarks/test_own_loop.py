@@ -13,21 +13,6 @@ from benchmarks import own_loop
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def test_dense_and_three_densities_are_trained_at_every_rate_and_adamw_at_one():
-    settings = own_loop.settings(models=["CNN"], rates=[0.1, 0.2])
-    assert [(one.optimizer, one.density, one.rate) for one in settings] == [
-        (optimizer, density, rate)
-        for optimizer, density in (
-            ("ssm_jax.Optimizer", None),
-            ("ssm_jax.Optimizer", 1.0),
-            ("ssm_jax.Optimizer", 0.2),
-            ("ssm_jax.Optimizer", 0.05),
-            ("optax.adamw", 0.05),
-        )
-        for rate in (0.1, 0.2)
-    ]
-
-
 @pytest.mark.slow
 def test_a_report_holds_what_it_has_and_is_a_table(tmp_path, capsys):
     path = tmp_path / "report.json"

@@ -18,10 +18,10 @@ Ran = tuple[int, str, str]
 
 @pytest.fixture(scope="session")
 def trained(configs: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """The folder of a finished run of two seeds on the digits; nobody writes into it."""
+    """The folder of a finished run of two seeds on the digits, with its masks; nobody writes into it."""
     pytest.importorskip("sklearn")
     config = config_files.load(str(configs / "tiny.py"))
-    config.seeds = 2
+    config.seeds, config.logging.masks = 2, True
     workdir = tmp_path_factory.mktemp("trained") / "tiny"
     ssm_jax.train_and_evaluate(config, workdir)
     return workdir

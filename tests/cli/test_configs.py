@@ -48,11 +48,6 @@ def test_the_list_has_a_line_for_every_config(ssm):
     assert "Conv8 on CIFAR-10" in out
 
 
-def test_a_config_tells_its_variants(ssm):
-    _, out, _ = ssm("configs", "conv8")
-    assert "conv8.py:best" in out and out == ssm("configs", "conv8:best")[1]
-
-
 def test_a_file_may_import_others_of_its_folder(tmp_path, monkeypatch):
     (tmp_path / "some_configs").mkdir()
     (tmp_path / "some_configs" / "shared.py").write_text("SEED = 3\n")

@@ -137,14 +137,6 @@ def test_a_folder_of_another_experiment_is_refused(configs, tmp_path, capsys):
     assert status == 2 and "variant: main requested, best stored" in err
 
 
-def test_help_has_an_example_of_every_verb(capsys):
-    for verb in ("paper", "frontier", "rivals", "ablation", "collect", "readme"):
-        with pytest.raises(SystemExit) as left:
-            experiments.main([verb, "--help"])
-        assert left.value.code == 0
-        assert f"python -m ssm_jax.experiments {verb}" in capsys.readouterr().out.partition("example:")[2]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_it_stops_by_signal_and_goes_on_by_the_same_command(tmp_path, signum, status):

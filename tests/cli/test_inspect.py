@@ -89,11 +89,3 @@ def test_what_is_no_network_is_refused(refused, tmp_path):
 def test_a_run_is_shown_as_what_is_exported_of_it(ssm, trained, network):
     of_run, of_file = (json.loads(ssm("inspect", source, "--json")[1]) for source in (trained, network))
     assert of_run == of_file
-
-
-def test_a_network_without_layers_has_no_weights(ssm, tmp_path):
-    nodes = (graph.Standardize(inputs=(0,)), graph.Flatten(inputs=(1,)))
-    made = graph.Network(image_shape=(1, 2, 1), classes=2, nodes=nodes)
-    format.write(tmp_path / "own.ssm", Artifact(made, ("a", "b"), {}))
-    status, out, _ = ssm("inspect", tmp_path / "own.ssm")
-    assert status == 0 and "\nan image takes 0 multiply-adds" in out

@@ -72,13 +72,6 @@ def test_the_text_has_a_line_for_every_image(ssm, network, digits, probabilities
         assert " ".join(line.split()[1:]) == f"{percent[0]} {percent[1]}, {percent[2]}"
 
 
-def test_one_label_alone(ssm, network, digits, tmp_path):
-    np.save(tmp_path / "one.npy", digits[0])
-    _, out, _ = ssm("predict", network, tmp_path / "one.npy", "--top", 1)
-    head, line = out.splitlines()
-    assert head.split() == ["image", "label", "probability"] and len(line.split()) == 4
-
-
 def test_bad_images_are_refused(refused, network, digits, tmp_path):
     for bad, text in (
         (digits / 255, "holds float64 of shape (20, 8, 8, 1); allowed is uint8"),

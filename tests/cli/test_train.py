@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ssm_jax import core, errors
+from ssm_jax import core
 from ssm_jax.cli import train as program
 
 # ml_collections loads config files by it.
@@ -27,12 +27,10 @@ def at_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-def fault(*arguments):
-    with pytest.raises(errors.InputError) as caught:
-        program.train(list(arguments))
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
+@pytest.fixture
+def fault(refused):
+    """Train with arguments that can't be used; returns what is wrong with them."""
+    return lambda *arguments: refused("train", *arguments).removeprefix("error: ")
 
 
 def test_arguments_are_parsed_into_flags_and_config():
@@ -66,7 +64,7 @@ def test_arguments_are_parsed_into_flags_and_config():
         (["--config=configs/digits.py", "--flagfile"], "cannot read --flagfile=."),
     ],
 )
-def test_arguments_that_are_refused(arguments, message):
+def test_arguments_that_are_refused(fault, arguments, message):
     assert message in fault(*arguments)
 
 
@@ -91,7 +89,7 @@ def get_config():
 """
 
 
-def test_a_rule_of_ones_own_has_its_settings_on_the_command_line(tmp_path):
+def test_a_rule_of_ones_own_has_its_settings_on_the_command_line(fault, tmp_path):
     path = tmp_path / "own.py"
     path.write_text(OWN_RULE)
     try:
@@ -119,7 +117,7 @@ def test_a_rule_of_ones_own_has_its_settings_on_the_command_line(tmp_path):
         ("--flagfile=none", "cannot read --flagfile=none"),
     ],
 )
-def test_arguments_in_a_file_that_are_refused(tmp_path, lines, message):
+def test_arguments_in_a_file_that_are_refused(fault, tmp_path, lines, message):
     (tmp_path / "flags").write_text(f"# a comment\n\n{lines}\n")
     assert message in fault("--config=configs/digits.py", f"--flagfile={tmp_path / 'flags'}")
 
@@ -141,7 +139,7 @@ def test_arguments_in_a_file_are_taken(tmp_path):
         ("import sys\ndef get_config():\n    sys.exit('no')", "line 3: SystemExit: no"),
     ],
 )
-def test_a_fault_in_a_config_file_names_file_and_line(code, message, tmp_path):
+def test_a_fault_in_a_config_file_names_file_and_line(fault, code, message, tmp_path):
     path = tmp_path / "own.py"
     path.write_text(code)
     text = fault(f"--config={path}")
@@ -149,27 +147,17 @@ def test_a_fault_in_a_config_file_names_file_and_line(code, message, tmp_path):
 
 
 @pytest.mark.parametrize("flag", ["--config={}", "--config {}", "-config={}", "--flagfile={}"])
-def test_a_named_pipe_is_not_waited_for(tmp_path, flag):
+def test_a_named_pipe_is_not_waited_for(fault, tmp_path, flag):
     os.mkfifo(tmp_path / "pipe")
     assert "not a regular file" in fault(*flag.format(tmp_path / "pipe").split())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--config=configs/digits.py", "--config.optimizer.name=adm"], "did you mean 'adam'?"),
-        (
-            ["--config=configs/digits.py", "--config.model.width=0"],
-            "config.model.width is 0.0; allowed is above 0",
-        ),
-        (["--config=configs/digits.py", "--config.data.name=digit"], "did you mean 'digits'?"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_status_2(arguments, message, tmp_path):
-    done = train(*arguments, f"--workdir={tmp_path / 'run'}")
+def test_bad_input_is_one_line_and_exit_status_2(tmp_path):
+    wrong = "--config.optimizer.name=adm"
+    done = train("--config=configs/digits.py", wrong, f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("error: ") and message in line
+    assert line.startswith("error: ") and "did you mean 'adam'?" in line
     assert not (tmp_path / "run").exists()
 
 
@@ -215,10 +203,10 @@ def test_importing_the_package_starts_no_backend_and_imports_nothing_heavy():
 
 
 def test_help_lists_flags_and_settings(capsys):
-    program.train(["--help"])
+    program.main(["--help"])
     said = capsys.readouterr().out
     assert "--workdir" in said and "optimizer.learning_rate  (default: 0.05)" in said
-    program.train(["--config=configs/digits.py:dense", "--help"])
+    program.main(["--config=configs/digits.py:dense", "--help"])
     assert "mask.rule  (default: 'dense')" in capsys.readouterr().out
 
 

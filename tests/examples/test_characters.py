@@ -67,6 +67,7 @@ def test_it_learns_a_sentence_under_masks():
     assert characters.test(net, CODES) < 0.7 * before
 
 
+@pytest.mark.slow
 def test_the_test_counts_every_character_but_the_first_of_a_window():
     net = model()
     windows = jnp.asarray(CODES[:18].reshape(2, 9))

@@ -5,37 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from flax import nnx
 
-import ssm_jax
 from examples import convnet, record
 
 WEIGHTS = 9 * (1 * 32 + 32 * 64 + 64 * 128) + 2048 * 10
-
-
-def built(build):
-    """A network with shapes in place of values."""
-    return nnx.eval_shape(lambda: build(nnx.Rngs(0)))
-
-
-def size(model, kind):
-    return sum(variable.size for _, variable in nnx.to_flat_state(nnx.state(model, kind)))
-
-
-def test_every_kernel_is_masked_and_batches_are_normalized():
-    model = built(convnet.masked)
-    assert {name for name, _ in ssm_jax.masked_layers(model)} == {"convs/0", "convs/1", "convs/2", "head"}
-    # A score for every weight, and scale and offset of the normalizations; biases are gone.
-    channels = 2 * (32 + 64 + 128)
-    assert size(model, ssm_jax.Score) == WEIGHTS
-    assert size(model, nnx.Param) == WEIGHTS + channels
-    assert size(model, nnx.BatchStat) == channels
-
-
-def test_the_dense_counterpart_is_the_model_with_its_biases():
-    model = built(convnet.dense)
-    assert size(model, nnx.Param) == size(built(convnet.ConvNet), nnx.Param)
-    assert size(model, ssm_jax.Score) == 0
 
 
 @pytest.mark.slow

@@ -22,8 +22,12 @@ def base():
     return ssm_jax.build("conv2", (8, 8, 1), 5, width=0.1, masking=transfer.DENSE, rngs=nnx.Rngs(0))
 
 
-def test_masks_keep_the_weights_of_the_base_and_train_a_new_head(base):
-    model = transfer.masked(base, nnx.Rngs(1))
+@pytest.fixture(scope="module")
+def model(base):
+    return transfer.masked(base, nnx.Rngs(1))
+
+
+def test_masks_keep_the_weights_of_the_base_and_train_a_new_head(base, model):
     assert [layer.rule is None for _, layer in masked_layers(model)] == [False] * 4 + [True]
     assert model.denses[-1].shape == (26, 10) and base.denses[-1].shape == (26, 5)
     np.testing.assert_array_equal(model.convs[0].random_kernel(), base.convs[0].random_kernel())
@@ -35,8 +39,7 @@ def test_a_head_alone_is_all_that_is_trained(base):
     assert transfer.task_bytes(model) == 4 * 26 * 10
 
 
-def test_masks_are_counted_as_they_are_stored(base):
-    model = transfer.masked(base, nnx.Rngs(1))
+def test_masks_are_counted_as_they_are_stored(model):
     ssm_jax.set_density(model, 0.5)
     # A bit for each of some 29,000 weights of which half remain; fewer than two.
     weights = sum(layer.random_kernel().size for _, layer in masked_layers(model)) - 260

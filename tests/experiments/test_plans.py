@@ -20,11 +20,6 @@ def test_rows_have_their_variant_and_width():
     ]
 
 
-def test_a_row_is_labeled_for_the_papers_number():
-    (setting,) = plans.rows(["conv8"], {})
-    assert setting.labels == {"row": "conv8", "config": "conv8.py"}
-
-
 def test_an_unknown_row_names_the_nearest():
     with pytest.raises(errors.InputError, match="unknown row 'conv9'; did you mean 'conv"):
         plans.rows(["conv9"], {})
@@ -62,24 +57,6 @@ def test_a_density_out_of_range_is_refused(density):
 def test_a_rule_without_a_frontier_is_refused(rule, message):
     with pytest.raises(errors.InputError, match=message):
         plans.frontier("fcn", "", [0.1], [rule])
-
-
-def test_rivals_train_alike():
-    assert told(plans.rivals("conv2", "")) == [
-        ("signed", "conv2.py", {}),
-        ("binary", "conv2.py:binary", {}),
-        ("binary_absolute", "conv2.py:binary_absolute", {}),
-        ("stochastic", "conv2.py:stochastic", {}),
-        ("edge_popup", "conv2.py:edge_popup", {}),
-        ("signed_topk", "conv2.py:signed_topk", {}),
-        ("biprop", "conv2.py:biprop", {}),
-        ("multicoated", "conv2.py:multicoated", {}),
-        ("2_of_4", "conv2.py:2_of_4", {}),
-        ("1_of_4", "conv2.py:1_of_4", {}),
-        ("tiles", "conv2.py:tiles", {}),
-        ("sign_only", "conv2.py:sign_only", {}),
-        ("dense", "conv2.py:dense", {}),
-    ]
 
 
 def test_rivals_have_one_density_where_they_hold_one():

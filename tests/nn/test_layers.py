@@ -60,35 +60,8 @@ def test_forward_is_that_of_kernel_times_mask(name):
     np.testing.assert_allclose(layer(INPUTS[name]), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_conv_against_numpy():
-    """The definition, spelled out: SAME padding, stride 1, no flip of the kernel."""
-    layer = Conv(2, 3, rngs=nnx.Rngs(1))
-    images = np.random.default_rng(1).normal(size=(1, 4, 5, 2)).astype("f")
-    kernel = np.asarray(layer.random_kernel()) * ternary(layer)
-    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    expected = np.zeros((1, 4, 5, 3), "f")
-    for row in range(3):
-        for column in range(3):
-            expected += padded[:, row : row + 4, column : column + 5] @ kernel[row, column]
-    np.testing.assert_allclose(layer(images), expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(("size", "stride", "side"), [(3, 1, 7), (3, 2, 4), (1, 2, 4), (5, 3, 3)])
-def test_conv_shapes(size, stride, side):
-    layer = nnx.eval_shape(lambda: Conv(2, 6, size, stride, rngs=nnx.Rngs(0)))
-    assert layer.shape == (size, size, 2, 6)
-    assert nnx.eval_shape(lambda model: model(jnp.ones((3, 7, 7, 2))), layer).shape == (3, side, side, 6)
-
-
 def test_dense_takes_any_leading_dimensions():
     assert layers()["dense"](jnp.ones((2, 3, 6))).shape == (2, 3, 5)
-
-
-@each_layer
-def test_threshold_is_the_share_of_the_largest_initial_score(name):
-    layer = layers(Masking(rule=core.Signed(0.6)))[name]
-    threshold = layer.rule_state["threshold"][...]
-    np.testing.assert_allclose(threshold, 0.6 * np.abs(layer.scores[...]).max(), rtol=1e-6)
 
 
 @each_layer

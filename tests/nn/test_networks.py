@@ -56,6 +56,7 @@ def logits_of(network, image_shape, batch=2):
         ("resnet56", CIFAR, 100, 834_992),
         ("resnet110", CIFAR, 100, 1_668_272),
         ("resnet110_plain", CIFAR, 100, 1_705_904),
+        ("micro", MNIST, 10, 29_200),
     ],
 )
 def test_weights_are_those_of_the_paper(name, image_shape, classes, count):
@@ -67,29 +68,9 @@ def test_weights_are_those_of_the_paper(name, image_shape, classes, count):
     assert not not_scores(network)
 
 
-@pytest.mark.parametrize(
-    ("width", "count"),
-    [
-        (1.0, 248_624),
-        (1.5, 558_600),
-        (2.0, 992_352),
-        (2.5, 1_549_880),
-        (3.0, 2_231_184),
-        (3.5, 3_036_264),
-    ],
-)
+@pytest.mark.parametrize(("width", "count"), [(1.5, 558_600), (3.5, 3_036_264)])
 def test_weights_of_wider_resnet20s_are_those_of_the_paper(width, count):
     assert weights(shapes_of("resnet20", width=width)) == count
-
-
-def test_micro_is_three_convolutions_that_halve_the_image():
-    assert list(kernels(shapes_of("micro", MNIST, width=1.5)).values()) == [
-        (5, 5, 1, 24),
-        (3, 3, 24, 48),
-        (3, 3, 48, 96),
-        (3 * 3 * 96, 10),
-    ]
-    assert weights(shapes_of("micro", MNIST)) == 29_200
 
 
 def test_the_dense_baseline_has_the_same_weights_and_no_scores():
@@ -99,22 +80,15 @@ def test_the_dense_baseline_has_the_same_weights_and_no_scores():
     assert not jax.tree.leaves(nnx.state(network, Frozen))
 
 
-@pytest.mark.parametrize("classes", [2, 100])
 @pytest.mark.parametrize(
-    ("name", "image_shape"),
+    ("name", "image_shape", "classes"),
     [
-        ("fcn", (8, 8, 1)),
-        ("fcn", (1, 3, 2)),
-        ("conv2", (2, 2, 1)),
-        ("conv2", (7, 5, 3)),
-        ("conv4", (28, 28, 1)),
-        ("conv6", (33, 47, 3)),
-        ("conv8", (16, 16, 3)),
-        ("micro", (7, 9, 2)),
-        ("micro", (28, 28, 1)),
-        ("resnet20", (8, 8, 1)),
-        ("resnet20", (1, 1, 3)),
-        ("resnet20", (33, 17, 4)),
+        ("fcn", (1, 3, 2), 2),
+        ("conv2", (7, 5, 3), 100),
+        ("conv6", (33, 47, 3), 2),
+        ("micro", (7, 9, 2), 100),
+        ("resnet20", (1, 1, 3), 100),
+        ("resnet20", (33, 17, 4), 2),
     ],
 )
 def test_logits_for_any_image_shape_and_number_of_classes(name, image_shape, classes):
@@ -143,27 +117,6 @@ def test_images_too_small_for_the_pools(name, given, least):
 
 def kernels(network) -> dict[str, tuple[int, ...]]:
     return {path: layer.shape for path, layer in masked_layers(network)}
-
-
-def test_layers_of_the_fcn():
-    expected = {"denses/0": (784, 300), "denses/1": (300, 100), "denses/2": (100, 10)}
-    assert kernels(shapes_of("fcn", MNIST)) == expected
-
-
-def test_layers_of_conv8():
-    assert list(kernels(shapes_of("conv8")).values()) == [
-        (3, 3, 3, 64),
-        (3, 3, 64, 64),
-        (3, 3, 64, 128),
-        (3, 3, 128, 128),
-        (3, 3, 128, 256),
-        (3, 3, 256, 256),
-        (3, 3, 256, 512),
-        (3, 3, 512, 512),
-        (2 * 2 * 512, 256),
-        (256, 256),
-        (256, 10),
-    ]
 
 
 def test_an_odd_edge_is_dropped_by_every_pool():

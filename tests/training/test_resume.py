@@ -11,7 +11,7 @@ from processes import latest
 
 from ssm_jax.runs.metrics import read_metrics
 
-EPOCHS = 120
+EPOCHS = 60
 STEPS = 23 * EPOCHS
 SETTINGS = [
     "--config.training.batch_size=64",

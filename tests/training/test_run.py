@@ -519,11 +519,12 @@ def test_the_first_lines_name_the_data_and_what_is_not_the_default(tmp_path, cap
     )
 
 
+@pytest.mark.slow
 def test_it_learns_the_digits_with_few_weights(tmp_path):
     # A third of the config's epochs, and more decay for that, which hides the weights.
     shorter = ["--config.training.epochs=12", "--config.optimizer.weight_decay=5e-3"]
     digits = ["--config=configs/digits.py", *shorter]
-    processes.run(tmp_path / "run", os.environ["XDG_CACHE_HOME"], config=digits, devices=1)
+    processes.run(tmp_path / "run", tmp_path / "cache", config=digits, devices=1)
     summary = RunFolder(tmp_path / "run").read_summary()
     assert summary.test_accuracy.mean >= 93
     assert summary.remaining_weights.mean <= 0.04

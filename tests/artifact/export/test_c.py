@@ -15,11 +15,9 @@ import pytest
 from artifact.compiled import STRICT, artifact_of, compiler, library, logits
 from artifact.drawn import drawn_network
 from artifact.small import images_of, network_of
-from flax import nnx
 
-import ssm_jax
 from ssm_jax import errors, graph
-from ssm_jax.artifact import pack, run
+from ssm_jax.artifact import run
 from ssm_jax.artifact.export import c
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.core.initializers import he_uniform
@@ -95,31 +93,6 @@ def test_without_vectors_it_is_the_same(tmp_path):
     )
 
 
-def test_real_images(tmp_path):
-    pytest.importorskip("sklearn")
-    images = ssm_jax.data.datasets.load("digits").test_images[:100]
-    model = ssm_jax.build("conv2", (8, 8, 1), 10, width=0.25, rngs=nnx.Rngs(0))
-    model.eval()
-    network = pack.network(model, (8, 8, 1))
-    theirs = by_jax(network, images)
-    assert len(set(theirs.argmax(1).tolist())) > 1
-    np.testing.assert_allclose(logits(network, images, tmp_path), theirs, atol=1e-4, rtol=0)
-
-
-def test_an_image_of_one_color_is_zero(tmp_path):
-    network = dense_network([[1], [-1], [1]])
-    images = np.full((1, 1, 3, 1), 255, np.uint8)
-    np.testing.assert_array_equal(logits(network, images, tmp_path), [[0.0]])
-
-
-def test_a_kernel_is_places_to_add_places_to_subtract_and_one_constant():
-    network = dense_network([[1, 0], [-1, 0], [0, 0], [1, -1]])
-    source, _ = c.sources(artifact_of(network), "net")
-    # Of every unit: how many to add, the distances from one to the next, how many to subtract, likewise.
-    assert "denses_0_list[] = {\n2,0,3,1,1,0,1,3\n};" in source
-    assert "denses_0_factors[] = {\n5.0e-01f\n};" in source
-
-
 def test_the_smallest_type_holds_the_distances():
     for inputs, kind in ((200, "uint8_t"), (300, "uint16_t"), (70_000, "uint32_t")):
         values = [[0]] * (inputs - 1) + [[1]]
@@ -192,13 +165,6 @@ def test_any_class_name_and_record_can_be_written(tmp_path):
     assert "weights: 8, of which 4 (50.00 %) are not 0" in header
 
 
-def test_a_record_of_somebody_else_and_no_layer_at_all_are_written():
-    nodes = (graph.Standardize(inputs=(0,)), graph.Flatten(inputs=(1,)))
-    network = graph.Network(image_shape=(1, 2, 1), classes=2, nodes=nodes)
-    _, header = c.sources(artifact_of(network, test_accuracy="high"), "net")
-    assert "weights: 0, of which 0 (0.00 %) are not 0" in header and "accuracy" not in header
-
-
 def test_the_header_tells_flash_and_memory(tmp_path):
     c.write(artifact_of(dense_network([[1], [1]])), tmp_path / "net.c")
     header = (tmp_path / "net.h").read_text()
@@ -228,11 +194,6 @@ def test_every_table_lies_where_the_user_says(tmp_path):
     np.testing.assert_allclose(made, by_jax(network, images), atol=1e-4, rtol=0)
     tables = re.findall(r"^static const .*\[\] = ", (tmp_path / "net.c").read_text(), re.M)
     assert tables and all(table.startswith("static const SSM_TABLES ") for table in tables)
-
-
-def test_the_header_says_what_to_link(tmp_path):
-    c.write(artifact_of(dense_network([[1], [1]])), tmp_path / "net.c")
-    assert "main.c net.c -lm" in (tmp_path / "net.h").read_text()
 
 
 def test_a_path_that_is_no_c_file_is_refused(tmp_path):
