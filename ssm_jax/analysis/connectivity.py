@@ -61,22 +61,6 @@ def _there(values: jax.Array) -> jax.Array:
 _there.defvjp(lambda values: (_there(values), None), lambda _, needed: (_there(needed),))
 
 
-def _conv(node: graph.Conv, kernels: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
-    return lax.conv_general_dilated(
-        inputs,
-        kernels[node.name],
-        (node.stride, node.stride),
-        node.padding(inputs.shape[1:]),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-
-
-def _pool(node: graph.MaxPool, kernels: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
-    side = (node.padding, node.padding)
-    window, stride = (1, node.window, node.window, 1), (1, node.stride, node.stride, 1)
-    return lax.reduce_window(inputs, 0.0, lax.add, window, stride, ((0, 0), side, side, (0, 0)))
-
-
 def _same(node: graph.Node, kernels: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
     return inputs
 
@@ -102,18 +86,21 @@ def _everything(node: graph.Embed, kernels: dict[str, jax.Array], inputs: jax.Ar
     return jnp.ones((*inputs.shape, node.kernel.shape[1]))
 
 
-def _convolution(node: graph.Convolution, kernels: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
-    return run.COMPUTE[graph.Convolution](node, {"kernel": kernels[node.name]}, jnp.float32, inputs)
+def _convolution(
+    node: graph.Conv | graph.Convolution, kernels: dict[str, jax.Array], inputs: jax.Array
+) -> jax.Array:
+    whole = node.general(inputs.shape[1:])
+    return run.COMPUTE[graph.Convolution](whole, {"kernel": kernels[node.name]}, jnp.float32, inputs)
 
 
 _LINEAR: dict[type[graph.Node], Callable[..., jax.Array]] = {
     graph.Standardize: _same,
-    graph.Conv: _conv,
+    graph.Conv: _convolution,
     graph.Dense: lambda node, kernels, inputs: inputs @ kernels[node.name],
     graph.Normalize: _same,
     graph.Offset: _same,
     graph.Elu: _same,
-    graph.MaxPool: _pool,
+    graph.MaxPool: lambda node, kernels, inputs: _summed(node.general(), kernels, inputs),
     graph.Flatten: lambda node, kernels, inputs: lax.collapse(inputs, 1),
     graph.Mean: lambda node, kernels, inputs: inputs.sum((1, 2)),
     graph.Add: _sum,

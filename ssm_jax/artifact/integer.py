@@ -179,7 +179,7 @@ def _check(network: graph.Network, images: np.ndarray) -> None:
 
 
 def _whole(kernel: graph.Kernel) -> graph.Kernel:
-    if kernel.values.dtype != np.int8:
+    if not kernel.whole:
         scale = np.float32(max(float(np.abs(kernel.values).max()), 1e-30) / 127)
         kernel = graph.Kernel(np.rint(kernel.values / scale).astype(np.int8), scale)
     most = 128 * int(np.abs(kernel.values.astype(np.int64)).reshape(-1, kernel.shape[-1]).sum(0).max())
@@ -242,13 +242,11 @@ def _standardize(node: graph.Standardize, factor: int, images: np.ndarray) -> np
 
 
 def _conv(node: graph.Conv, rescale: Rescale | None, values: np.ndarray) -> np.ndarray:
-    side, _, _, units = node.kernel.shape
-    height, width, _ = node.shape(values.shape[1:])
-    padded = np.pad(values, [(0, 0), *node.padding(values.shape[1:]), (0, 0)]).astype(np.float64)
-    sums = np.zeros((len(values), height, width, units))
-    for row in range(side):
-        for column in range(side):
-            sums += _window(padded, row, column, node.stride, height, width) @ node.kernel.values[row, column]
+    image, kernel = values.shape[1:], node.kernel.values
+    sums, whole = np.zeros((len(values), *node.shape(image))), node.general(image)
+    padded = np.pad(values, [(0, 0), *zip(whole.low, whole.high), (0, 0)]).astype(np.float64)
+    for tap, met in graph.taps(padded, kernel.shape[:2], whole.stride, whole.dilation, sums.shape[1:3]):
+        sums += met @ kernel[tap]
     return _finished(sums, rescale)
 
 
@@ -268,17 +266,10 @@ def _elu(node: graph.Elu, table: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _max_pool(node: graph.MaxPool, constant: None, values: np.ndarray) -> np.ndarray:
-    margin = ((0, 0), (node.padding, node.padding), (node.padding, node.padding), (0, 0))
-    padded = np.pad(values, margin, constant_values=-128)
-    height, width, _ = node.shape(values.shape[1:])
-    window = [(row, column) for row in range(node.window) for column in range(node.window)]
-    return np.max([_window(padded, *place, node.stride, height, width) for place in window], 0)
-
-
-def _window(values: np.ndarray, row: int, column: int, stride: int, height: int, width: int) -> np.ndarray:
-    """What one position of a window meets, `[B, H, W, C]` of the result's H and W."""
-    rows = slice(row, row + (height - 1) * stride + 1, stride)
-    return values[:, rows, column : column + (width - 1) * stride + 1 : stride]
+    pool, sizes = node.general(), node.shape(values.shape[1:])[:2]
+    padded = np.pad(values, [(0, 0), *zip(pool.low, pool.high)], constant_values=-128)
+    met = graph.taps(padded, pool.window[:2], pool.stride[:2], (1, 1), sizes)
+    return np.max([one for _, one in met], 0)
 
 
 _SAME_SCALE = (graph.Elu, graph.MaxPool, graph.Flatten)

@@ -25,17 +25,12 @@ def parameters(network: graph.Network) -> list[Arrays]:
     Args:
       network: The network.
     """
-    return [_arrays(node, jnp.dtype(network.dtype)) for node in network.nodes]
-
-
-def _arrays(node: graph.Node, dtype: jnp.dtype) -> Arrays:
-    if isinstance(node, (graph.Conv, graph.Dense, graph.Convolution, graph.Embed)):
-        return {"kernel": jnp.asarray(node.kernel.dense(), dtype)}
-    if isinstance(node, graph.Normalize):
-        return {name: jnp.asarray(array, dtype) for name, array in node.arrays().items()}
-    if isinstance(node, (graph.Offset, graph.Constant)):
-        return {"values": jnp.asarray(node.values)}
-    return {}
+    dtype, arrays = jnp.dtype(network.dtype), list[Arrays]()
+    for node in network.nodes:
+        kernel = {"kernel": jnp.asarray(node.kernel.dense(), dtype)} if isinstance(node, graph.Layer) else {}
+        cast = dtype if isinstance(node, graph.Normalize) else None
+        arrays.append(kernel | {name: jnp.asarray(array, cast) for name, array in node.arrays().items()})
+    return arrays
 
 
 def apply(network: graph.Network, parameters: Sequence[Arrays], images: jax.Array) -> jax.Array:

@@ -59,8 +59,7 @@ def entropy(kernel: graph.Kernel) -> float:
       >>> entropy(graph.Kernel(np.int8([[0, 1], [0, 1]])))
       4.0
     """
-    values = kernel.values
-    whole = values.dtype == np.int8
+    values, whole = kernel.values, kernel.whole
     counts = np.bincount((values if whole else (values != 0)).astype(np.uint8).ravel())
     counts = counts[counts > 0]
     bits = float((counts * np.log2(values.size / counts)).sum())

@@ -84,7 +84,7 @@ class Layer:
     dead_outputs: int
 
 
-def layer(node: graph.Conv | graph.Dense | graph.Convolution | graph.Embed) -> Layer:
+def layer(node: graph.Layer) -> Layer:
     """Count what is in a layer's kernel."""
     values = node.kernel.values
     used = (values != 0).reshape(-1, *values.shape[-2:]).any(0)

@@ -38,21 +38,16 @@ def cost(node: graph.Node, given: graph.Shape, result: graph.Shape) -> Cost:
       result: Shape of the value that it makes.
     """
     match node:
-        case graph.Conv():
-            side, _, channels, _ = node.kernel.shape
-            work = math.prod(result[:2]) * math.prod(node.kernel.shape)
-            return Cost(work, math.prod(result[:2]) * side**2 * channels, side**2)
-        case graph.Convolution():
+        case graph.Conv() | graph.Convolution():
             *window, channels, units = node.kernel.shape
             places = math.prod(result[:-1]) * math.prod(window)
-            return Cost(places * channels * units, places * channels * node.groups, math.prod(window))
+            reads = places * channels * node.general(given).groups
+            return Cost(places * channels * units, reads, conv_positions=math.prod(window))
         case graph.Dense() | graph.Product():
             return Cost(math.prod(given) * result[-1])
-        case graph.Pool():
-            positions = math.prod(node.window)
+        case graph.Pool() | graph.MaxPool():
+            positions = math.prod(node.general().window)
             return Cost(math.prod(result) * positions, pool_positions=positions)
-        case graph.MaxPool():
-            return Cost(math.prod(result) * node.window**2, pool_positions=node.window**2)
     return Cost(max(math.prod(given), math.prod(result)))
 
 
@@ -112,16 +107,14 @@ def _given(node: graph.Node, shapes: Sequence[graph.Shape]) -> graph.Shape:
 
 
 def _check_numbers(node: graph.Node, number: int) -> None:
-    if isinstance(node, (graph.Conv, graph.Dense, graph.Convolution, graph.Embed)):
+    arrays = node.arrays()
+    if isinstance(node, graph.Layer):
         arrays = {"kernel": node.kernel.values, "scale": np.asarray(node.kernel.scale)}
     elif isinstance(node, graph.Normalize):
         # Below the least normal number a processor may take it for 0.
         added = node.variance.astype(np.float32) + np.float32(node.epsilon)
         if not (added >= np.finfo(np.float32).tiny).all():
             raise errors.wrong_value(f"node {number}.variance + epsilon", float(np.min(added)), "above 0")
-        arrays = node.arrays()
-    else:
-        arrays = {"values": node.values} if isinstance(node, (graph.Offset, graph.Constant)) else {}
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise errors.InputError(f"node {number}.{name} holds numbers that are not finite")

@@ -10,14 +10,12 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from ssm_jax import graph
 from ssm_jax.graph.fold import fold
-
-_Layer = graph.Conv | graph.Dense | graph.Convolution
 
 
 def compact(network: graph.Network) -> graph.Network:
@@ -76,45 +74,42 @@ class _Constant:
     def of(cls, known: np.ndarray, values: np.ndarray) -> _Constant:
         return cls(known, np.where(known, values, np.float32(0)).astype(np.float32))
 
+    @classmethod
+    def nothing(cls, shape: graph.Shape) -> _Constant:
+        return cls(np.zeros(shape[-1:], bool), np.zeros(shape, np.float32))
+
 
 def _constants(network: graph.Network) -> list[_Constant]:
     """Of every value, the channels that are the same for all images."""
-    constants: list[_Constant] = []
     shapes = network.shapes()
-    for shape, node in zip(shapes, (None, *network.nodes), strict=True):
-        inputs = [constants[i] for i in node.inputs] if node else []
+    constants = [_Constant.nothing(shapes[0])]
+    for shape, node in zip(shapes[1:], network.nodes, strict=True):
+        inputs = [constants[i] for i in node.inputs]
         if isinstance(node, graph.Constant):
             constants.append(_Constant.of(np.ones(shape[-1:], bool), node.values))
             continue
-        followed = node and (_is_layer(node) or _keeps(node, [shapes[i] for i in node.inputs], shape))
-        if not followed or type(node) not in _FOLLOWED:
-            constants.append(_Constant(np.zeros(shape[-1:], bool), np.zeros(shape, np.float32)))
+        kept = _is_layer(node) or _keeps(node, [shapes[i] for i in node.inputs], shape)
+        known_function = getattr(node, "function", None) in (None, *_FUNCTIONS)
+        if not (kept and known_function and type(node) in _COMPUTE):
+            constants.append(_Constant.nothing(shape))
             continue
-        assert node is not None
         if _is_layer(node):
             known = ~_read(node)[~inputs[0].known].any(0)
         elif isinstance(node, graph.Flatten):
             known = np.broadcast_to(inputs[0].known, inputs[0].values.shape).reshape(-1)
         else:
-            known = np.logical_and.reduce(
-                [np.broadcast_to(given.known, shape[-1:]) for given in inputs], initial=True
-            )
-        unknown = isinstance(node, graph.Unary) and node.function not in _UNARY
-        if unknown or (isinstance(node, graph.Binary) and node.function not in _BINARY):
-            constants.append(_Constant(np.zeros(shape[-1:], bool), np.zeros(shape, np.float32)))
-            continue
+            known = np.logical_and.reduce([np.broadcast_to(one.known, shape[-1:]) for one in inputs])
         with np.errstate(all="ignore"):  # of what is not known and nothing else
-            made = _apply(node, [given.values for given in inputs])
+            made = _COMPUTE[type(node)](node, *(one.values for one in inputs))
         finite = np.isfinite(made).all(tuple(range(made.ndim - 1)))
         constants.append(_Constant.of(known & finite, np.broadcast_to(made, shape)))
     return constants
 
 
-def _is_layer(node: graph.Node) -> TypeGuard[_Layer]:
+def _is_layer(node: graph.Node) -> TypeGuard[graph.Conv | graph.Dense | graph.Convolution]:
     """Whether an output of an operation reads what its kernel says; groups are not told apart."""
-    return isinstance(node, (graph.Conv, graph.Dense)) or (
-        isinstance(node, graph.Convolution) and node.groups == 1 and {*node.spread} == {1}
-    )
+    plain = not isinstance(node, graph.Convolution) or (node.groups == 1 and {*node.spread} == {1})
+    return isinstance(node, graph.Linear) and plain
 
 
 def _keeps(node: graph.Node, inputs: Sequence[graph.Shape], result: graph.Shape) -> bool:
@@ -143,95 +138,61 @@ def _keeps(node: graph.Node, inputs: Sequence[graph.Shape], result: graph.Shape)
     return False
 
 
-# Operations of which it is computed what they make of constants.
-_FOLLOWED = {*graph.LAYERS.values(), graph.Convolution, graph.Unary, graph.Binary, graph.Select} - {
-    graph.Standardize
-}
-_UNARY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    **{name: getattr(np, name) for name in ("abs", "ceil", "cos", "exp", "expm1", "floor", "log", "log1p")},
-    **{name: getattr(np, name) for name in ("sign", "sin", "sqrt", "square", "tan", "tanh")},
-    "logistic": lambda x: 1 / (1 + np.exp(-x)),
-    "neg": np.negative,
-    "rsqrt": lambda x: 1 / np.sqrt(x),
-}
-_BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    **{"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "pow": np.power},
-    **{"max": np.maximum, "min": np.minimum, "gt": np.greater, "ge": np.greater_equal, "lt": np.less},
-    **{"le": np.less_equal, "eq": np.equal, "ne": np.not_equal},
-}
-
-
-def _read(node: _Layer) -> np.ndarray:
+def _read(node: graph.Linear) -> np.ndarray:
     """Whether an input is read by an output, bool `[I, O]`."""
     return (node.kernel.values != 0).any(tuple(range(node.kernel.values.ndim - 2)))
 
 
-def _apply(node: graph.Node, values: Sequence[np.ndarray]) -> np.ndarray:
-    """What an operation makes of constants; what is 0 because it is not known makes no difference."""
-    (value, *others) = values
-    match node:
-        case graph.Conv() | graph.Dense() | graph.Convolution():
-            return _layer(node, value)
-        case graph.Unary():
-            return _UNARY[node.function](value)
-        case graph.Binary():
-            return _BINARY[node.function](value, others[0])
-        case graph.Select():
-            return np.where(value != 0, *others)
-        case graph.Normalize():
-            factor = 1 / np.sqrt(node.variance + np.float32(node.epsilon))
-            factor = factor if node.scale is None else factor * node.scale
-            return (value - node.mean) * factor + (0 if node.offset is None else node.offset)
-        case graph.Offset():
-            return value + node.values
-        case graph.Elu():
-            return np.where(value > 0, value, np.expm1(np.minimum(value, 0)))
-        case graph.MaxPool():
-            return _max_pool(node, value)
-        case graph.Flatten():
-            return value.reshape(-1)
-        case graph.Mean():
-            return value.mean((0, 1))
-        case graph.Add():
-            return value + others[0]
-    raise AssertionError(node)
-
-
-def _layer(node: _Layer, value: np.ndarray) -> np.ndarray:
+def _layer(node: graph.Conv | graph.Dense | graph.Convolution, value: np.ndarray) -> np.ndarray:
     """The outputs for one input, of which most channels are 0."""
     some = value.any(tuple(range(value.ndim - 1)))
     kernel = node.kernel.values[..., some, :].astype(np.float32) * node.kernel.scale
     if isinstance(node, graph.Dense):
         return value[..., some] @ kernel
-    shape = node.shape(value.shape)
-    outputs = np.zeros(shape, np.float32)
-    sides = node.padding(value.shape) if isinstance(node, graph.Conv) else [*zip(node.low, node.high)]
-    every = (node.stride,) * 2 if isinstance(node, graph.Conv) else node.stride
-    apart = (1, 1) if isinstance(node, graph.Conv) else node.dilation
-    padded = np.pad(value[..., some], [*sides, (0, 0)])
-    for tap in np.ndindex(kernel.shape[:-2]):
-        places = tuple(
-            slice(i * between, i * between + (size - 1) * step + 1, step)
-            for i, between, size, step in zip(tap, apart, shape, every)
-        )
-        outputs += padded[places] @ kernel[tap]
+    outputs, whole = np.zeros(node.shape(value.shape), np.float32), node.general(value.shape)
+    padded = np.pad(value[..., some], [*zip(whole.low, whole.high), (0, 0)])
+    settings = kernel.shape[:-2], whole.stride, whole.dilation, outputs.shape[:-1]
+    for tap, met in graph.taps(padded, *settings):
+        outputs += met @ kernel[tap]
     return outputs
 
 
+def _normalize(node: graph.Normalize, value: np.ndarray) -> np.ndarray:
+    factor = 1 / np.sqrt(node.variance + np.float32(node.epsilon))
+    factor = factor if node.scale is None else factor * node.scale
+    return (value - node.mean) * factor + (0 if node.offset is None else node.offset)
+
+
 def _max_pool(node: graph.MaxPool, value: np.ndarray) -> np.ndarray:
-    sides = ((node.padding, node.padding), (node.padding, node.padding), (0, 0))
-    padded = np.pad(value, sides, constant_values=np.finfo(np.float32).min)
-    shape = node.shape(value.shape)
-    places = (
-        _places(padded, i, j, node.stride, shape) for i in range(node.window) for j in range(node.window)
-    )
-    return functools.reduce(np.maximum, places)
+    pool = node.general()
+    padded = np.pad(value, [*zip(pool.low, pool.high)], constant_values=np.finfo(np.float32).min)
+    met = graph.taps(padded, pool.window[:2], pool.stride[:2], (1, 1), node.shape(value.shape)[:2])
+    return functools.reduce(np.maximum, (values for _, values in met))
 
 
-def _places(padded: np.ndarray, row: int, column: int, stride: int, shape: graph.Shape) -> np.ndarray:
-    """What one position of a window meets, `[H, W, I]` of the output's H and W."""
-    height, width = ((side - 1) * stride + 1 for side in shape[:2])
-    return padded[row : row + height : stride, column : column + width : stride]
+_FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
+    **{name: getattr(np, name) for name in ("abs", "ceil", "cos", "exp", "expm1", "floor", "log", "log1p")},
+    **{name: getattr(np, name) for name in ("sign", "sin", "sqrt", "square", "tan", "tanh")},
+    "logistic": lambda x: 1 / (1 + np.exp(-x)),
+    "neg": np.negative,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    **{"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "pow": np.power},
+    **{"max": np.maximum, "min": np.minimum, "gt": np.greater, "ge": np.greater_equal, "lt": np.less},
+    **{"le": np.less_equal, "eq": np.equal, "ne": np.not_equal},
+}
+# What operations make of constants; what is 0 because it is not known makes no difference.
+_COMPUTE: dict[type[graph.Node], Callable[..., Any]] = {
+    **dict.fromkeys((graph.Conv, graph.Dense, graph.Convolution), _layer),
+    **dict.fromkeys((graph.Unary, graph.Binary), lambda node, *values: _FUNCTIONS[node.function](*values)),
+    graph.Select: lambda node, value, *others: np.where(value != 0, *others),
+    graph.Normalize: _normalize,
+    graph.Offset: lambda node, value: value + node.values,
+    graph.Elu: lambda node, value: np.where(value > 0, value, np.expm1(np.minimum(value, 0))),
+    graph.MaxPool: _max_pool,
+    graph.Flatten: lambda node, value: value.reshape(-1),
+    graph.Mean: lambda node, value: value.mean((0, 1)),
+    graph.Add: lambda node, left, right: left + right,
+}
 
 
 class _Channels:
@@ -304,7 +265,7 @@ class _Channels:
         return np.flatnonzero(self.of({self.labels[value]: needed if needed.any() else first}, value))
 
 
-def _of_removed(node: _Layer, constant: _Constant, channels: _Channels) -> np.ndarray:
+def _of_removed(node: Any, constant: _Constant, channels: _Channels) -> np.ndarray:
     """What the channels that don't stay contribute to a layer's outputs."""
     removed = ~channels.used(node.inputs[0])
     return _layer(node, np.where(removed, constant.values, np.float32(0)))
@@ -318,21 +279,17 @@ def _per_channel(offset: np.ndarray) -> np.ndarray:
 
 def _smaller(node: graph.Node, inputs: tuple[int, ...], channels: _Channels, value: int) -> graph.Node:
     """The operation on the channels that stay."""
-    kept = channels.kept(value)
+    kept, changed = channels.kept(value), dict[str, Any]()
     if _is_layer(node):
         used = channels.used(node.inputs[0])[:, None] & channels.used(value)
         values = np.where(used, node.kernel.values, node.kernel.values.dtype.type(0))
         values = np.ascontiguousarray(values[..., channels.kept(node.inputs[0]), :][..., kept])
-        return dataclasses.replace(node, inputs=inputs, kernel=graph.Kernel(values, node.kernel.scale))
-    if isinstance(node, graph.Normalize):
-        arrays = {name: array[kept] for name, array in node.arrays().items()}
-        return dataclasses.replace(node, inputs=inputs, **arrays)
-    if isinstance(node, graph.Offset):
-        return dataclasses.replace(node, inputs=inputs, values=node.values[..., kept])
-    if isinstance(node, graph.Constant) and node.values.ndim:
-        return dataclasses.replace(node, inputs=inputs, values=np.ascontiguousarray(node.values[..., kept]))
-    if isinstance(node, (graph.Reshape, graph.Broadcast)) and node.sizes:
-        return dataclasses.replace(node, inputs=inputs, sizes=(*node.sizes[:-1], len(kept)))
-    if isinstance(node, graph.Slice) and len(kept) < channels.sizes[value]:
-        return dataclasses.replace(node, inputs=inputs, stop=(*node.stop[:-1], len(kept)))
-    return dataclasses.replace(node, inputs=inputs)
+        changed = {"kernel": graph.Kernel(values, node.kernel.scale)}
+    elif isinstance(node, (graph.Reshape, graph.Broadcast)) and node.sizes:
+        changed = {"sizes": (*node.sizes[:-1], len(kept))}
+    elif isinstance(node, graph.Slice) and len(kept) < channels.sizes[value]:
+        changed = {"stop": (*node.stop[:-1], len(kept))}
+    else:
+        arrays = {name: array for name, array in node.arrays().items() if array.ndim}
+        changed = {name: np.ascontiguousarray(array[..., kept]) for name, array in arrays.items()}
+    return dataclasses.replace(node, inputs=inputs, **changed)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ssm_jax.graph.elementary import Binary, Constant, Convolution
+from ssm_jax.graph.elementary import Binary, Constant, Normalize, Offset
 from ssm_jax.graph.network import Network, used
-from ssm_jax.graph.operations import Conv, Dense, Kernel, Node, Normalize, Offset, Shape
+from ssm_jax.graph.operations import Kernel, Linear, Node, Shape
 
 
 def fold(network: Network) -> Network:
@@ -30,7 +30,7 @@ def fold(network: Network) -> Network:
     folded: dict[int, tuple[Node, np.ndarray]] = {}
     within: dict[int, int] = {}  # the layer that an operation becomes part of
     for number, node in enumerate(network.nodes):
-        if isinstance(node, (Conv, Dense, Convolution)):
+        if isinstance(node, Linear):
             chain, factors, offsets = _chain(network, users, shapes, number)
             made = _scaled(node, factors) if chain else None
             if made is not None and np.isfinite(offsets).all():
@@ -64,8 +64,8 @@ def _chain(
     chain, value, channels = list[int](), number + 1, shapes[number + 1][-1]
     factors, offsets = np.ones(channels), np.zeros(channels)
     layer = network.nodes[number]
-    assert isinstance(layer, (Conv, Dense, Convolution))
-    whole = layer.kernel.values.dtype == np.int8
+    assert isinstance(layer, Linear)
+    whole = layer.kernel.whole
     while len(users[value]) == 1:
         (following,) = users[value]
         affine = _affine(network, following, value, shapes, whole)
@@ -91,9 +91,7 @@ def _affine(
         case Offset() if node.values.ndim == 1:
             return one, node.values.astype(np.float64)
         case Normalize() if not whole:
-            factors = 1 / np.sqrt(node.variance.astype(np.float64) + node.epsilon)
-            factors = factors if node.scale is None else factors * node.scale
-            return factors, (0 if node.offset is None else node.offset) - node.mean * factors
+            return node.affine()
         case Binary(function="add" | "sub" | "mul" | "div"):
             first, second = node.inputs
             other = network.nodes[(second if first == value else first) - 1]
@@ -116,12 +114,12 @@ def _affine(
     return None
 
 
-def _scaled(layer: Conv | Dense | Convolution, factors: np.ndarray) -> Node | None:
+def _scaled(layer: Linear, factors: np.ndarray) -> Node | None:
     """The layer with factors; None of one whose numbers would not be finite."""
-    values, scale = layer.kernel.values, layer.kernel.scale
-    if values.dtype == np.int8:
-        kernel = Kernel(values, np.float32(scale * factors[0]))
+    kernel = layer.kernel
+    if kernel.whole:
+        kernel = Kernel(kernel.values, np.float32(kernel.scale * factors[0]))
     else:
-        kernel = Kernel((values * factors).astype(np.float32))
+        kernel = Kernel((kernel.values * factors).astype(np.float32))
     finite = np.isfinite(kernel.values).all() and np.isfinite(kernel.scale)
     return dataclasses.replace(layer, kernel=kernel) if finite else None

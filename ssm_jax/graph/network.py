@@ -12,39 +12,8 @@ import math
 from collections.abc import Sequence
 
 from ssm_jax import errors
-from ssm_jax.graph.elementary import (
-    Binary,
-    Broadcast,
-    Cast,
-    Concatenate,
-    Constant,
-    Convolution,
-    Embed,
-    Pad,
-    Pool,
-    Product,
-    Reduce,
-    Reshape,
-    Select,
-    Slice,
-    Transpose,
-    Unary,
-)
-from ssm_jax.graph.operations import (
-    Add,
-    Conv,
-    Dense,
-    Elu,
-    Flatten,
-    MaxPool,
-    Mean,
-    Node,
-    Normalize,
-    Offset,
-    Shape,
-    Standardize,
-    operation,
-)
+from ssm_jax.graph.elementary import Add, Elu, Flatten, Mean, Normalize, Offset, Standardize
+from ssm_jax.graph.operations import Conv, Dense, Layer, Linear, MaxPool, Node, Shape, operation
 
 DTYPES = ("float32", "bfloat16")
 INPUT_DTYPES = ("uint8", "int32", "float32")
@@ -56,18 +25,18 @@ MOST_ELEMENTS = 2**26
 MOST_AXES = 8
 
 
-# Of the library's own networks; compaction knows these alone.
+def _operations(kind: type[Node]) -> list[type[Node]]:
+    inner = [each for below in kind.__subclasses__() for each in _operations(below)]
+    return inner or [kind]
+
+
+# Of the library's own networks.
 LAYERS: dict[str, type[Node]] = {
     operation(kind): kind
     for kind in (Standardize, Conv, Dense, Normalize, Offset, Elu, MaxPool, Flatten, Mean, Add)
 }
-OPERATIONS: dict[str, type[Node]] = LAYERS | {
-    operation(kind): kind
-    for kind in (
-        *(Constant, Unary, Binary, Select, Cast, Reshape, Broadcast, Transpose, Slice, Pad, Concatenate),
-        *(Reduce, Pool, Convolution, Product, Embed),
-    )
-}
+# All of them: every class that no other is made of.
+OPERATIONS = LAYERS | {operation(kind): kind for kind in _operations(Node)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -138,9 +107,9 @@ class Network:
             and {len(shapes[0]), *(len(shape) + 2 for shape in (*dense, shapes[-1]))} == {3}
         )
 
-    def layers(self) -> list[Conv | Dense | Convolution | Embed]:
+    def layers(self) -> list[Layer]:
         """Return the operations that have a kernel, in their order."""
-        return [node for node in self.nodes if isinstance(node, (Conv, Dense, Convolution, Embed))]
+        return [node for node in self.nodes if isinstance(node, Layer)]
 
 
 def multiply_adds(network: Network) -> tuple[int, int]:
@@ -153,7 +122,7 @@ def multiply_adds(network: Network) -> tuple[int, int]:
     """
     whole, remaining = 0, 0
     for node, shape in zip(network.nodes, network.shapes()[1:], strict=True):
-        if isinstance(node, (Conv, Dense, Convolution)):
+        if isinstance(node, Linear):
             places = math.prod(shape[:-1])
             whole += places * math.prod(node.kernel.shape)
             remaining += places * node.kernel.remaining

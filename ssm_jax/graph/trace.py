@@ -176,7 +176,7 @@ def _uncast(nodes: Sequence[graph.Node], dtype: str) -> list[graph.Node]:
     """Let operations with a kernel, which compute in one dtype, take values before a cast to it."""
     return [
         dataclasses.replace(node, inputs=tuple(_before(nodes, i, dtype) for i in node.inputs))
-        if isinstance(node, (graph.Conv, graph.Dense, graph.Convolution))
+        if isinstance(node, graph.Linear)
         else node
         for node in nodes
     ]

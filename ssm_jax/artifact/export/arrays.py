@@ -48,8 +48,6 @@ from ssm_jax import errors, graph
 from ssm_jax.artifact import header
 from ssm_jax.artifact.format import Artifact
 
-_WITH_KERNEL = (graph.Conv, graph.Dense, graph.Convolution, graph.Embed)
-
 
 def rounded(network: graph.Network) -> graph.Network:
     """Return the network with arrays as its dtype holds them, which JAX makes of them when it computes.
@@ -66,14 +64,12 @@ def _rounded(node: graph.Node) -> graph.Node:
     def in_bfloat16(array: np.ndarray) -> np.ndarray:
         return array.astype(ml_dtypes.bfloat16).astype(np.float32)
 
-    if isinstance(node, _WITH_KERNEL):
+    if isinstance(node, graph.Layer):
         return dataclasses.replace(node, kernel=graph.Kernel.of(in_bfloat16(node.kernel.dense())))
-    if isinstance(node, graph.Normalize):
-        arrays: dict[str, Any] = {name: in_bfloat16(array) for name, array in node.arrays().items()}
-        return dataclasses.replace(node, **arrays)
-    if isinstance(node, graph.Offset):
-        return dataclasses.replace(node, values=in_bfloat16(node.values))
-    return node
+    if isinstance(node, graph.Constant):
+        return node
+    changed: dict[str, Any] = {name: in_bfloat16(array) for name, array in node.arrays().items()}
+    return dataclasses.replace(node, **changed)
 
 
 def tensors(network: graph.Network) -> dict[str, np.ndarray]:
@@ -122,13 +118,11 @@ def _name(number: int, node: graph.Node) -> str:
 
 
 def _arrays(node: graph.Node) -> dict[str, np.ndarray]:
-    if isinstance(node, _WITH_KERNEL):
-        if node.kernel.values.dtype == np.int8:
-            return {"values": node.kernel.values, "scale": np.asarray(node.kernel.scale)}
-        return {"kernel": node.kernel.dense()}
-    if isinstance(node, graph.Normalize):
+    if not isinstance(node, graph.Layer):
         return node.arrays()
-    return {"values": node.values} if isinstance(node, (graph.Offset, graph.Constant)) else {}
+    if node.kernel.whole:
+        return {"values": node.kernel.values, "scale": np.asarray(node.kernel.scale)}
+    return {"kernel": node.kernel.dense()}
 
 
 def _description(number: int, node: graph.Node) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class Plan:
         value, side, units = self._take(node), node.kernel.shape[0], node.kernel.shape[3]
         height, width, channels = value.shape
         out_height, out_width, _ = self._shapes[number]
-        top, left = (before for before, _ in node.padding(value.shape))
+        top, left = node.general(value.shape).low
         # A pool that alone reads the layer takes the largest of its sums: rescaling keeps their order.
         readers = self._readers(number)
         pool = readers[0] if len(readers) == 1 and number < len(self._nodes) else None

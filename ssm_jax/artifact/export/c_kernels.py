@@ -23,15 +23,11 @@ class Windows:
     @classmethod
     def of(cls, node: graph.Conv | graph.Convolution, image: graph.Shape) -> Windows:
         """Those of a node that takes an image `(H, W, C)`."""
-        dilation: tuple[int, ...] = (1, 1)
-        if isinstance(node, graph.Conv):
-            low, strides = [before for before, _ in node.padding(image)], {node.stride}
-        else:
-            low, dilation, strides = list(node.low), node.dilation, {*node.stride}
-            strides = strides if len(strides) == 1 else {1}
+        whole = node.general(image)
+        strides = {*whole.stride} if len({*whole.stride}) == 1 else {1}
         tops, lefts = (
             [i * apart - before for i in range(side)]
-            for side, apart, before in zip(node.kernel.shape, dilation, low)
+            for side, apart, before in zip(node.kernel.shape, whole.dilation, whole.low)
         )
         return cls(strides.pop(), [(top, left) for top in tops for left in lefts])
 

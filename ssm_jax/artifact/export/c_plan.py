@@ -242,7 +242,7 @@ class Plan:
         list_, numbers = kernel_lists(values.reshape(-1, units), places)
         bits = next(bits for bits in (8, 16, 32) if list_.max() < 2**bits)
         table = Table(f"{node.name}_list", list_.astype(f"uint{bits}"))
-        if node.kernel.values.dtype == np.int8:
+        if node.kernel.whole:
             factors = numbers.astype(np.float32) * np.float32(node.kernel.scale)
             rest = (Table(f"{node.name}_factors", factors), len(factors), units, *rest)
         else:
@@ -253,13 +253,7 @@ class Plan:
 
     def normalize(self, node: graph.Normalize, number: int) -> Value:
         value = self.changed(self.take(node), number)
-        factors = 1 / np.sqrt(node.variance.astype(np.float64) + node.epsilon)
-        if node.scale is not None:
-            factors *= node.scale
-        offsets = -node.mean.astype(np.float64) * factors
-        if node.offset is not None:
-            offsets += node.offset
-        named = [(f"{node.name}_factors", factors), (f"{node.name}_offsets", offsets)]
+        named = list(zip((f"{node.name}_factors", f"{node.name}_offsets"), node.affine()))
         if len(self.shapes[number]) not in (1, 3):
             for (name, values), function in zip(named, ("mul", "add")):
                 self._of_rows(value, number, name, values, function)

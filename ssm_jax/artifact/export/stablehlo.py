@@ -63,8 +63,7 @@ def of_function(function: Callable[[Any], Any], shape: Sequence[int], dtype: str
 
 
 def _kernel(node: graph.Node, network: graph.Network) -> run.Arrays:
-    kernels = (graph.Conv, graph.Dense, graph.Convolution, graph.Embed)
-    if not isinstance(node, kernels) or node.kernel.values.dtype != jnp.int8:
+    if not isinstance(node, graph.Layer) or not node.kernel.whole:
         return {}
     dense = jnp.asarray(node.kernel.values).astype(jnp.float32) * node.kernel.scale
     return {"kernel": dense.astype(network.dtype)}
