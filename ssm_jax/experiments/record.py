@@ -96,16 +96,27 @@ def schedule(
     Raises:
       InputError: The folder holds another experiment, or a setting of the same name that differs.
     """
+
+    def check(what: str, differences: Sequence[str]) -> None:
+        if differences:
+            raise errors.InputError(
+                f"{workdir} holds another {what} ({'; '.join(differences)}): choose another {flag}"
+            )
+
     begun: dict[str, list[Run]] = {}
     if stored is not None:
-        _check_same(stored, requested, workdir, flag)
+        if requested.kind != stored.kind:
+            check("experiment", [f"{requested.kind} requested, {stored.kind} stored"])
+        check("experiment", _differences(requested.shared, stored.shared))
         for run in stored.runs:
             begun.setdefault(run.setting.name, []).append(run)
     runs = []
     for setting in settings:
         there = begun.get(setting.name, [])
+        ours = {"config": setting.config, **setting.overrides}
         for run in there:
-            _check_same_setting(run.setting, setting, workdir, flag)
+            theirs = {"config": run.setting.config, **run.setting.overrides}
+            check(setting.name, _differences(ours, theirs))
         covered = sum(run.seeds for run in there)
         runs += there
         if covered < seeds:
@@ -118,26 +129,6 @@ def add(experiment: Experiment, run: Run) -> Experiment:
     if run.name in {other.name for other in experiment.runs}:
         return experiment
     return dataclasses.replace(experiment, runs=(*experiment.runs, run))
-
-
-def _check_same(stored: Experiment, requested: Experiment, workdir: str, flag: str) -> None:
-    differences = [f"{requested.kind} requested, {stored.kind} stored"]
-    if requested.kind == stored.kind:
-        differences = _differences(requested.shared, stored.shared)
-    if differences:
-        raise errors.InputError(
-            f"{workdir} holds another experiment ({'; '.join(differences)}): choose another {flag}"
-        )
-
-
-def _check_same_setting(stored: Setting, requested: Setting, workdir: str, flag: str) -> None:
-    differences = _differences(
-        {"config": requested.config, **requested.overrides}, {"config": stored.config, **stored.overrides}
-    )
-    if differences:
-        raise errors.InputError(
-            f"{workdir} holds another {stored.name} ({'; '.join(differences)}): choose another {flag}"
-        )
 
 
 def _differences(requested: Mapping[str, str], stored: Mapping[str, str]) -> list[str]:

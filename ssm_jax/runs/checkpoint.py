@@ -66,7 +66,7 @@ def _brief(error: Exception) -> str:
 
 
 def _digest(leaves: Mapping[str, Any]) -> str:
-    """Compute a digest of arrays, their names, shapes and dtypes."""
+    """Compute a digest of arrays, their names, shapes and dtypes: no file system tells of a changed bit."""
     digest = hashlib.sha256()
     for name, leaf in sorted(leaves.items()):
         array = np.asarray(leaf, order="C")
@@ -95,19 +95,6 @@ class Meta:
     validation_accuracy: Annotated[float, schema.Range(-1, 100)]
     train_seconds: schema.NotNegative
     compile_seconds: schema.NotNegative
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Checksum:
-    """Digests of a checkpoint: no file system tells of a bit that has changed.
-
-    Attributes:
-      arrays: Of its arrays.
-      meta: Of its step, the digest of its arrays and its other JSON values.
-    """
-
-    arrays: str
-    meta: str
 
 
 class Checkpoints:
@@ -171,12 +158,12 @@ class Checkpoints:
                 return
             leaves = flatten(tree)
             arrays = _digest(leaves)
-            checksum = _Checksum(arrays=arrays, meta=_meta_digest(step, arrays, meta))
+            checksum = {"arrays": arrays, "meta": _meta_digest(step, arrays, meta)}
             manager.save(
                 step,
                 args=ocp.args.Composite(
                     arrays=ocp.args.StandardSave(leaves),
-                    meta=ocp.args.JsonSave({**meta, "checksum": dataclasses.asdict(checksum)}),
+                    meta=ocp.args.JsonSave({**meta, "checksum": checksum}),
                 ),
             )
         except (OSError, ValueError) as error:
@@ -206,15 +193,16 @@ class Checkpoints:
         """
         return self._meta()[0]
 
-    def _meta(self) -> tuple[dict[str, Any], _Checksum | None]:
-        """The JSON values of the newest step, and its checksum; older checkpoints have none."""
+    def _meta(self) -> tuple[dict[str, Any], str | None]:
+        """The JSON values of the newest step, and the digest of its arrays; older checkpoints have none."""
         values = self._read(meta=ocp.args.JsonRestore())["meta"]
         try:
-            stored = values.pop("checksum", None) if isinstance(values, dict) else None
-            checksum = None if stored is None else schema.decode(_Checksum, stored, "checksum")
-            if checksum and checksum.meta != _meta_digest(self.latest(), checksum.arrays, values):
+            stored = values.pop("checksum", {}) if isinstance(values, dict) else {}
+            digests = schema.decode(dict[str, str], stored, "checksum")
+            arrays = digests.get("arrays", "")
+            if digests and digests.get("meta") != _meta_digest(self.latest(), arrays, values):
                 raise errors.InputError(_CHANGED)
-            return dataclasses.asdict(schema.decode(Meta, values)), checksum
+            return dataclasses.asdict(schema.decode(Meta, values)), arrays or None
         except errors.InputError as error:
             raise self._unreadable(error) from error
 
@@ -245,8 +233,8 @@ class Checkpoints:
         """
         # Read as it is: a template would make Orbax allocate, or complain of, whatever a file claims.
         leaves = self._read(arrays=ocp.args.StandardRestore())["arrays"]
-        meta, checksum = self._meta()
-        if checksum and checksum.arrays != _digest(leaves):
+        meta, digest = self._meta()
+        if digest and digest != _digest(leaves):
             raise self._unreadable(errors.InputError(_CHANGED))
         difference = _difference(flatten(template), leaves)
         if difference:

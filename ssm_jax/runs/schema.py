@@ -98,16 +98,13 @@ def write(path: pathlib.Path, content: Stored) -> None:
 
 
 def _check_format(found: object, ours: int) -> None:
-    if type(found) is not int:
-        raise errors.InputError(
-            f"its format is {reprlib.repr(found)}, as in an early version of ssm_jax; this one reads format "
-            f"{ours}"
-        )
-    if found != ours:
-        age, kind = ("a newer", NewerFormatError) if found > ours else ("an older", errors.InputError)
-        raise kind(
-            f"its format is {reprlib.repr(found)}, of {age} version of ssm_jax; this one reads format {ours}"
-        )
+    if found == ours and type(found) is int:
+        return
+    newer = type(found) is int and found > ours
+    age = "as in an early" if type(found) is not int else "of a newer" if newer else "of an older"
+    raise (NewerFormatError if newer else errors.InputError)(
+        f"its format is {reprlib.repr(found)}, {age} version of ssm_jax; this one reads format {ours}"
+    )
 
 
 _NAMES = {int: "an integer", float: "a finite number", str: "a text", bool: "true or false"}

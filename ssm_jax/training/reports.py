@@ -47,10 +47,7 @@ class Clock:
         self._programs = programs
         self.train_seconds = 0.0
         self._compile_seconds = -programs.compile_seconds  # what other groups compiled is theirs
-        self._begun = self._saved = time.monotonic()
-        self._begun_step = self._reported_step = 0
-        self._compiled = programs.compile_seconds
-        self._begun_seconds = self._reported_seconds = 0.0
+        self.begin(0)
 
     @property
     def compile_seconds(self) -> float:
