@@ -16,14 +16,6 @@ from ssm_jax import terminal
 from ssm_jax.cli import sources, status
 from ssm_jax.cli.parser import Parser
 
-_PROGRAM = "python -m ssm_jax.analysis"
-_EXAMPLES = (
-    "runs/fcn",
-    "runs/fcn runs/fcn-binary --seeds 0 1",
-    "runs/fcn --draws 0 --json > fcn.json",
-    "runs/own --model own.py:Net",
-)
-
 
 @status.program()
 def main(argv: list[str]) -> None:
@@ -42,7 +34,16 @@ def main(argv: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog=_PROGRAM, description=__doc__, examples=_EXAMPLES)
+    parser = Parser(
+        prog="python -m ssm_jax.analysis",
+        description=__doc__,
+        examples=[
+            "runs/fcn",
+            "runs/fcn runs/fcn-binary --seeds 0 1",
+            "runs/fcn --draws 0 --json > fcn.json",
+            "runs/own --model own.py:Net",
+        ],
+    )
     parser.add_argument("folders", nargs="+", metavar="folder", help="the folder of a run")
     sources.add_model(parser)
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")

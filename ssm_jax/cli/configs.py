@@ -32,12 +32,12 @@ def find(value: str) -> str:
     Raises:
       InputError: There is none; names the nearest.
     """
-    given, colon, variant = value.partition(":")
-    path = pathlib.Path(given)
-    if path.name == given and not path.suffix:
-        if given not in names(FOLDER):
-            raise errors.unknown("config", given, names(FOLDER))
-        return f"{FOLDER / given}.py{colon}{variant}"
+    name, colon, variant = value.partition(":")
+    path = pathlib.Path(name)
+    if path.name == name and not path.suffix:
+        if name not in names(FOLDER):
+            raise errors.unknown("config", name, names(FOLDER))
+        return f"{FOLDER / name}.py{colon}{variant}"
     try:
         files.check_regular(path)
     except OSError as error:
@@ -66,12 +66,12 @@ def load(value: str) -> ConfigDict:
     path, _, variant = value.partition(":")
     module = _run(path)
     with _in_folder(path):
-        made = module["get_config"](*filter(None, [variant]))
-    if not isinstance(made, ConfigDict):
+        config = module["get_config"](*filter(None, [variant]))
+    if not isinstance(config, ConfigDict):
         raise errors.InputError(
             f"{path}: get_config() must return a config; start from ssm_jax.config.default()"
         )
-    return made
+    return config
 
 
 def variants(path: str) -> list[str]:

@@ -32,12 +32,12 @@ def headline(record: Mapping[str, Any]) -> str:
       >>> headline({"network": "fcn", "dataset": "mnist", "seed": 0, "remaining_weights": 0.0377})
       'fcn on mnist, seed 0: remaining weights 3.77 %'
     """
-    given = {name: plain(value) for name, value in record.items() if value is not None}
+    texts = {name: plain(value) for name, value in record.items() if value is not None}
     what = [
-        " on ".join(given[name] for name in ("network", "dataset") if name in given),
-        given.get("rule", ""),
-        f"seed {given['seed']}" if "seed" in given else "",
-        f"{given['epochs']} epochs" if "epochs" in given else "",
+        " on ".join(texts[name] for name in ("network", "dataset") if name in texts),
+        texts.get("rule", ""),
+        f"seed {texts['seed']}" if "seed" in texts else "",
+        f"{texts['epochs']} epochs" if "epochs" in texts else "",
     ]
     results = (("test_accuracy", "test accuracy", 1), ("remaining_weights", "remaining weights", 100))
     how = [

@@ -27,8 +27,6 @@ BEST = "best"
 HELD_OUT = "0.1"
 PAGES = ["README.md", "docs/results.md"]
 
-_PROGRAM = "python -m ssm_jax.experiments"
-
 
 @status.program()
 def main(argv: list[str]) -> None:
@@ -58,66 +56,64 @@ def _overrides(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 def _parser() -> argparse.ArgumentParser:
     examples = ["paper --rows fcn conv2 --seeds 20 --workdir=runs/paper", "paper --help"]
-    parser = Parser(prog=_PROGRAM, description=__doc__, examples=examples)
+    parser = Parser(prog="python -m ssm_jax.experiments", description=__doc__, examples=examples)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
 
     def verb(name: str, text: str, example: str) -> argparse.ArgumentParser:
         return verbs.add_parser(name, help=text, description=text, examples=[example])
 
-    made = verb(
-        "paper", "Rows of the paper's main table.", "--rows fcn conv2 --seeds 20 --workdir=runs/paper"
-    )
-    made.add_argument("--rows", nargs="+", required=True, metavar="ROW", help=", ".join(paper.ROWS))
-    made.add_argument("--dense", action="store_true", help="also train each row dense, by the same recipe")
-    _add_common(made)
+    sub = verb("paper", "Rows of the paper's main table.", "--rows fcn conv2 --seeds 20 --workdir=runs/paper")
+    sub.add_argument("--rows", nargs="+", required=True, metavar="ROW", help=", ".join(paper.ROWS))
+    sub.add_argument("--dense", action="store_true", help="also train each row dense, by the same recipe")
+    _add_common(sub)
 
-    made = verb(
+    sub = verb(
         "frontier",
         "Test accuracy against remaining weights.",
         "--network fcn --densities 0.005 0.01 0.02 0.05 0.1 0.25 0.5",
     )
-    _add_network(made)
-    made.add_argument("--densities", nargs="+", required=True, type=float, help="shares in (0, 1]")
-    made.add_argument("--rules", nargs="+", default=[plans.SIGNED], help="mask rules that can hold a density")
-    _add_common(made)
+    _add_network(sub)
+    sub.add_argument("--densities", nargs="+", required=True, type=float, help="shares in (0, 1]")
+    sub.add_argument("--rules", nargs="+", default=[plans.SIGNED], help="mask rules that can hold a density")
+    _add_common(sub)
 
-    made = verb("rivals", "Mask rules side by side under the same training.", "--network conv2 --seeds 3")
-    _add_network(made)
-    made.add_argument("--rules", nargs="+", default=list(plans.RIVALS), help=", ".join(plans.RIVALS))
-    made.add_argument("--density", type=float, help="share in (0, 1], for the rules that can hold one")
-    _add_common(made)
+    sub = verb("rivals", "Mask rules side by side under the same training.", "--network conv2 --seeds 3")
+    _add_network(sub)
+    sub.add_argument("--rules", nargs="+", default=list(plans.RIVALS), help=", ".join(plans.RIVALS))
+    sub.add_argument("--density", type=float, help="share in (0, 1], for the rules that can hold one")
+    _add_common(sub)
 
-    made = verb(
+    sub = verb(
         "ablation", "Kernels and scores, thresholds, mask rules, dense initializations.", "--network fcn"
     )
-    _add_network(made)
-    _add_common(made)
+    _add_network(sub)
+    _add_common(sub)
 
-    made = verb(
+    sub = verb(
         "rates",
         "Learning rates of mask rules, told by held-out images.",
         "--network fcn --rules tiles --rates 0.05 0.2 0.8 --config.training.epochs=5",
     )
-    _add_network(made)
-    made.add_argument("--rules", nargs="+", required=True, help=", ".join(plans.RIVALS))
-    made.add_argument("--rates", nargs="+", required=True, type=float, help="learning rates")
-    _add_common(made)
+    _add_network(sub)
+    sub.add_argument("--rules", nargs="+", required=True, help=", ".join(plans.RIVALS))
+    sub.add_argument("--rates", nargs="+", required=True, type=float, help="learning rates")
+    _add_common(sub)
 
-    made = verb(
+    sub = verb(
         "collect",
         "Copy summaries and curves into a folder, with a table of them and figures.",
         "runs/paper --into=results/paper",
     )
-    made.add_argument("runs", help="folder of an experiment, finished or not")
-    made.add_argument("--into", required=True, help="folder of the results")
+    sub.add_argument("runs", help="folder of an experiment, finished or not")
+    sub.add_argument("--into", required=True, help="folder of the results")
 
-    made = verb(
+    sub = verb(
         "readme", "Make tables, figures and the results sections of pages anew, from the collected files.", ""
     )
-    made.add_argument(
+    sub.add_argument(
         "--pages", nargs="+", default=PAGES, help=f"files in Markdown (default: {' '.join(PAGES)})"
     )
-    made.add_argument("--results", default="results", help="folder of the results (default: results)")
+    sub.add_argument("--results", default="results", help="folder of the results (default: results)")
     return parser
 
 
@@ -151,12 +147,12 @@ def _paper(arguments: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 # What is planned of one network: by verb, a function of the arguments and the config's variant.
 _PLANS: dict[str, Callable[[argparse.Namespace, str], list[Setting]]] = {
-    "frontier": lambda given, variant: plans.frontier(given.network, variant, given.densities, given.rules),
-    "rivals": lambda given, variant: plans.rivals(given.network, variant, given.rules, given.density),
-    "ablation": lambda given, variant: plans.ablation(
-        given.network, variant, _load(given.configs)(plans.spec(given.network, variant))
+    "frontier": lambda args, variant: plans.frontier(args.network, variant, args.densities, args.rules),
+    "rivals": lambda args, variant: plans.rivals(args.network, variant, args.rules, args.density),
+    "ablation": lambda args, variant: plans.ablation(
+        args.network, variant, _load(args.configs)(plans.spec(args.network, variant))
     ),
-    "rates": lambda given, variant: plans.rates(given.network, variant, given.rules, given.rates),
+    "rates": lambda args, variant: plans.rates(args.network, variant, args.rules, args.rates),
 }
 
 
@@ -241,9 +237,9 @@ def _run(
 
 def _print_table(workdir: pathlib.Path) -> None:
     try:
-        found = record.read(workdir) and results.finished(workdir)[1]
+        runs = record.read(workdir) and results.finished(workdir)[1]
     except errors.InputError as error:  # which is not why the experiment ended
         terminal.complain(f"no table: {error}")
         return
-    if found:
-        terminal.say(f"\n{tables.markdown(results.results(found))}")
+    if runs:
+        terminal.say(f"\n{tables.markdown(results.results(runs))}")

@@ -76,29 +76,29 @@ def main(argv: list[str]) -> None:
     with warnings.catch_warnings():
         # One line, without the place in this program.
         warnings.showwarning = lambda message, *_: terminal.complain(f"warning: {message}")
-        found, faults = _read(arguments.images, (height, width, channels))
+        pictures, faults = _read(arguments.images, (height, width, channels))
         if len(arguments.images) == 1 and faults:
             raise faults[0]
         for fault in faults:
             terminal.complain(f"error: {fault}")
-        if found:
-            _predict(artifact, found, top, as_json=arguments.json)
+        if pictures:
+            _predict(artifact, pictures, top, as_json=arguments.json)
     if faults:
         raise errors.InputError(f"{len(faults)} of {len(arguments.images)} files can't be read")
 
 
-def _predict(artifact: Artifact, found: Sequence[_Image], top: int, *, as_json: bool) -> None:
+def _predict(artifact: Artifact, pictures: Sequence[_Image], top: int, *, as_json: bool) -> None:
     # JAX takes a second to import, and what is wrong with the arguments has been said.
     from ssm_jax.artifact.load import Model
 
     model, names = Model(artifact), artifact.class_names
-    widths = max(map(len, ("image", *map(str, found)))), max(map(len, ("label", *names)))
+    widths = max(map(len, ("image", *map(str, pictures)))), max(map(len, ("label", *names)))
     lines = _json if as_json else functools.partial(_text, widths)
     if not as_json:
         terminal.say(_columns(widths, "image", "label", "probability", "next" * (top > 1)))
-    counter = Counter(len(found), "images")
-    size = max(1, min(_BATCH, len(found), _MOST_ELEMENTS // bounds.live(artifact.network)))
-    for chunk, probabilities in _probabilities(model, found, size):
+    counter = Counter(len(pictures), "images")
+    size = max(1, min(_BATCH, len(pictures), _MOST_ELEMENTS // bounds.live(artifact.network)))
+    for chunk, probabilities in _probabilities(model, pictures, size):
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         for image, order, row in zip(chunk, best.tolist(), probabilities.tolist()):
             terminal.say(lines(image, [(names[label], row[label]) for label in order]))
@@ -121,28 +121,28 @@ def _read(
     paths: Sequence[str], image_shape: tuple[int, int, int]
 ) -> tuple[list[_Image], list[errors.InputError]]:
     """Read what can be read, and say what is wrong with the rest."""
-    counter, found, faults = Counter(len(paths), "files read"), list[_Image](), list[errors.InputError]()
+    counter, pictures, faults = Counter(len(paths), "files read"), list[_Image](), list[errors.InputError]()
     for path in paths:
         try:
             array, batch = images.read(pathlib.Path(path), image_shape)
-            if len(found) + len(array) > _MOST:
+            if len(pictures) + len(array) > _MOST:
                 raise errors.InputError(f"{path} makes more than {_MOST:,} images: label fewer at a time")
         except errors.InputError as error:
             faults.append(error)
         else:
-            found += [_Image(path, i if batch else None, image) for i, image in enumerate(array)]
+            pictures += [_Image(path, i if batch else None, image) for i, image in enumerate(array)]
         counter.add(1)
-    return found, faults
+    return pictures, faults
 
 
 def _probabilities(
-    model: Callable[[np.ndarray], Any], found: Sequence[_Image], size: int
+    model: Callable[[np.ndarray], Any], pictures: Sequence[_Image], size: int
 ) -> Iterator[tuple[Sequence[_Image], np.ndarray]]:
     """Yield up to `size` images and their probabilities, float64 `[B, classes]`, after one another."""
-    for first in range(0, len(found), size):
-        chunk = found[first : first + size]
+    for first in range(0, len(pictures), size):
+        chunk = pictures[first : first + size]
         # Every batch has the same shape, which is compiled once.
-        batch = np.zeros((size, *found[0].array.shape), np.uint8)
+        batch = np.zeros((size, *pictures[0].array.shape), np.uint8)
         batch[: len(chunk)] = [image.array for image in chunk]
         logits = np.asarray(model(batch), np.float64)[: len(chunk)]
         if not np.isfinite(logits).all():

@@ -209,8 +209,8 @@ def _paths(given: Any) -> Any:
 def _splits(builder: Any) -> set[str]:
     """Ask a builder for the names of its splits; it tells none where it looks into its archives for them."""
     try:
-        made = builder._split_generators(_Nowhere())
-        return {str(getattr(split, "name", split)) for split in made}
+        generators = builder._split_generators(_Nowhere())
+        return {str(getattr(split, "name", split)) for split in generators}
     except Exception:  # Of a path that leads nowhere, or of a library that is not installed.
         return set()
 

@@ -37,9 +37,9 @@ def collect(workdir: str | os.PathLike[str], into: str | os.PathLike[str]) -> Ex
     if not runs:
         raise errors.InputError(f"{os.fspath(workdir)} holds no finished run yet")
     into = pathlib.Path(os.path.expanduser(into))
-    there = record.read(into)
-    collected = dataclasses.replace(experiment, runs=()) if there is None else there
-    record.schedule(there, experiment, [run.setting for run, _ in runs], 1, str(into), "--into")
+    stored = record.read(into)
+    collected = dataclasses.replace(experiment, runs=()) if stored is None else stored
+    record.schedule(stored, experiment, [run.setting for run, _ in runs], 1, str(into), "--into")
     for run, _ in runs:
         _check_same_seeds(collected, run, into)
     try:

@@ -7,7 +7,7 @@ import functools
 import itertools
 import pathlib
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssm_jax import files
@@ -15,7 +15,7 @@ from ssm_jax.analysis import style
 from ssm_jax.config import DENSE
 from ssm_jax.experiments import panels, paper
 from ssm_jax.experiments.record import Experiment
-from ssm_jax.experiments.results import Result, grouped
+from ssm_jax.experiments.results import Result, grouped, span
 from ssm_jax.experiments.tables import half_width
 from ssm_jax.runs.summary import Statistics
 
@@ -180,15 +180,10 @@ def _title(results: Sequence[Result]) -> str:
     """What results are of: networks, data, epochs and seeds."""
     summaries = [summary for result in results for summary in result.summaries]
     networks = dict.fromkeys(f"{summary.network} on {summary.dataset}" for summary in summaries)
-    epochs = _span(summary.epochs for summary in summaries)
-    seeds = _span(len(result.accuracy.values) for result in results)
+    epochs = span(summary.epochs for summary in summaries)
+    seeds = span(len(result.accuracy.values) for result in results)
     named = f"{', '.join(networks)}: " if len(networks) < 3 else ""
     return f"{named}{epochs} epochs, n = {seeds}" + (", 95 % intervals of means" if seeds != "1" else "")
-
-
-def _span(numbers: Iterable[int]) -> str:
-    found = sorted(set(numbers))
-    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
 def _error(numbers: Statistics, factor: float = 1) -> float:

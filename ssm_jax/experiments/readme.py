@@ -46,17 +46,17 @@ def section(folder: str | os.PathLike[str], root: str | os.PathLike[str], kinds:
     for kind in kinds:
         errors.choose("kind of experiment", kind, TITLES)
     # In the order of the kinds, then by name.
-    found = [
+    experiments = [
         (place, path.parent, experiment)
         for path in sorted(pathlib.Path(folder).glob(f"*/{record.FILE}"))
         if (experiment := record.read(path.parent)) is not None
         for place, kind in enumerate(kinds)
         if experiment.kind == _SHORT.get(kind, kind)
     ]
-    if not found:
+    if not experiments:
         raise errors.InputError(f"{os.fspath(folder)} holds no collected experiment of {' or '.join(kinds)}")
     parts = []
-    for place, path, experiment in sorted(found, key=lambda one: one[:2]):
+    for place, path, experiment in sorted(experiments, key=lambda one: one[:2]):
         link = pathlib.PurePosixPath(os.path.relpath(path, root))
         shared = ", ".join(f"{name} {value}" for name, value in experiment.shared.items())
         title = f"{TITLES[experiment.kind]}: {shared}" if shared else TITLES[experiment.kind]
@@ -88,11 +88,11 @@ def update(page: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool
         raise errors.InputError(f"cannot read {path}: {files.reason(error)}") from error
     except UnicodeDecodeError as error:
         raise errors.InputError(f"cannot read {path}: it is no text in UTF-8") from error
-    found = SECTION.search(text)
-    if found is None:
+    match = SECTION.search(text)
+    if match is None:
         raise errors.InputError(f"{path} has no section between <!-- results: <kinds> --> and {END}")
-    start, stop = found.span("body")
-    changed = text[:start] + section(folder, path.parent, found["kinds"].split()) + text[stop:]
+    start, stop = match.span("body")
+    changed = text[:start] + section(folder, path.parent, match["kinds"].split()) + text[stop:]
     try:
         files.write_text(path, changed)
     except OSError as error:

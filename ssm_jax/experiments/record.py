@@ -112,13 +112,13 @@ def schedule(
             begun.setdefault(run.setting.name, []).append(run)
     runs = []
     for setting in settings:
-        there = begun.get(setting.name, [])
+        earlier = begun.get(setting.name, [])
         ours = {"config": setting.config, **setting.overrides}
-        for run in there:
+        for run in earlier:
             theirs = {"config": run.setting.config, **run.setting.overrides}
             check(setting.name, _differences(ours, theirs))
-        covered = sum(run.seeds for run in there)
-        runs += there
+        covered = sum(run.seeds for run in earlier)
+        runs += earlier
         if covered < seeds:
             runs.append(Run(setting=setting, seed=covered, seeds=seeds - covered))
     return runs

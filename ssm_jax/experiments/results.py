@@ -74,8 +74,7 @@ class Result:
     @property
     def epochs(self) -> str:
         """Epochs of training, such as `50`, or `48 to 50` where a schedule stopped some networks."""
-        epochs = sorted({summary.epochs for summary in self.summaries})
-        return str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+        return span(summary.epochs for summary in self.summaries)
 
     @property
     def device(self) -> str:
@@ -172,6 +171,12 @@ def _experiment(folder: str | os.PathLike[str]) -> Experiment:
     if experiment is None:
         raise errors.InputError(f"{os.fspath(folder)} holds no experiment: it has no {record.FILE}")
     return experiment
+
+
+def span(numbers: Iterable[int]) -> str:
+    """Write the range of numbers, such as `3 to 5`, or the one that all of them are."""
+    ordered = sorted(set(numbers))
+    return str(ordered[0]) if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"
 
 
 def _listed(texts: Iterable[str]) -> str:

@@ -83,8 +83,8 @@ class Record:
         """
         if seed not in self.seeds:
             first, last = self.seeds[0], self.seeds[-1]
-            there = f"{first} alone" if first == last else f"{first} to {last}"
-            raise errors.InputError(f"there is no seed {seed}: it has {there}")
+            known = f"{first} alone" if first == last else f"{first} to {last}"
+            raise errors.InputError(f"there is no seed {seed}: it has {known}")
         first = self.seeds.index(seed) // self.seeds_per_group * self.seeds_per_group
         return self.seeds[first : first + self.seeds_per_group]
 

@@ -41,9 +41,9 @@ def join(
       InputError: Only some of the three are given, they or what Slurm says can't be right, or the processes
         did not find each other.
     """
-    given = {"coordinator": coordinator, "processes": processes, "process": process}
-    missing = [name for name, value in given.items() if value is None]
-    if 0 < len(missing) < len(given):
+    flags = {"coordinator": coordinator, "processes": processes, "process": process}
+    missing = [name for name, value in flags.items() if value is None]
+    if 0 < len(missing) < len(flags):
         raise errors.InputError(
             f"without --{', --'.join(missing)}: --coordinator, --processes and --process belong together"
         )

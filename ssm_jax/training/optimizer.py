@@ -58,8 +58,8 @@ def stopped(optimizer_state: PyTree) -> jax.Array:
       A bool array of those axes; a single False for schedules that never stop.
     """
     leaves = jax.tree.leaves(optimizer_state, is_leaf=lambda leaf: isinstance(leaf, PlateauState))
-    found = [leaf.stopped for leaf in leaves if isinstance(leaf, PlateauState)]
-    return found[0] if found else jnp.zeros((), bool)
+    flags = [leaf.stopped for leaf in leaves if isinstance(leaf, PlateauState)]
+    return flags[0] if flags else jnp.zeros((), bool)
 
 
 def _plateau(

@@ -70,8 +70,8 @@ def finished(folder: RunFolder, record: Record) -> Summary | None:
 
 def _check_same_summary(summary: Summary, record: Record, folder: RunFolder) -> None:
     """Check that the folder's summary is of the folder's run."""
-    found, stored = (dict(configuration.fields(content.config)) for content in (summary, record))
-    differences = [line.partition(":")[0] for line in configuration.differences(found, stored)]
+    summarized, recorded = (dict(configuration.fields(content.config)) for content in (summary, record))
+    differences = [line.partition(":")[0] for line in configuration.differences(summarized, recorded)]
     seeds = sorted([*summary.seeds, *(failure.seed for failure in summary.failed_seeds)])
     for name, ours, theirs in (
         ("network", summary.network, record.network),
