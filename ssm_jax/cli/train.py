@@ -15,7 +15,7 @@ from ml_collections import config_flags
 
 import ssm_jax
 from ssm_jax import config, errors, terminal
-from ssm_jax.cli import arguments, configs, status
+from ssm_jax.cli import configs, status
 from ssm_jax.training import hosts
 
 _USAGE = """usage: ssm-jax train <config>[:<variant>] [--workdir=...] [--config.<setting>=<value> ...]
@@ -24,6 +24,40 @@ examples:
   ssm-jax train digits                                    # seconds, without a download
   ssm-jax train conv8:best --workdir=runs/conv8 --config.seeds=3
   ssm-jax train own.py:small --config.training.epochs=5   # a file of your own"""
+
+
+def value_of(name: str, argv: Sequence[str]) -> str | None:
+    """Return the last value that the arguments give a flag, or None."""
+    return take(name, argv)[0]
+
+
+def take(name: str, argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Return the last value that the arguments give a flag, or None, and the arguments without it."""
+    value, others, rest = None, [], iter(argv)
+    for argument in rest:
+        flag, given, text = argument.partition("=")
+        if flag in (f"--{name}", f"-{name}"):
+            value = text if given else next(rest, "")
+        else:
+            others.append(argument)
+    return value, others
+
+
+def explain(error: BaseException, argv: Sequence[str]) -> errors.InputError:
+    """Say in one line why arguments were refused: flags and config files raise whatever they like."""
+    try:
+        configs.load(value_of("config", argv) or "")
+    except errors.InputError as fault:
+        return fault
+    default = config.default()
+    fields = dict(config.fields(default))
+    for argument in argv:
+        flag = argument.lstrip("-").partition("=")[0]
+        name = flag.removeprefix("config.")
+        if flag != name and name not in fields and not hasattr(default, name):
+            return errors.unknown("config field", name, fields)
+    message = str(error.args[0] if error.args else "") or type(error).__name__
+    return errors.InputError(" - ".join(filter(None, map(str.strip, message.splitlines()))))
 
 
 def define(argv: list[str]) -> flags.FlagValues:
@@ -69,18 +103,18 @@ def take_own_settings(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
         return {}, argv
     from ssm_jax.core import registry  # which imports JAX
 
-    chosen = configs.load(arguments.value_of("config", argv) or "")
-    rule = arguments.value_of("config.mask.rule", argv) or chosen.mask.rule
+    chosen = configs.load(value_of("config", argv) or "")
+    rule = value_of("config.mask.rule", argv) or chosen.mask.rule
     texts: dict[str, str] = {}
     for name in sorted(named - {name for name, _ in config.fields(chosen)}):
-        text, argv = arguments.take(f"config.{name}", argv)
+        text, argv = take(f"config.{name}", argv)
         texts[name] = text or ""
     return config.parse(chosen, texts, registry.own_settings(rule)), argv
 
 
 def parse(argv: list[str]) -> flags.FlagValues:
-    """Parse the expanded arguments; every fault is an `InputError` of one line."""
-    if not arguments.value_of("config", argv):
+    """Parse the arguments; every fault is an `InputError` of one line."""
+    if not value_of("config", argv):
         raise errors.InputError(
             "a config is missing; for example: ssm-jax train digits (see ssm-jax train --help)"
         )
@@ -97,16 +131,18 @@ def parse(argv: list[str]) -> flags.FlagValues:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a config file may raise whatever it likes
-        raise arguments.explain(error, argv) from error
+        raise explain(error, argv) from error
     return values
 
 
 def expand(argv: Sequence[str]) -> list[str]:
-    """Replace flag files by what they hold, and the name of a config by `--config=` and its file."""
-    argv = arguments.expand(argv)
+    """Replace the name of a config by `--config=` and its file."""
+    argv = list(argv)
+    if value_of("flagfile", argv) is not None:
+        raise errors.InputError("--flagfile is not read: settings go into a config file, --config=own.py")
     if argv and not argv[0].startswith("-"):
         argv[0] = f"--config={argv[0]}"
-    chosen, others = arguments.take("config", argv)
+    chosen, others = take("config", argv)
     return [f"--config={configs.find(chosen)}", *others] if chosen else argv
 
 
@@ -114,7 +150,7 @@ def train(argv: list[str]) -> None:
     """Do what the arguments say."""
     argv = expand(argv)
     if {"--help", "-h", "-help"} & set(argv):
-        chosen = arguments.value_of("config", argv)
+        chosen = value_of("config", argv)
         shown = configs.load(chosen) if chosen else config.default()
         terminal.say(
             f"{_USAGE}\n\n{__doc__}\n{define([]).get_help()}\n\nSettings, as --config.<name>=<value>:"
@@ -125,7 +161,7 @@ def train(argv: list[str]) -> None:
     values = parse(argv)
     status.set_up_logging()
     hosts.join(values.coordinator, values.processes, values.process, values.heartbeat)
-    chosen = arguments.value_of("config", argv) or ""
+    chosen = value_of("config", argv) or ""
     ssm_jax.train_and_evaluate(values.config, values.workdir or configs.default_workdir(chosen))
     if dense := configs.dense(chosen, values.config):
         hosts.say(f"dense:   {dense}")
