@@ -19,7 +19,7 @@ from ssm_jax.runs.metrics import read_metrics
 from ssm_jax.runs.summary import Summary
 from ssm_jax.training.from_config import from_config, loader
 from ssm_jax.training.run import train_and_evaluate
-from ssm_jax.training.stored import check_same_run, finished
+from ssm_jax.training.stored import look
 
 # Makes the config of a setting from its file and variants.
 Load = Callable[[str], ConfigDict]
@@ -79,7 +79,7 @@ def prepare(
     sizes: dict[tuple[object, ...], estimate.Sizes | None] = {}
     for run, config in zip(runs, configs, strict=True):
         folder = RunFolder(workdir / run.name)
-        summary = _checked_summary(folder, config)
+        _, summary = look(folder, config)
         chosen = tuple(config.data.items())
         if chosen not in sizes:
             sizes[chosen] = _sizes(config, plan)
@@ -117,16 +117,6 @@ def _config(run: Run, load: Load) -> ConfigDict:
     except errors.InputError as error:
         raise errors.InputError(f"{run.name}: {error}") from error
     return config
-
-
-def _checked_summary(folder: RunFolder, config: ConfigDict) -> Summary | None:
-    """Check that the folder's run is the requested one; returns its summary if it is finished."""
-    stored = folder.read_record()
-    if stored is None:
-        folder.check()
-        return None
-    check_same_run(stored, config, folder)
-    return finished(folder, stored)
 
 
 def describe(jobs: Sequence[Job]) -> str:

@@ -26,19 +26,17 @@ def look(
     """
     stored = folder.read_record()
     if stored is not None:
-        check_same_run(stored, config, folder, model)
-    summary = None if stored is None else finished(folder, stored)
+        _check_same_run(stored, config, folder, model)
+    summary = None if stored is None else _finished(folder, stored)
     if summary is None:
         folder.check()
     return stored, summary
 
 
-def check_same_run(stored: Record, config: ConfigDict, folder: RunFolder, model: Build | None = None) -> None:
-    """Check that the folder's run is the requested one.
-
-    Raises:
-      InputError: It is another one; names what differs.
-    """
+def _check_same_run(
+    stored: Record, config: ConfigDict, folder: RunFolder, model: Build | None = None
+) -> None:
+    """Check that the folder's run is the requested one; an `InputError` names what differs."""
     requested = dict(configuration.fields(config))
     differences = configuration.differences(requested, dict(configuration.fields(stored.config)))
     if model_name(model) != stored.model:
@@ -50,12 +48,8 @@ def check_same_run(stored: Record, config: ConfigDict, folder: RunFolder, model:
         )
 
 
-def finished(folder: RunFolder, record: Record) -> Summary | None:
-    """Read the summary of a finished run; one that is damaged is as good as none, it is made again.
-
-    Raises:
-      InputError: The summary is of a newer format, or of another run than the record.
-    """
+def _finished(folder: RunFolder, record: Record) -> Summary | None:
+    """Read the summary of a finished run; one that is damaged is as good as none, it is made again."""
     try:
         summary = folder.read_summary()
     except schema.NewerFormatError:
