@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ssm_jax import errors, files, graph
-from ssm_jax.artifact.export import c_elementary, c_moves, c_plan
+from ssm_jax.artifact.export import c_operations, c_plan
 from ssm_jax.artifact.format import Artifact
 
 # Numbers of a table on a line.
@@ -73,7 +73,7 @@ def sources(artifact: Artifact, stem: str) -> tuple[str, str]:
     Returns:
       The text of the source file and of its header.
     """
-    plan = c_plan.Plan(artifact.network)
+    plan = c_operations.plan(artifact.network)
     name = identifier(stem)
     upper = name.upper()
     tables = _table_names(plan)
@@ -178,7 +178,7 @@ def memory(network: graph.Network) -> tuple[int, int]:
     Args:
       network: The network.
     """
-    return _memory(c_plan.Plan(network))
+    return _memory(c_operations.plan(network))
 
 
 def _memory(plan: c_plan.Plan) -> tuple[int, int]:
@@ -254,13 +254,17 @@ def _functions(plan: c_plan.Plan, kind: str) -> str:
     _, lanes, *functions = re.split(r"\n\n(?=/\*)", template)
     called = {step.function for step in plan.steps}
     written = [lanes] if any(name.startswith("conv") for name in called) else []
-    for function in functions:
-        name = re.findall(r"^static void (\w+)", function, re.MULTILINE)[0]
-        for index in ("uint8", "uint16", "uint32") if "INDEX" in name else ("",):
-            if name.replace("INDEX", index) in called:
-                written.append(function.replace("INDEX", index))
-    written = [text.replace("const uint8_t *image", f"const {kind} *image") for text in written]
-    written += c_elementary.functions(called) + c_moves.functions(called)
+    for text in functions:
+        name = re.findall(r"^static void (\w+)", text, re.MULTILINE)[0]
+        placeholder = next((each for each in c_operations.VARIANTS if each in name), "")
+        for variant, pieces in c_operations.VARIANTS.get(placeholder, {"": {}}).items():
+            if name.replace(placeholder, variant) in called:
+                filled = text.replace(placeholder, variant).replace(
+                    "const uint8_t *image", f"const {kind} *image"
+                )
+                for old, new in pieces.items():
+                    filled = filled.replace(old, new)
+                written.append(filled)
     return "\n\n".join(piece.rstrip() for piece in written) + "\n"
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ssm_jax import graph
+from ssm_jax.artifact.export.c_memory import Layout, Place
+from ssm_jax.artifact.export.c_plan import Plan, Table, Value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,7 @@ def as_images(network: graph.Network) -> graph.Network:
     return dataclasses.replace(network, nodes=tuple(nodes))
 
 
-def ungrouped(node: graph.Conv | graph.Dense | graph.Convolution) -> np.ndarray:
+def ungrouped(node: graph.Linear) -> np.ndarray:
     """The weights of every input and output; of different groups they are 0."""
     values = node.kernel.values
     if not isinstance(node, graph.Convolution) or node.groups == 1:
@@ -111,3 +114,85 @@ def sizes(values: np.ndarray) -> np.ndarray:
     """The absolute values of an int8 kernel that are not 0, at least one."""
     found = np.unique(np.abs(values)) if values.dtype == np.int8 else np.empty(0)
     return found[found > 0] if found.any() else np.array([1])
+
+
+def conv(plan: Plan, node: graph.Conv | graph.Convolution, number: int) -> Value:
+    """Add a convolution of an image."""
+    image, shape = plan.shapes[node.inputs[0]], plan.shapes[number]
+    whole, windows = node.general(image), Windows.of(node, image)
+    value = _spread(plan, whole, plan.take(node))
+    made = plan.layout(shape)
+    channels, stride, taps = value.layout.channels, windows.stride, windows.taps
+    # One result for every place that the strides come to, and more where the network wants more of them.
+    apart = whole.stride if len({*whole.stride}) > 1 else (1, 1)
+    layout = dataclasses.replace(
+        made,
+        height=max((shape[0] - 1) * apart[0] + 1, -(-value.layout.height // stride)),
+        width=max((shape[1] - 1) * apart[1] + 1, -(-value.layout.width // stride)),
+    )
+    phases = sorted({(top % stride, left % stride) for top, left in taps})
+    same = (layout.height, layout.width) == (value.layout.height, value.layout.width)
+    source = value if stride == 1 and same else _phases(plan, value, layout, stride, phases)
+    number_of = {phase: i for i, phase in enumerate(phases)}
+    planes = [number_of[top % stride, left % stride] * channels for top, left in taps]
+    shifts = [top // stride * layout.row + left // stride for top, left in taps]
+    first = layout.first + np.array(planes) * layout.plane + shifts
+    places = first[:, None] + np.arange(channels) * layout.plane
+    full = plan.new(shape, number if layout == made else None, layout)
+    where = Place(source.buffer), full.first
+    lists(plan, "conv", node, [where], places.ravel(), layout.positions, layout.plane)
+    plan.border(full)
+    if layout == made:
+        return full
+    top_left, (row, column, plane) = full.strides
+    given = top_left, (row * apart[0], column * apart[1], plane)
+    return plan.moved(full, plan.new(shape, number), shape, given=given)
+
+
+def _spread(plan: Plan, node: graph.Convolution, value: Value) -> Value:
+    """Put zeros between the pixels of an image, as a transposed convolution does."""
+    if {*node.spread} == {1}:
+        return value
+    height, width = ((size - 1) * apart + 1 for size, apart in zip(value.shape, node.spread))
+    made = plan.new((height, width, value.shape[2]))
+    plan.call("fill", Place(made.buffer), made.layout.count, "0.0f")
+    first, (row, column, plane) = made.strides
+    put = first, (row * node.spread[0], column * node.spread[1], plane)
+    plan.move(value, made, value.shape, put=put)
+    return made
+
+
+def _phases(plan: Plan, value: Value, layout: Layout, stride: int, phases: list[tuple[int, int]]) -> Value:
+    """Spread an image over several of the result's size, one a phase: a stride becomes none."""
+    channels = value.layout.channels
+    layout = dataclasses.replace(layout, channels=channels * len(phases))
+    made = plan.new((layout.height, layout.width, layout.channels), layout=layout)
+    for i, phase in enumerate(phases):
+        place = Place(made.buffer, i * channels * layout.plane + layout.first)
+        geometry = *value.layout.geometry, *layout.geometry[1:]
+        plan.call("every", value.first, place, *geometry, stride, *phase)
+    return plan.border(made)
+
+
+def lists(
+    plan: Plan,
+    function: str,
+    node: graph.Linear,
+    where: Sequence[tuple[Place, Place]],
+    places: np.ndarray,
+    *rest: Any,
+) -> None:
+    """Call a function with a kernel, once for every pair of places."""
+    units, values = node.kernel.shape[-1], ungrouped(node)
+    plan.count_numbers(node.kernel.remaining + 2 * len(sizes(values)) * units)
+    list_, numbers = kernel_lists(values.reshape(-1, units), places)
+    bits = next(bits for bits in (8, 16, 32) if list_.max() < 2**bits)
+    table = Table(f"{node.name}_list", list_.astype(f"uint{bits}"))
+    if node.kernel.whole:
+        factors = numbers.astype(np.float32) * np.float32(node.kernel.scale)
+        rest = (Table(f"{node.name}_factors", factors), len(factors), units, *rest)
+    else:
+        function += "_weights"
+        rest = (Table(f"{node.name}_weights", numbers), units, *rest)
+    for given, made in where:
+        plan.call(f"{function}_uint{bits}", given, made, table, *rest)

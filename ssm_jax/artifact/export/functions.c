@@ -1,6 +1,7 @@
-/* What the C export's networks call. A generated file holds the ones that it needs, once per type of its tables
- * where they say INDEX. An image lies as planes, one a channel; a row is longer than the image is wide by the
- * network's margin, which is the border between rows, and every plane has that margin of zeros all around. */
+/* What the C export's networks call. A generated file holds the functions that it needs, once per type of its tables
+ * where they say INDEX, and where they say FUNCTION or MOVE once per function, whose expression is MADE. An image lies
+ * as planes, one a channel; a row is longer than the image is wide by the network's margin, which is the border between
+ * rows, and every plane has that margin of zeros all around. */
 
 /* What a convolution computes with: as many floats as the machine adds at a time. */
 #if defined(__GNUC__) && defined(__AVX__)
@@ -323,4 +324,132 @@ static void copy(const float *restrict in, float *restrict out, int32_t count)
 {
     for (int32_t i = 0; i < count; i++)
         out[i] = in[i];
+}
+
+/* FUNCTION of every element. */
+static void constants_of_FUNCTION(float *values, int32_t channels, int32_t height, int32_t width, int32_t row, int32_t plane, const SSM_TABLES float *constants)
+{
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < height; y++)
+            for (int32_t i = c * plane + y * row; i < c * plane + y * row + width; i++) {
+                const float a = values[i], b = constants[c];
+                values[i] = MADE;
+            }
+}
+
+/* FUNCTION of every element. */
+static void left_constants_of_FUNCTION(float *values, int32_t channels, int32_t height, int32_t width, int32_t row, int32_t plane, const SSM_TABLES float *constants)
+{
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < height; y++)
+            for (int32_t i = c * plane + y * row; i < c * plane + y * row + width; i++) {
+                const float a = constants[c], b = values[i];
+                values[i] = MADE;
+            }
+}
+
+/* Of every window one number. */
+static void pool_of_FUNCTION(const float *restrict in, float *restrict out, int32_t channels, int32_t height,
+                 int32_t width, int32_t row, int32_t plane, int32_t out_height, int32_t out_width,
+                 int32_t out_row, int32_t out_plane, int32_t tall, int32_t wide, int32_t down, int32_t right,
+                 int32_t top, int32_t left)
+{
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < out_height; y++)
+            for (int32_t x = 0; x < out_width; x++) {
+                float a = START;
+                for (int32_t i = y * down - top; i < y * down - top + tall; i++)
+                    for (int32_t j = x * right - left; j < x * right - left + wide; j++)
+                        if (i >= 0 && i < height && j >= 0 && j < width) {
+                            const float b = in[c * plane + i * row + j];
+                            a = MADE;
+                        }
+                out[c * out_plane + y * out_row + x] = a;
+            }
+}
+
+/* yes where a value is true, else no. */
+static void select_of_two(float *values, int32_t channels, int32_t height, int32_t width, int32_t row, int32_t plane, const float *yes, const float *no)
+{
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < height; y++)
+            for (int32_t i = c * plane + y * row; i < c * plane + y * row + width; i++) {
+                values[i] = values[i] != 0.0f ? yes[i] : no[i];
+            }
+}
+
+/* FUNCTION of every element. */
+static void unary_of_FUNCTION(float *values, int32_t channels, int32_t height, int32_t width, int32_t row, int32_t plane)
+{
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < height; y++)
+            for (int32_t i = c * plane + y * row; i < c * plane + y * row + width; i++) {
+                const float a = values[i];
+                values[i] = MADE;
+            }
+}
+
+/* FUNCTION of every element. */
+static void values_of_FUNCTION(float *values, int32_t channels, int32_t height, int32_t width, int32_t row, int32_t plane, const float *others)
+{
+    for (int32_t c = 0; c < channels; c++)
+        for (int32_t y = 0; y < height; y++)
+            for (int32_t i = c * plane + y * row; i < c * plane + y * row + width; i++) {
+                const float a = values[i], b = others[i];
+                values[i] = MADE;
+            }
+}
+
+/* One number everywhere. */
+static void fill(float *out, int32_t count, float number)
+{
+    for (int32_t i = 0; i < count; i++)
+        out[i] = number;
+}
+
+/* Matrix products, one after another. */
+static void product(const float *a, const float *b, float *out, int32_t count, int32_t rows, int32_t inner,
+                    int32_t columns)
+{
+    for (; count > 0; count--, b += inner * columns)
+        for (int32_t row = 0; row < rows; row++, a += inner)
+            for (int32_t column = 0; column < columns; column++) {
+                float sum = 0.0f;
+                for (int32_t i = 0; i < inner; i++)
+                    sum += a[i] * b[i * columns + column];
+                *out++ = sum;
+            }
+}
+
+/* Rows of a table by their numbers. */
+static void embed(const float *in, float *out, const SSM_TABLES float *rows, int32_t count, int32_t last,
+                  int32_t features)
+{
+    for (int32_t i = 0; i < count; i++) {
+        const int32_t number = in[i] < 0.0f ? 0 : in[i] > (float)last ? last : (int32_t)in[i];
+        for (int32_t feature = 0; feature < features; feature++)
+            *out++ = rows[number * features + feature];
+    }
+}
+
+/* ABOUT shape: the number of axes, then of all axes the sizes, the distances in and the distances out. */
+static void MOVE(const SPACEfloat *in, float *out, const SSM_TABLES uint32_t *shape)
+{
+    const uint32_t axes = shape[0];
+    const SSM_TABLES uint32_t *size = shape, *from = shape + axes, *to = shape + 2 * axes;
+    uint32_t at[9] = {0};
+    for (uint32_t axis = axes; axis > 0;) {
+        const float a = *out, b = *in;
+        (void)a;
+        *out = MADE;
+        for (axis = axes; axis > 0; axis--) {
+            in += from[axis];
+            out += to[axis];
+            if (++at[axis] < size[axis])
+                break;
+            in -= size[axis] * from[axis];
+            out -= size[axis] * to[axis];
+            at[axis] = 0;
+        }
+    }
 }

@@ -79,10 +79,27 @@ def test_every_operation_computes_what_jax_computes_in_any_order_and_shape(seed,
     network = drawn_network(seed)
     images = np.random.default_rng(seed).integers(0, 256, (2, *network.image_shape), np.uint8)
     theirs = by_jax(network, images)
-    ours = {kind for kind in graph.OPERATIONS.values() if kind.__module__ == graph.Conv.__module__}
-    assert {type(node) for node in network.nodes} == ours
+    assert {type(node) for node in network.nodes} == {*graph.LAYERS.values()}
     assert np.ptp(theirs) > 0
     np.testing.assert_allclose(logits(network, images, tmp_path), theirs, atol=1e-4, rtol=0)
+
+
+def test_any_operation_takes_constants(tmp_path):
+    nodes = (
+        graph.Constant(inputs=(), values=np.float32([1, -2])),
+        graph.Elu(inputs=(1,)),
+        graph.Binary(inputs=(1, 1), function="mul"),
+        graph.Add(inputs=(2, 3)),
+        graph.Flatten(inputs=(0,)),
+        graph.Normalize(
+            inputs=(1,), name="n", mean=np.ones(2, "f4"), variance=np.ones(2, "f4"), epsilon=1e-3
+        ),
+        graph.Add(inputs=(5, 4)),
+        graph.Add(inputs=(7, 6)),
+    )
+    network = graph.Network(image_shape=(1, 2, 1), classes=2, nodes=nodes)
+    images = np.uint8([[[[3], [4]]]])
+    np.testing.assert_allclose(logits(network, images, tmp_path), by_jax(network, images), rtol=1e-5)
 
 
 def test_without_vectors_it_is_the_same(tmp_path):

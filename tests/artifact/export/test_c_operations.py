@@ -8,7 +8,7 @@ from artifact.small import network_of
 
 from ssm_jax import errors, graph
 from ssm_jax.artifact.export.c_kernels import kernel_lists
-from ssm_jax.artifact.export.c_plan import Plan
+from ssm_jax.artifact.export.c_operations import plan
 
 
 def test_a_ternary_kernel_is_a_list_to_add_and_one_to_subtract_per_output():
@@ -41,7 +41,7 @@ def test_an_empty_kernel_has_empty_lists():
 
 
 def test_activations_are_computed_in_place():
-    steps = [step.function for step in Plan(network_of("conv2")).steps]
+    steps = [step.function for step in plan(network_of("conv2")).steps]
     assert [name for name in steps if name != "border"] == [
         *("read_image", "standardize", "conv_uint8", "elu", "conv_uint8", "max_pool", "elu"),
         *("dense_uint8", "elu", "dense_uint8", "elu", "dense_uint8", "copy"),
@@ -55,8 +55,8 @@ def test_a_value_that_is_needed_later_is_copied_first():
         graph.Add(inputs=(1, 2)),
         graph.Mean(inputs=(3,)),
     )
-    plan = Plan(graph.Network(image_shape=(2, 2, 3), classes=3, nodes=nodes))
-    assert [step.function for step in plan.steps] == [
+    made = plan(graph.Network(image_shape=(2, 2, 3), classes=3, nodes=nodes))
+    assert [step.function for step in made.steps] == [
         *("read_image", "standardize", "copy", "elu", "add", "mean", "copy")
     ]
 
@@ -64,9 +64,9 @@ def test_a_value_that_is_needed_later_is_copied_first():
 @pytest.mark.parametrize("name", ["conv2", "resnet20"])
 def test_scratch_is_a_few_values_not_all(name):
     network = network_of(name)
-    plan = Plan(network)
+    made = plan(network)
     largest = max(int(np.prod(shape)) for shape in network.shapes())
-    assert largest < plan.scratch < 8 * largest
+    assert largest < made.scratch < 8 * largest
 
 
 def test_a_value_beyond_the_memory_that_c_is_written_for_is_refused():
@@ -79,4 +79,4 @@ def test_a_value_beyond_the_memory_that_c_is_written_for_is_refused():
     )
     network = graph.Network(image_shape=(1, 2**24, 1), classes=1, nodes=nodes)
     with pytest.raises(errors.InputError, match=r"works on .* floats at once; in C at most 134,217,728 are"):
-        Plan(network)
+        plan(network)
