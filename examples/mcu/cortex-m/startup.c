@@ -9,13 +9,18 @@ extern uint32_t stack_top, data_load, data_start, data_end, bss_start, bss_end;
 void initialise_monitor_handles(void); /* of librdimon: printf goes to the host */
 int main(void);
 
-/* The system timer. qemu's runs at 25 MHz, and with -icount shift=0 an instruction takes 1 ns. */
+/* The system timer. qemu's runs at 25 MHz, and with -icount shift=0 an instruction takes 1 ns. It counts 24 bits
+ * down and begins anew: between two calls lie less than 2^24 ticks, 671 million instructions. */
 static volatile uint32_t *const systick = (volatile uint32_t *)0xE000E010;
 
 uint32_t instructions(void);
 uint32_t instructions(void)
 {
-    return (0xFFFFFF - systick[2]) * 40;
+    static uint32_t before = 0xFFFFFF, ticks;
+    const uint32_t now = systick[2];
+    ticks += (before - now) & 0xFFFFFF;
+    before = now;
+    return ticks * 40;
 }
 
 static void reset(void)
