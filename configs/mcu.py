@@ -14,8 +14,8 @@ Measured, means of 3 seeds on 2 CPU cores, in whole numbers on all test images
     fast     99.41 %    5.2 kB  5.5 kB
     large    99.58 %   10.7 kB  7.8 kB   5 minutes
 
-The learning rate was chosen among 0.02, 0.05 and 0.2 in 3 epochs, on a tenth of the training set that was held
-out. The 60 epochs at the first width have not been measured.
+The learning rate was chosen among 0.02, 0.05 and 0.2 in 3 epochs, on a tenth of the training set that was
+held out. The 60 epochs at the first width have not been measured.
 """
 
 from ml_collections import ConfigDict

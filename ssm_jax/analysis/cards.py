@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from ssm_jax import graph
 from ssm_jax.analysis import figures, masks, style
-from ssm_jax.analysis.finished import Finished, Network
+from ssm_jax.analysis.finished import Network, Shown
 from ssm_jax.artifact.sizes import Sizes, entropy
 
 if TYPE_CHECKING:
@@ -81,33 +82,37 @@ def number(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.2f}"
 
 
-def layers(run: Finished, network: Network) -> Card:
+def layers(run: Shown, network: Network) -> Card:
     """Show the shares of -1, 0 and +1.
 
     Args:
       run: The run.
       network: Its network.
     """
-    found = run.summary.layers
+    found = run.layers
     names = ("inverted", "hidden", "kept")
     rows = []
     for layer in found:
         shares = [number(getattr(layer, name)) for name in names]
         rows.append((layer.name, "x".join(map(str, layer.shape)), f"{layer.weights:,}", *shares))
-    total = run.summary.weights
+    total = run.weights
     means = [sum(getattr(layer, name) * layer.weights for layer in found) / total for name in names]
     rows.append(("all", "", f"{total:,}", *map(number, means)))
     head = ["layer", "kernel", "weights", "-1 %", "0 %", "+1 %"]
-    table = Table(
-        caption="Shares by layer, means over seeds", head=head, rows=rows, folded=len(rows) > _MOST_ROWS
-    )
+    caption = "Shares by layer" + ", means over seeds" * (len(run.seeds) > 1)
+    table = Table(caption=caption, head=head, rows=rows, folded=len(rows) > _MOST_ROWS)
     if not run.masked:
         return Card(tables=[table], note=_DENSE)
-    caption = "What the mask does to the weights of every layer."
-    return Card(figures=[Drawing(figure=figures.layer_shares(found), caption=caption)], tables=[table])
+    if run.signs_alone:
+        drawing = figures.layer_shares(found, ("negative", "hidden", "positive"))
+        caption = "Signs of the effective kernels: the file does not tell which weights the mask inverts."
+    else:
+        drawing = figures.layer_shares(found)
+        caption = "What the mask does to the weights of every layer."
+    return Card(figures=[Drawing(figure=drawing, caption=caption)], tables=[table])
 
 
-def image_mask(run: Finished, network: Network) -> Card:
+def image_mask(run: Shown, network: Network) -> Card:
     """Show where in the image the weights of the first dense layer remain.
 
     Args:
@@ -116,9 +121,11 @@ def image_mask(run: Finished, network: Network) -> Card:
     """
     if not run.masked:
         return Card(note=_DENSE)
-    node, shape = _first_dense(network.graph)
+    node, shape = _first_dense(network)
+    if node is None:
+        return Card(note="No dense layer has a mask.")
     if shape is None:
-        return Card(note=f"{node.name} sees no image: what it takes has been averaged over it.")
+        return Card(note=f"{node.name} sees no image: what it takes is no longer one.")
     mask = network.masks[node.name]
     whole = shape == network.graph.image_shape
     height, width, channels = shape
@@ -132,27 +139,31 @@ def image_mask(run: Finished, network: Network) -> Card:
     return Card(figures=[Drawing(figure=drawing, caption=caption)])
 
 
-def _first_dense(network: graph.Network) -> tuple[graph.Dense, tuple[int, int, int] | None]:
-    """The first dense layer, and the shape of what it takes if that is flattened from images."""
-    node = next(node for node in network.nodes if isinstance(node, graph.Dense))
-    before = network.nodes[node.inputs[0] - 1]
+def _first_dense(network: Network) -> tuple[graph.Dense | None, tuple[int, int, int] | None]:
+    """The first dense layer with a mask, and the shape `(H, W, C)` that is flattened before it, if one is."""
+    nodes = network.graph.nodes
+    found = (node for node in nodes if isinstance(node, graph.Dense) and node.name in network.masks)
+    node = next(found, None)
+    before = None if node is None else nodes[node.inputs[0] - 1]
     if not isinstance(before, graph.Flatten):
         return node, None
-    height, width, channels = network.shapes()[before.inputs[0]]
-    return node, (height, width, channels)
+    shape = network.graph.shapes()[before.inputs[0]]
+    return node, (shape[0], shape[1], shape[2]) if len(shape) == 3 else None
 
 
-def filters(run: Finished, network: Network) -> Card:
+def filters(run: Shown, network: Network) -> Card:
     """Show the effective kernels of the first layer.
 
     Args:
       run: The run.
       network: Its network.
     """
-    node = network.graph.layers()[0]
+    node, shape = network.graph.layers()[0], network.graph.image_shape
     kernel = node.kernel.dense()
-    if kernel.ndim == 2:
-        kernel = kernel.reshape(*network.graph.image_shape, -1)
+    if kernel.ndim == 2 and len(shape) == 3 and math.prod(shape) == len(kernel):
+        kernel = kernel.reshape(*shape, -1)
+    if kernel.ndim != 4:
+        return Card(note=f"The kernel of {node.name}, {list(kernel.shape)}, is no filter of an image.")
     count = kernel.shape[3]
     which = (
         f"The {_MOST_FILTERS} of {count} units with the most weights"
@@ -165,7 +176,7 @@ def filters(run: Finished, network: Network) -> Card:
     return Card(figures=[Drawing(figure=figures.filters(kernel, _MOST_FILTERS), caption=caption)])
 
 
-def units(run: Finished, network: Network) -> Card:
+def units(run: Shown, network: Network) -> Card:
     """Show how many weights remain per unit, and which units are dead.
 
     Args:
@@ -175,9 +186,7 @@ def units(run: Finished, network: Network) -> Card:
     if not run.masked:
         return Card(note=_DENSE)
     if network.random:
-        return Card(
-            note=f"The rule {run.summary.method} draws its mask at random: no unit is dead for certain."
-        )
+        return Card(note=f"The rule {run.rule} draws its mask at random: no unit is dead for certain.")
     counts = {name: masks.incoming(mask) for name, mask in network.masks.items()}
     found = masks.units(network.masks)
     rows = []
@@ -197,7 +206,7 @@ def units(run: Finished, network: Network) -> Card:
     )
 
 
-def mistakes(run: Finished, network: Network) -> Card:
+def mistakes(run: Shown, network: Network) -> Card:
     """Show the test images that the network is farthest from.
 
     Args:
@@ -230,7 +239,7 @@ def mistakes(run: Finished, network: Network) -> Card:
     )
 
 
-def sizes(run: Finished, network: Network) -> Card:
+def sizes(run: Shown, network: Network) -> Card:
     """Show the size of the artifact beside what it could be.
 
     Args:
@@ -280,7 +289,7 @@ class Kind:
     anchor: str
     title: str
     text: str
-    card: Callable[[Finished, Network], Card]
+    card: Callable[[Shown, Network], Card]
 
 
 KINDS = (

@@ -85,11 +85,14 @@ def _line(number: int, **settings: Any) -> Any:
 
 
 @style.drawn
-def layer_shares(layers: Sequence[Layer]) -> Figure:
+def layer_shares(
+    layers: Sequence[Layer], names: Sequence[str] = ("-1 invert", "0 hide", "+1 keep")
+) -> Figure:
     """Draw the shares of -1, 0 and +1 of every masked layer, in the order of the network.
 
     Args:
       layers: The layers of a run's summary.
+      names: What these three do.
     """
     figure = style.figure(0.9 + 0.24 * len(layers))
     axes = figure.add_subplot()
@@ -107,7 +110,7 @@ def layer_shares(layers: Sequence[Layer]) -> Figure:
     axes.set_xlabel("share of the layer's weights, %")
     axes.grid(False)
     axes.tick_params(axis="y", length=0)
-    style.legend(figure, axes.containers, ("-1 invert", "0 hide", "+1 keep"))
+    style.legend(figure, axes.containers, names)
     return figure
 
 
@@ -207,7 +210,7 @@ def weights_per_unit(layers: Mapping[str, np.ndarray]) -> Figure:
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlim(left=-0.2)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_xlabel("remaining weights into a unit (log scale)")
+    axes.set_xlabel("weights into a unit (log scale)")
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     return figure

@@ -61,7 +61,7 @@ class Pairs:
       second: Name of the other's, which may be the same.
       same_seed: Whether the two have one seed, hence signs of kernels that were drawn alike.
       count: The number of pairs.
-      masks: Overlap of the masks.
+      masks: Overlap of the masks; None with a file that holds effective kernels alone.
       effective_signs: Overlap of the signs of the effective kernels, `sign(kernel) * mask`.
     """
 
@@ -69,21 +69,22 @@ class Pairs:
     second: str
     same_seed: bool
     count: int
-    masks: ByLayer[Overlap]
+    masks: ByLayer[Overlap] | None
     effective_signs: ByLayer[Overlap]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunReport:
-    """What the masks of one run tell; shares, units and the like are means over the seeds.
+    """What the masks of one run or file tell; shares, units and the like are means over the seeds.
 
     Attributes:
-      name: The run's folder, as far as it tells the runs apart.
+      name: The run's folder or the file, as far as it tells the runs apart.
       network: Name of the network.
-      dataset: Name of the dataset.
+      dataset: Name of the dataset; empty where a file does not tell it.
       rule: Name of the mask rule, or `dense`.
+      signs_alone: Whether -1 and +1 are signs of effective kernels, since a `.ssm` file holds no masks.
       settings: The config's fields that differ from the defaults.
-      seeds: The networks' seeds.
+      seeds: The networks' seeds; empty where a file does not tell it, as are steps and epochs.
       steps: The steps that each has taken.
       epochs: The epochs that each has done.
       test_accuracy: In %, of these steps; None where there was no report at them.
@@ -93,7 +94,8 @@ class RunReport:
       shares: Shares of -1, 0 and +1.
       units: Dead units by the layer's own mask; None where the mask is drawn at random, as is what follows.
       connectivity: None for a network with operations that it is not followed through, as well.
-      moments: Masks over training; empty where the run did not store them (`logging.masks`).
+      moments: Masks over training; empty where the run did not store them (`logging.masks`), None of a
+        file.
       since_start: Overlap of the first stored mask with the last.
       transfer: The mask on other kernels; None where none were asked for.
     """
@@ -102,6 +104,7 @@ class RunReport:
     network: str
     dataset: str
     rule: str
+    signs_alone: bool = False
     settings: dict[str, object]
     seeds: tuple[int, ...]
     steps: tuple[int, ...]
@@ -113,7 +116,7 @@ class RunReport:
     shares: ByLayer[Shares]
     units: ByLayer[Units] | None
     connectivity: Connectivity | None
-    moments: tuple[Moment, ...]
+    moments: tuple[Moment, ...] | None
     since_start: ByLayer[Overlap] | None
     transfer: Transfers | None
 

@@ -1,23 +1,26 @@
-"""Finished runs as a report shows them: read from their folders, restored, run over the test set."""
+"""What a report shows: finished runs, restored and run over the test set, and networks in files."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import pathlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from ssm_jax import config as configuration
 from ssm_jax import errors, graph
+from ssm_jax.analysis import stored
+from ssm_jax.analysis.stored import Stored
 from ssm_jax.artifact import format, pack, run
 from ssm_jax.config import DENSE
 from ssm_jax.data import datasets
 from ssm_jax.runs.folder import Record, RunFolder
 from ssm_jax.runs.metrics import read_metrics
-from ssm_jax.runs.summary import Summary
+from ssm_jax.runs.summary import Layer, Statistics, Summary
 from ssm_jax.trained import models, read_record, restore, restore_each
 from ssm_jax.training.from_config import loader
 from ssm_jax.training.step import Build
@@ -51,6 +54,83 @@ class Finished:
     def masked(self) -> bool:
         """Whether it has masks; a dense baseline has none."""
         return self.summary.method != DENSE
+
+    @property
+    def signs_alone(self) -> bool:
+        """Whether -1 and 1 are signs of effective kernels, and no masks; a run has its masks."""
+        return False
+
+    @property
+    def path(self) -> pathlib.Path:
+        """The run's folder."""
+        return self.folder.path
+
+    @property
+    def network(self) -> str:
+        """Name of the network."""
+        return self.record.network
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        return self.record.dataset
+
+    @property
+    def rule(self) -> str:
+        """Name of the mask rule."""
+        return self.summary.method
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """Seeds of the networks that were trained to the end."""
+        return self.summary.seeds
+
+    @property
+    def test_accuracy(self) -> Statistics:
+        """The test accuracy in %."""
+        return self.summary.test_accuracy
+
+    @property
+    def remaining_weights(self) -> Statistics:
+        """The share of the weights that remain."""
+        return self.summary.remaining_weights
+
+    @property
+    def weights(self) -> int:
+        """Number of weights that have a mask."""
+        return self.summary.weights
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """What the masks do, by layer, means over seeds."""
+        return self.summary.layers
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The fields of its config by their dotted names."""
+        return dict(configuration.fields(self.record.config))
+
+    def facts(self) -> dict[str, str]:
+        """What a report says of it, by what that is of."""
+        summary, record = self.summary, self.record
+        remaining = summary.remaining_weights.mean * summary.weights
+        emptied = sorted({layer for found in summary.emptied_layers for layer in found.layers})
+        failed = [f"{one.seed} ({one.metric} at step {one.step})" for one in summary.failed_seeds]
+        return {
+            "network": f"{record.network}, {summary.weights:,} weights",
+            "data": f"{record.dataset} {record.dataset_version}",
+            "mask rule": summary.method,
+            "seeds": ", ".join(map(str, summary.seeds)),
+            "seed shown": str(self.seed),
+            "epochs, steps": f"{summary.epochs}, {summary.steps:,}",
+            "test accuracy": f"{summary.test_accuracy.text()} %",
+            "remaining weights": f"{summary.remaining_weights.text(100)} %, {remaining:,.0f}",
+            "failed seeds": ", ".join(failed),
+            "layers that hide everything": ", ".join(emptied),
+            "training": f"{summary.train_seconds:.1f} s, {summary.images_per_second:,.0f} images/s",
+            "device": f"{summary.device_count} x {summary.device}",
+            "versions": ", ".join(f"{name} {version}" for name, version in summary.versions.items()),
+        }
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -105,25 +185,42 @@ class Network:
         return any(np.issubdtype(mask.dtype, np.floating) for mask in self.masks.values())
 
 
+Shown = Finished | Stored
+
+
 def read(
-    workdirs: Sequence[str | os.PathLike[str]], seed: int | None = None, model: Build | None = None
-) -> list[Finished]:
-    """Read finished runs.
+    sources: Sequence[str | os.PathLike[str] | Stored], seed: int | None = None, model: Build | None = None
+) -> list[Shown]:
+    """Read finished runs and networks in files.
 
     Args:
-      workdirs: The runs' folders, at least one.
-      seed: The network to show of each, by default the first that was trained to the end.
+      sources: Folders of runs and `.ssm` files, or what has been read of a file; at least one.
+      seed: The network to show of each run, by default the first that was trained to the end.
       model: The function that built the networks of those runs that trained the caller's own.
 
     Raises:
-      InputError: A folder is given twice, holds no run, one that is not finished, has no such seed, or is of
-        another model.
+      InputError: One is given twice; a folder holds no run, one that is not finished, has no such seed, or is
+        of another model; a file can't be read.
     """
-    if not workdirs:
+    if not sources:
         raise errors.InputError("no run is given")
-    folders = [RunFolder(workdir) for workdir in workdirs]
-    named = zip(folders, _names(folders), models(folders, model), strict=True)
-    return [_finished(folder, name, seed, own) for folder, name, own in named]
+    paths = [one.path if isinstance(one, Stored) else RunFolder(one).path for one in sources]
+    names = _names(paths)
+    runs = [
+        RunFolder(path)
+        for one, path in zip(sources, paths)
+        if not isinstance(one, Stored) and not path.is_file()
+    ]
+    own = dict(zip((run.path for run in runs), models(runs, model), strict=True))
+    shown: list[Shown] = []
+    for name, path, one in zip(names, paths, sources, strict=True):
+        if isinstance(one, Stored):
+            shown.append(dataclasses.replace(one, name=name))
+        elif path.is_file():
+            shown.append(dataclasses.replace(stored.of_file(path), name=name))
+        else:
+            shown.append(_finished(RunFolder(path), name, seed, own[path]))
+    return shown
 
 
 def _finished(folder: RunFolder, name: str, seed: int | None, model: Build | None) -> Finished:
@@ -143,9 +240,9 @@ def _finished(folder: RunFolder, name: str, seed: int | None, model: Build | Non
     )
 
 
-def _names(folders: Sequence[RunFolder]) -> list[str]:
+def _names(paths: Sequence[pathlib.Path]) -> list[str]:
     """As few of the last parts of the paths as tell them apart."""
-    paths = [pathlib.Path(os.path.abspath(folder.path)) for folder in folders]
+    paths = [pathlib.Path(os.path.abspath(path)) for path in paths]
     twice = next((path for i, path in enumerate(paths) if path in paths[:i]), None)
     if twice is not None:
         raise errors.InputError(f"{twice} is given twice")
@@ -156,15 +253,24 @@ def _names(folders: Sequence[RunFolder]) -> list[str]:
     return [str(path) for path in paths]
 
 
-def networks(runs: Sequence[Finished], most: int = 20) -> Iterator[Network]:
+def networks(shown: Iterable[Shown], most: int = 20) -> Iterator[Network]:
     """Restore the network of every run and run it over the test set.
 
     Args:
-      runs: The runs.
+      shown: Runs, and networks in files, which are yielded without test images.
       most: The most mistakes to return of each.
     """
     known: dict[tuple[object, ...], datasets.Dataset | str] = {}
-    for one in runs:
+    for one in shown:
+        if isinstance(one, Stored):
+            yield Network(
+                artifact=one.artifact,
+                size=len(format.encode(one.artifact)),
+                masks=one.masks if one.masked else {},
+                mistakes="a file by itself names no test images",
+                mean_image=None,
+            )
+            continue
         trained = restore(one.folder.path, seed=one.seed, model=one.model)
         artifact = pack.of_trained(one.record, one.summary, trained)
         key = tuple(one.record.config.data.items())

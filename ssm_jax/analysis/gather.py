@@ -1,4 +1,4 @@
-"""From the folders of runs to a report of what their masks tell."""
+"""From runs and networks in files to a report of what their masks tell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import logging
 import os
 import pathlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -15,10 +15,12 @@ from flax import nnx
 
 from ssm_jax import config as configuration
 from ssm_jax import environment, errors, graph
-from ssm_jax.analysis import inversion, masks
+from ssm_jax.analysis import inversion, masks, stored
 from ssm_jax.analysis.connectivity import connected
-from ssm_jax.analysis.findings import Connectivity, Moment, Pairs, Report, RunReport, Transfers
+from ssm_jax.analysis.findings import Connectivity, Moment, Report, RunReport, Transfers
 from ssm_jax.analysis.masks import Masks
+from ssm_jax.analysis.pairs import Network, overlaps
+from ssm_jax.analysis.stored import Stored
 from ssm_jax.analysis.transfer import TestSet, Transfer, effective_signs, transfer
 from ssm_jax.data.batches import standardize, steps_per_epoch
 from ssm_jax.graph import trace
@@ -51,24 +53,24 @@ class _Run:
     seeds: list[int]
     model: Build | None
 
+    @property
+    def shown(self) -> str:
+        """What it is, for an error."""
+        return f"{self.folder.path} ({self.record.network} on {self.record.dataset})"
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the masks by layer."""
+        return kernel_shapes(self.task)
+
     def epochs(self, steps: int) -> float:
         record, config = self.record, self.record.config
         return steps / steps_per_epoch(record.examples, config.training.batch_size, config.data.passes)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Network:
-    """What is kept of a trained network."""
-
-    seed: int
-    step: int
-    masks: Masks
-    effective_signs: Masks
-
-
 @environment.own_program()
 def analyze(
-    folders: Sequence[str | os.PathLike[str]],
+    folders: Sequence[str | os.PathLike[str] | Stored],
     *,
     seeds: Collection[int] | None = None,
     draws: int = 3,
@@ -77,7 +79,8 @@ def analyze(
     """Gather what the masks of runs tell.
 
     Args:
-      folders: The runs' folders, one or more, of networks with the same masked layers.
+      folders: One or more, of networks with the same masked layers: the folder of a run, a `.ssm` file, or a
+        model in a file of `ssm_jax.save`, see `ssm_jax.analysis.stored`.
       seeds: The seeds of the networks to look at, in every run; by default all that have a checkpoint.
       draws: The number of other kernels that the masks are put onto; with 0 no data are needed.
       model: The function that built the networks of those runs that trained the caller's own.
@@ -91,36 +94,50 @@ def analyze(
     if seeds is not None and not seeds:
         raise errors.InputError("no seed was given")
     named = _named(folders)
-    own = models(list(named.values()), model)
-    runs = [_open(*each, seeds, its) for each, its in zip(named.items(), own, strict=True)]
-    _check_same_layers(runs)
-    tests = {run.name: _test_set(run) for run in runs if draws and _has_masks(run)}
+    if seeds is not None and all(isinstance(one, Stored) for one in named.values()):
+        raise errors.InputError("seeds are of runs, and only files are given: leave them out")
+    folders_of_runs = [one for one in named.values() if isinstance(one, RunFolder)]
+    own = dict(zip((folder.path for folder in folders_of_runs), models(folders_of_runs, model), strict=True))
+    opened = [
+        _open(name, one, seeds, own[one.path]) if isinstance(one, RunFolder) else one
+        for name, one in named.items()
+    ]
+    _check_same_layers(opened)
+    tests = {
+        run.name: _test_set(run) for run in opened if isinstance(run, _Run) and draws and _has_masks(run)
+    }
     reports, networks = [], {}
-    for run in runs:
-        report, networks[run.name] = _analyze(run, draws, tests.get(run.name))
+    for one in opened:
+        if isinstance(one, Stored):
+            report, networks[one.name] = _of_stored(one)
+        else:
+            report, networks[one.name] = _analyze(one, draws, tests.get(one.name))
         reports.append(report)
     exact = {report.name: networks[report.name] for report in reports if report.units is not None}
     return Report(
         runs=tuple(reports),
-        overlaps=tuple(_overlaps(exact)),
+        overlaps=tuple(overlaps(exact)),
         differences=inversion.differences(reports),
         device=jax.devices()[0].device_kind,
         versions=versions(),
     )
 
 
-def _named(folders: Sequence[str | os.PathLike[str]]) -> dict[str, RunFolder]:
-    """The folders by their names below the one in which all of them lie."""
-    paths = [pathlib.Path(os.path.abspath(RunFolder(folder).path)) for folder in folders]
+def _named(folders: Sequence[str | os.PathLike[str] | Stored]) -> dict[str, RunFolder | Stored]:
+    """The folders and files by their names below the folder in which all of them lie."""
+    given = [one if isinstance(one, Stored) else RunFolder(one) for one in folders]
+    paths = [pathlib.Path(os.path.abspath(one.path)) for one in given]
     if not paths:
         raise errors.InputError("no folder of a run was given")
     common = os.path.commonpath([path.parent for path in paths])
-    named: dict[str, RunFolder] = {}
-    for folder, path in zip(folders, paths):
+    named: dict[str, RunFolder | Stored] = {}
+    for one, path in zip(given, paths):
         name = path.relative_to(common).as_posix()
         if name in named:
-            raise errors.InputError(f"{os.fspath(folder)} is given twice")
-        named[name] = RunFolder(folder)
+            raise errors.InputError(f"{one.path} is given twice")
+        if path.is_file() and isinstance(one, RunFolder):
+            one = stored.of_file(one.path)
+        named[name] = dataclasses.replace(one, name=name) if isinstance(one, Stored) else one
     return named
 
 
@@ -150,16 +167,14 @@ def _open(name: str, folder: RunFolder, seeds: Collection[int] | None, model: Bu
     return _Run(name, folder, record, summary, task, chosen, model)
 
 
-def _check_same_layers(runs: Sequence[_Run]) -> None:
-    """Check that masks can be compared between all runs."""
-    first, *others = runs
+def _check_same_layers(opened: Sequence[_Run | Stored]) -> None:
+    """Check that masks can be compared between all of them."""
+    first, *others = opened
     for other in others:
-        if kernel_shapes(first.task) != kernel_shapes(other.task):
-            networks = (
-                f"{run.folder.path} ({run.record.network} on {run.record.dataset})" for run in (first, other)
-            )
+        if first.shapes != other.shapes:
             raise errors.InputError(
-                f"the layers of {' and '.join(networks)} differ in number or shape: give runs of one network"
+                f"the layers of {first.shown} and {other.shown} differ in number or shape: give runs of one "
+                "network"
             )
 
 
@@ -183,62 +198,92 @@ def _test_set(run: _Run) -> TestSet:
     return TestSet(data, run.task.dtype)
 
 
-def _analyze(run: _Run, draws: int, tests: TestSet | None) -> tuple[RunReport, list[_Network]]:
+def _analyze(run: _Run, draws: int, tests: TestSet | None) -> tuple[RunReport, list[Network]]:
     last, networks, transfers = run.record.seeds[-1], [], []
+    found: dict[int, Masks] = {}
+    steps: dict[int, int] = {}
     kernel_seeds = tuple((last + 1 + draw) % 2**31 for draw in range(draws)) if tests else ()
     drawn = [run.task.network(seed) for seed in kernel_seeds]
     for trained in restore_each(run.folder.path, run.seeds, model=run.model):
-        networks.append(_Network(trained.seed, trained.step, trained.masks, effective_signs(trained.model)))
+        networks.append(Network(trained.seed, trained.masks, effective_signs(trained.model)))
+        found[trained.seed], steps[trained.seed] = trained.masks, trained.step
         if len(networks) == 1:
             structure = _structure(trained.model, run.record)
         if tests is not None:
             _log.info("%s: the mask of seed %d on other kernels", run.name, trained.seed)
             key = environment.key(trained.seed)
             transfers.append(transfer(trained.model, drawn, tests.accuracy, key))
-    # A mask of floats is the expectation of one that is drawn: it has shares, and no places.
-    exact = _has_masks(run) and all(mask.dtype == np.int8 for mask in networks[0].masks.values())
-    shares = [masks.shares(network.masks) for network in networks]
-    moments, since_start = _over_training(run, networks, exact)
+    exact = _has_masks(run) and _exact(next(iter(found.values())))
+    shares = [masks.shares(each) for each in found.values()]
+    moments, since_start = _over_training(run, found, steps, exact)
     record, summary = run.record, run.summary
     return RunReport(
         name=run.name,
         network=record.network,
         dataset=record.dataset,
         rule=mask_rules(run.task),
-        settings=_settings(record),
+        settings=_settings(dict(configuration.fields(record.config))),
         seeds=tuple(run.seeds),
-        steps=tuple(network.step for network in networks),
-        epochs=tuple(run.epochs(network.step) for network in networks),
-        test_accuracy=_test_accuracy(run, networks),
+        steps=tuple(steps.values()),
+        epochs=tuple(map(run.epochs, steps.values())),
+        test_accuracy=_test_accuracy(run, steps),
         remaining_weights=Statistics.of(share.all.remaining for share in shares),
         device=summary.device if summary else None,
         versions=summary.versions if summary else None,
         shares=masks.mean(shares),
-        units=masks.mean(masks.units(network.masks) for network in networks) if exact else None,
-        connectivity=_connectivity(structure, networks) if exact and structure else None,
+        units=masks.mean(map(masks.units, found.values())) if exact else None,
+        connectivity=_connectivity(structure, found.values()) if exact and structure else None,
         moments=moments,
         since_start=since_start,
         transfer=_transfers(kernel_seeds, transfers) if transfers else None,
     ), networks
 
 
-def _settings(record: Record) -> dict[str, object]:
+def _of_stored(one: Stored) -> tuple[RunReport, list[Network]]:
+    exact = one.masked and _exact(one.masks)
+    seed = one.seeds[0] if one.seeds else None
+    network = Network(seed, one.own_masks, one.effective_signs)
+    return RunReport(
+        name=one.name,
+        network=one.network,
+        dataset=one.dataset,
+        rule=one.rule,
+        signs_alone=one.signs_alone,
+        settings=_settings(one.settings),
+        seeds=one.seeds,
+        steps=one.steps,
+        epochs=one.epochs,
+        test_accuracy=one.test_accuracy,
+        remaining_weights=one.remaining_weights,
+        device=None,
+        versions=one.versions or None,
+        shares=masks.shares(one.masks),
+        units=masks.units(one.masks) if exact else None,
+        connectivity=_connectivity(one.artifact.network, [one.masks]) if exact else None,
+        moments=None,
+        since_start=None,
+        transfer=None,
+    ), [network]
+
+
+def _exact(found: Masks) -> bool:
+    """Whether masks are such, and not the expectation of what is drawn, which has shares and no places."""
+    return all(mask.dtype == np.int8 for mask in found.values())
+
+
+def _settings(fields: Mapping[str, object]) -> dict[str, object]:
     defaults = dict(configuration.fields(configuration.default()))
-    return {
-        name: value
-        for name, value in configuration.fields(record.config)
-        if value != defaults[name] and name not in _PLACES
-    }
+    return {name: value for name, value in fields.items() if value != defaults[name] and name not in _PLACES}
 
 
-def _test_accuracy(run: _Run, networks: Sequence[_Network]) -> Statistics | None:
-    found = {
+def _test_accuracy(run: _Run, steps: Mapping[int, int]) -> Statistics | None:
+    tested = {
         (line["seed"], line["step"]): line["test_accuracy"]
         for line in read_metrics(run.folder.path / "metrics.jsonl")
         if "test_accuracy" in line
     }
-    wanted = [(network.seed, network.step) for network in networks]
-    return Statistics.of(found[key] for key in wanted) if all(key in found for key in wanted) else None
+    done = [tested.get(at) for at in steps.items()]
+    return None if None in done else Statistics.of(accuracy for accuracy in done if accuracy is not None)
 
 
 def _structure(model: nnx.Module, record: Record) -> graph.Network | None:
@@ -250,13 +295,12 @@ def _structure(model: nnx.Module, record: Record) -> graph.Network | None:
         return None
 
 
-def _connectivity(structure: graph.Network, networks: Sequence[_Network]) -> Connectivity:
-    found = [connected(network.masks, structure) for network in networks]
+def _connectivity(structure: graph.Network, found: Iterable[Masks]) -> Connectivity:
     parts = []
-    for network, paths in zip(networks, found):
+    for each in found:
+        paths = connected(each, structure)
         remaining, on_path = (
-            {name: int(np.count_nonzero(mask)) for name, mask in tree.items()}
-            for tree in (network.masks, paths)
+            {name: int(np.count_nonzero(mask)) for name, mask in tree.items()} for tree in (each, paths)
         )
         by_layer = {name: on_path[name] / n if n else None for name, n in remaining.items()}
         total = sum(remaining.values())
@@ -272,18 +316,16 @@ def _connectivity(structure: graph.Network, networks: Sequence[_Network]) -> Con
 
 
 def _over_training(
-    run: _Run, networks: Sequence[_Network], exact: bool
+    run: _Run, found: Mapping[int, Masks], ends: Mapping[int, int], exact: bool
 ) -> tuple[tuple[Moment, ...], masks.ByLayer[masks.Overlap] | None]:
     """The stored masks that all networks have, and the overlap of the first of them with the last."""
     snapshots = Snapshots(run.folder.path)
-    ends = {network.seed: network.step for network in networks}
-    like = {network.seed: network.masks for network in networks}
     stored = [{step for step in snapshots.steps(seed) if step <= end} for seed, end in ends.items()]
     moments: list[Moment] = []
     first: list[Masks] = []
     before: list[Masks] = []
     for step in sorted(set.intersection(*stored)):
-        now: list[Masks] = [snapshots.read(seed, step, like[seed]) for seed in ends]
+        now: list[Masks] = [snapshots.read(seed, step, like) for seed, like in found.items()]
         flips = masks.mean(map(masks.flips, before, now)) if exact and before else None
         shares = masks.mean(map(masks.shares, now))
         moments.append(Moment(epoch=run.epochs(step), step=step, shares=shares, flips=flips))
@@ -300,32 +342,3 @@ def _transfers(kernel_seeds: tuple[int, ...], found: Sequence[Transfer]) -> Tran
         for name in names
     }
     return Transfers(kernel_seeds=kernel_seeds, accuracy=accuracy)
-
-
-def _overlaps(networks: dict[str, list[_Network]]) -> Iterator[Pairs]:
-    """The pairs of networks within every run, then of one seed and of others between any two runs."""
-    for name, own in networks.items():
-        yield from _pairs(name, name, False, itertools.combinations(own, 2))
-    for (first, ours), (second, theirs) in itertools.combinations(networks.items(), 2):
-        for same in (True, False):
-            pairs = ((a, b) for a in ours for b in theirs if (a.seed == b.seed) == same)
-            yield from _pairs(first, second, same, pairs)
-
-
-def _pairs(
-    first: str, second: str, same_seed: bool, pairs: Iterator[tuple[_Network, _Network]]
-) -> Iterator[Pairs]:
-    found = [
-        (masks.overlap(a.masks, b.masks), masks.overlap(a.effective_signs, b.effective_signs))
-        for a, b in pairs
-    ]
-    if found:
-        by_mask, by_sign = (masks.mean(part) for part in zip(*found))
-        yield Pairs(
-            first=first,
-            second=second,
-            same_seed=same_seed,
-            count=len(found),
-            masks=by_mask,
-            effective_signs=by_sign,
-        )

@@ -18,9 +18,10 @@ def differences(runs: Iterable[RunReport]) -> tuple[Difference, ...]:
     """Compare every run that inverts weights with every one that inverts none, as far as they are comparable.
 
     Args:
-      runs: Runs, of which those of one network on one dataset are compared; dense ones have no mask.
+      runs: Runs, of which those of one network on one dataset are compared; dense ones have no mask,
+        and of a `.ssm` file nobody knows what it inverts.
     """
-    runs = [run for run in runs if run.rule != DENSE]
+    runs = [run for run in runs if run.rule != DENSE and not run.signs_alone]
     return tuple(
         _difference(first, second)
         for first in runs

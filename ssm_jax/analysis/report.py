@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from ssm_jax import errors, files
 from ssm_jax.analysis import finished, style
 from ssm_jax.analysis.cards import Drawing
-from ssm_jax.analysis.finished import Finished, Network
+from ssm_jax.analysis.finished import Finished, Network, Shown
 from ssm_jax.analysis.sections import Section, sections
+from ssm_jax.analysis.stored import Stored
 from ssm_jax.training.step import Build
 from ssm_jax.version import __version__
 
@@ -27,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 def write(
-    runs: Sequence[str | os.PathLike[str]],
+    runs: Sequence[str | os.PathLike[str] | Stored],
     path: str | os.PathLike[str],
     *,
     seed: int | None = None,
@@ -36,7 +37,8 @@ def write(
     """Write a report: settings, curves, masks, filters, units, mistakes, sizes; of several runs side by side.
 
     Args:
-      runs: Folders of finished runs, at least one.
+      runs: Folders of finished runs, `.ssm` files, or models in files of `ssm_jax.save`, see
+        `ssm_jax.analysis.stored`; at least one. What a file does not hold is left out.
       path: The HTML file, replaced whole; its folder exists.
       seed: The network to show of every run, by default the first that was trained to the end.
       model: The function that built the networks of those runs that trained the caller's own.
@@ -56,7 +58,7 @@ def write(
     if not path.parent.is_dir() or path.is_dir():
         raise errors.InputError(f"cannot write {path}: its folder must exist, and it must be a file")
     found = finished.read(runs, seed, model)
-    _log.info("reading the networks of %s", ", ".join(str(run.folder.path) for run in found))
+    _log.info("reading the networks of %s", ", ".join(str(run.path) for run in found))
     networks = list(finished.networks(found))
     _log.info("drawing")
     text = page(found, networks, list(sections(found, networks)))
@@ -67,7 +69,7 @@ def write(
     return path
 
 
-def page(runs: Sequence[Finished], networks: Sequence[Network], parts: Sequence[Section]) -> str:
+def page(runs: Sequence[Shown], networks: Sequence[Network], parts: Sequence[Section]) -> str:
     """Make the page of its sections.
 
     Args:
@@ -94,23 +96,24 @@ def page(runs: Sequence[Finished], networks: Sequence[Network], parts: Sequence[
     )
 
 
-def _subtitle(runs: Sequence[Finished]) -> str:
+def _subtitle(runs: Sequence[Shown]) -> str:
     kinds = dict.fromkeys(
-        f"{run.record.network} on {run.record.dataset}, {run.summary.method}" for run in runs
+        f"{run.network}{f' on {run.dataset}' if run.dataset else ''}, {run.rule}" for run in runs
     )
     return "; ".join(kinds)
 
 
-def _numbers(run: Finished, network: Network) -> list[tuple[str, str]]:
-    summary = run.summary
-    return [
-        ("test accuracy", f"{summary.test_accuracy.text()} %"),
-        ("remaining weights", f"{summary.remaining_weights.text(100)} %"),
-        ("weights", f"{summary.weights:,}"),
+def _numbers(run: Shown, network: Network) -> list[tuple[str, str]]:
+    numbers = [
+        ("remaining weights", f"{run.remaining_weights.text(100)} %"),
+        ("weights", f"{run.weights:,}"),
         ("artifact", style.in_bytes(network.size)),
-        ("epochs", str(summary.epochs)),
-        ("seeds", str(len(summary.seeds))),
     ]
+    if run.test_accuracy is not None:
+        numbers.insert(0, ("test accuracy", f"{run.test_accuracy.text()} %"))
+    if isinstance(run, Finished):
+        numbers += [("epochs", str(run.summary.epochs)), ("seeds", str(len(run.seeds)))]
+    return numbers
 
 
 def _with_drawings(section: Section) -> dict[str, Any]:

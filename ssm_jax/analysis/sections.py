@@ -11,7 +11,7 @@ from ssm_jax import config as configuration
 from ssm_jax import errors
 from ssm_jax.analysis import figures, finished, masks
 from ssm_jax.analysis.cards import KINDS, Card, Drawing, Table, number
-from ssm_jax.analysis.finished import Finished, Network
+from ssm_jax.analysis.finished import Finished, Network, Shown
 
 # More lines than these can't be told apart in one figure.
 _MOST_PAIRS = 6
@@ -36,7 +36,7 @@ class Section:
     cards: Sequence[Card]
 
 
-def sections(runs: Sequence[Finished], networks: Sequence[Network]) -> Iterator[Section]:
+def sections(runs: Sequence[Shown], networks: Sequence[Network]) -> Iterator[Section]:
     """Yield the sections of a report.
 
     Args:
@@ -46,7 +46,9 @@ def sections(runs: Sequence[Finished], networks: Sequence[Network]) -> Iterator[
     yield Section(anchor="settings", title="Settings", cards=[_settings(runs)])
     if len(runs) > 1:
         yield _frontier(runs)
-    yield _curves(runs)
+    trained = [run for run in runs if isinstance(run, Finished)]
+    if trained:
+        yield _curves(trained)
     for kind in KINDS:
         cards = [kind.card(run, network) for run, network in zip(runs, networks, strict=True)]
         if len(runs) > 1:
@@ -57,64 +59,50 @@ def sections(runs: Sequence[Finished], networks: Sequence[Network]) -> Iterator[
             yield _overlap(compared)
 
 
-def _settings(runs: Sequence[Finished]) -> Card:
-    facts = [_facts(run) for run in runs]
-    rows = [(name, *(fact[name] for fact in facts)) for name in facts[0] if any(fact[name] for fact in facts)]
+def _settings(runs: Sequence[Shown]) -> Card:
+    facts = [run.facts() for run in runs]
+    told = dict.fromkeys(name for fact in facts for name, text in fact.items() if text)
+    rows = [(name, *(fact.get(name, "") for fact in facts)) for name in told]
     names = [run.name for run in runs]
     default = dict(configuration.fields(configuration.default()))
-    given = [dict(configuration.fields(run.record.config)) for run in runs]
-    fields = [(name, *map(str, (fields[name] for fields in given))) for name in default]
-    changed = [row for row in fields if any(cell != str(default[row[0]]) for cell in row[1:])]
+    given = [run.settings for run in runs]
+    fields = [
+        (name, *(str(fields.get(name, "")) for fields in given))
+        for name in default
+        if any(name in fields for fields in given)
+    ]
+    changed = [row for row in fields if any(cell not in ("", str(default[row[0]])) for cell in row[1:])]
     same: dict[str, Any] = {"texts": True, "wide": len(runs) > 1}
     tables = [Table(caption="Runs" if len(runs) > 1 else "The run", head=["", *names], rows=rows, **same)]
     if changed:
         head = ["setting", *names, "default"]
         cells = [(*row, str(default[row[0]])) for row in changed]
         tables.append(Table(caption="Settings that are not the defaults", head=head, rows=cells, **same))
-    tables.append(
-        Table(caption="All settings", head=["setting", *names], rows=fields, texts=True, folded=True)
-    )
+    if fields:
+        tables.append(
+            Table(caption="All settings", head=["setting", *names], rows=fields, texts=True, folded=True)
+        )
     return Card(tables=tables)
 
 
-def _facts(run: Finished) -> dict[str, str]:
-    summary, record = run.summary, run.record
-    remaining = summary.remaining_weights.mean * summary.weights
-    emptied = sorted({layer for found in summary.emptied_layers for layer in found.layers})
-    failed = [f"{one.seed} ({one.metric} at step {one.step})" for one in summary.failed_seeds]
-    return {
-        "network": f"{record.network}, {summary.weights:,} weights",
-        "data": f"{record.dataset} {record.dataset_version}",
-        "mask rule": summary.method,
-        "seeds": ", ".join(map(str, summary.seeds)),
-        "seed shown": str(run.seed),
-        "epochs, steps": f"{summary.epochs}, {summary.steps:,}",
-        "test accuracy": f"{summary.test_accuracy.text()} %",
-        "remaining weights": f"{summary.remaining_weights.text(100)} %, {remaining:,.0f}",
-        "failed seeds": ", ".join(failed),
-        "layers that hide everything": ", ".join(emptied),
-        "training": f"{summary.train_seconds:.1f} s, {summary.images_per_second:,.0f} images/s",
-        "device": f"{summary.device_count} x {summary.device}",
-        "versions": ", ".join(f"{name} {version}" for name, version in summary.versions.items()),
-    }
-
-
-def _frontier(runs: Sequence[Finished]) -> Section:
-    by_dataset: dict[str, list[Finished]] = {}
+def _frontier(runs: Sequence[Shown]) -> Section:
+    by_dataset: dict[str, list[Shown]] = {}
     for run in runs:
-        by_dataset.setdefault(run.record.dataset, []).append(run)
+        if run.test_accuracy is not None:
+            by_dataset.setdefault(run.dataset, []).append(run)
     drawings = []
     for dataset, group in by_dataset.items():
         if len(group) < 2:
             continue
-        points = {run.name: (run.summary.test_accuracy, run.summary.remaining_weights) for run in group}
+        points = {run.name: (run.test_accuracy, run.remaining_weights) for run in group if run.test_accuracy}
         caption = f"On {dataset}; faint points are the seeds of a run, the large one is their mean."
         drawings.append(Drawing(figure=figures.frontier(points), caption=caption))
     rows = []
     for run in runs:
-        accuracy, remaining = run.summary.test_accuracy, run.summary.remaining_weights
-        count = f"{remaining.mean * run.summary.weights:,.0f}"
-        rows.append((run.name, f"{accuracy.text()} %", f"{remaining.text(100)} %", count))
+        accuracy, remaining = run.test_accuracy, run.remaining_weights
+        tested = "–" if accuracy is None else f"{accuracy.text()} %"
+        count = f"{remaining.mean * run.weights:,.0f}"
+        rows.append((run.name, tested, f"{remaining.text(100)} %", count))
     head = ["run", "test accuracy", "remaining weights", "their number"]
     table = Table(caption="Means over seeds, ± their standard deviation", head=head, rows=rows)
     card = Card(figures=drawings, tables=[table])
@@ -134,9 +122,7 @@ def _curves(runs: Sequence[Finished]) -> Section:
         dashes = " Dashed: training." if several and what != "remaining" else ""
         drawings.append(Drawing(figure=figures.curves(lines, what), caption=captions[what] + dashes))
     note = "" if lines else "There are no metrics."
-    text = (
-        "Means over seeds, which are faint lines." if any(len(run.summary.seeds) > 1 for run in runs) else ""
-    )
+    text = "Means over seeds, which are faint lines." if any(len(run.seeds) > 1 for run in runs) else ""
     return Section(anchor="curves", title="Curves", text=text, cards=[Card(figures=drawings, note=note)])
 
 
@@ -151,15 +137,19 @@ def _overlap(compared: Sequence[tuple[str, masks.Masks]]) -> Section:
     )
 
 
-def _compared(runs: Sequence[Finished], networks: Sequence[Network]) -> list[tuple[str, masks.Masks]]:
+def _compared(runs: Sequence[Shown], networks: Sequence[Network]) -> list[tuple[str, masks.Masks]]:
     """Masks to compare: of every run that has one that stays the same, or of one run's seeds."""
-    fixed = [(run, network) for run, network in zip(runs, networks, strict=True) if not network.random]
+    fixed = [
+        (run, network)
+        for run, network in zip(runs, networks, strict=True)
+        if run.masked and not network.random
+    ]
     if len(runs) > 1:
-        return [(run.name, network.masks) for run, network in fixed if run.masked]
-    if not fixed or not runs[0].masked:
+        return [(run.name, network.masks) for run, network in fixed if not run.signs_alone]
+    if not fixed or not isinstance(run := runs[0], Finished):
         return []
-    seeds = sorted(runs[0].summary.seeds, key=lambda seed: seed != runs[0].seed)[:_MOST_SEEDS]
-    found = finished.masks_of(runs[0], seeds)
+    seeds = sorted(run.seeds, key=lambda seed: seed != run.seed)[:_MOST_SEEDS]
+    found = finished.masks_of(run, seeds)
     return [(f"seed {seed}", found[seed]) for seed in seeds]
 
 

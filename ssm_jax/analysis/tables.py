@@ -48,23 +48,26 @@ def _run(run: RunReport) -> Iterator[str]:
         yield "The rule draws its mask at random: the shares are the expected ones, and nothing else is told."
     elif run.connectivity is None:
         yield "The network computes what connectivity is not followed through."
+    if run.signs_alone:
+        yield "A .ssm file holds effective kernels: -1 and +1 are their signs, not those of a mask."
     if run.moments:
-        yield _training(run)
-    else:
+        yield _training(run, run.moments)
+    elif run.moments is not None:
         yield "Masks over training were not stored; --config.logging.masks=true stores them."
     if run.transfer is not None:
         yield _transfer(run.transfer)
 
 
 def _headline(run: RunReport) -> str:
-    seeds = f"{len(run.seeds)} seeds" if len(run.seeds) > 1 else f"seed {run.seeds[0]}"
-    epochs = " to ".join(dict.fromkeys(f"{epoch:.4g}" for epoch in (min(run.epochs), max(run.epochs))))
+    parts = [run.network + (run.dataset and f" on {run.dataset}"), run.rule]
+    if run.seeds:
+        parts.append(f"{len(run.seeds)} seeds" if len(run.seeds) > 1 else f"seed {run.seeds[0]}")
+    if run.epochs:
+        ends = dict.fromkeys(f"{epoch:.4g}" for epoch in (min(run.epochs), max(run.epochs)))
+        parts.append(f"{' to '.join(ends)} epochs")
     accuracy = run.test_accuracy
     tested = "not tested at this step" if accuracy is None else f"test accuracy {accuracy.text()} %"
-    return (
-        f"{run.name}: {run.network} on {run.dataset}, {run.rule}, {seeds}, {epochs} epochs: {tested}, "
-        f"remaining weights {run.remaining_weights.text(100)} %"
-    )
+    return f"{run.name}: {', '.join(parts)}: {tested}, remaining weights {run.remaining_weights.text(100)} %"
 
 
 def _layers(run: RunReport) -> str:
@@ -94,10 +97,10 @@ def _layers(run: RunReport) -> str:
     return _titled(title, aligned(rows, left=1))
 
 
-def _training(run: RunReport) -> str:
+def _training(run: RunReport, moments: Sequence[Moment]) -> str:
     head = ("epoch", "-1 %", "0 %", "+1 %", "appeared %", "vanished %", "inverted %")
     rows: list[Sequence[str]] = [head]
-    for moment in _some(run.moments):
+    for moment in _some(moments):
         shares = moment.shares.all
         kinds: Sequence[float | None] = (None, None, None)
         if moment.flips is not None:
@@ -110,10 +113,10 @@ def _training(run: RunReport) -> str:
     parts.append(
         _titled(
             "Remaining % by layer and epoch",
-            _by_epoch(run.moments, lambda moment: [s.remaining for s in moment.shares.layers.values()]),
+            _by_epoch(moments, lambda moment: [s.remaining for s in moment.shares.layers.values()]),
         )
     )
-    flipped = [moment for moment in run.moments if moment.flips is not None]
+    flipped = [moment for moment in moments if moment.flips is not None]
     if flipped:
         parts.append(
             _titled(
@@ -124,8 +127,8 @@ def _training(run: RunReport) -> str:
     if run.since_start is not None:
         parts.append(
             _titled(
-                f"Overlap of the masks of epoch {run.moments[0].epoch:.4g} and "
-                f"{run.moments[-1].epoch:.4g}; by chance in brackets",
+                f"Overlap of the masks of epoch {moments[0].epoch:.4g} and "
+                f"{moments[-1].epoch:.4g}; by chance in brackets",
                 _overlap_rows([("", run.since_start)]),
             )
         )
@@ -166,10 +169,13 @@ def _overlaps(overlaps: Sequence[Pairs]) -> str:
     for pairs in overlaps:
         number = f"{pairs.count} pair{'s' * (pairs.count > 1)}"
         seeds = "of the same seed" if pairs.same_seed else "of different seeds"
-        runs = pairs.first if pairs.first == pairs.second else f"{pairs.first} and {pairs.second}"
-        table = [("mask", pairs.masks), ("effective signs", pairs.effective_signs)]
+        within = f"within {pairs.first}"
+        runs = within if pairs.first == pairs.second else f"between {pairs.first} and {pairs.second}"
+        table = [("effective signs", pairs.effective_signs)]
+        if pairs.masks is not None:
+            table.insert(0, ("mask", pairs.masks))
         parts.append(
-            _titled(f"Overlap within {runs}, {number} {seeds}; by chance in brackets", _overlap_rows(table))
+            _titled(f"Overlap {runs}, {number} {seeds}; by chance in brackets", _overlap_rows(table))
         )
     return "\n\n".join(parts)
 
@@ -199,13 +205,14 @@ def _comparison(report: Report) -> str:
     ]
     for run in report.runs:
         shares = run.shares.all
-        inverted = None if run.rule == DENSE or not shares.remaining else shares.inverted / shares.remaining
+        known = run.rule != DENSE and not run.signs_alone and shares.remaining
+        inverted = shares.inverted / shares.remaining if known else None
         rows.append(
             (
                 run.name,
                 run.rule,
-                str(len(run.seeds)),
-                f"{max(run.epochs):.4g}",
+                str(len(run.seeds) or "-"),
+                f"{max(run.epochs):.4g}" if run.epochs else "-",
                 "-" if run.test_accuracy is None else run.test_accuracy.text(),
                 run.remaining_weights.text(100),
                 _percent(inverted),

@@ -99,6 +99,19 @@ def of_saved(
     Raises:
       InputError: The file is of another model, or the model computes what there is no operation for.
     """
+    return of_model(saved(path, build), shape, dtype, name=model_name(build))
+
+
+def saved(path: str | os.PathLike[str], build: Build) -> nnx.Module:
+    """Read a model that `ssm_jax.save` has put into a file.
+
+    Args:
+      path: The file.
+      build: The function that built the model, masked as it was saved.
+
+    Raises:
+      InputError: The function fails, or the file is of another model.
+    """
     try:
         model = build(nnx.Rngs(0))
     except Exception as error:  # the user's own code
@@ -107,11 +120,25 @@ def of_saved(
         ) from error
     if not isinstance(model, nnx.Module):
         raise errors.InputError(f"{model_name(build)} makes {type(model).__name__}; allowed is an nnx.Module")
-    load_into(model, path)
+    return load_into(model, path)
+
+
+def of_model(
+    model: nnx.Module, shape: Sequence[int], dtype: str | None = None, *, name: str | None
+) -> Artifact:
+    """Write down what a model computes in evaluation.
+
+    Args:
+      model: The model.
+      shape: Shape of an input, without its batch.
+      dtype: Dtype of the inputs; None for uint8 images that the model takes standardized.
+      name: Of the network.
+
+    Raises:
+      InputError: The model computes what there is no operation for.
+    """
     before = standardize if dtype is None else None
-    return _artifact(
-        trace.network(model, shape, dtype or "uint8", before=before), {"network": model_name(build)}
-    )
+    return _artifact(trace.network(model, shape, dtype or "uint8", before=before), {"network": name})
 
 
 def _artifact(

@@ -1,9 +1,9 @@
-"""What trained masks tell, from the command line: `python -m ssm_jax.analysis`.
+"""What trained masks tell, from the command line: `ssm-jax analysis`.
 
 Of every run: shares of -1, 0 and +1, dead units and connected weights by layer; shares and flips over
 training where the run stored its masks (--config.logging.masks=true); test accuracy of the mask on other
 draws of the kernel. Of several seeds or runs: overlap against chance. Of several runs: what inversion buys
-at equal density.
+at equal density. Of a file: shares, units, connected weights and overlap.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from ssm_jax.cli.parser import Parser
 def main(argv: list[str]) -> None:
     """Do what the arguments say; returns the exit status."""
     arguments = _parser().parse_args(argv or ["--help"])
-    model = arguments.model and sources.function(arguments.model)
-    # JAX takes a second to import, and what is wrong with the arguments has been said.
+    shown, model = sources.shown(arguments, arguments.folders)
     from ssm_jax.analysis import gather, tables
 
     status.set_up_logging()
-    report = gather.analyze(arguments.folders, seeds=arguments.seeds, draws=arguments.draws, model=model)
+    report = gather.analyze(shown, seeds=arguments.seeds, draws=arguments.draws, model=model)
     if arguments.json:
         terminal.say(json.dumps(dataclasses.asdict(report), indent=1))
     else:
@@ -35,17 +34,18 @@ def main(argv: list[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="python -m ssm_jax.analysis",
+        prog="ssm-jax analysis",
         description=__doc__,
         examples=[
             "runs/fcn",
             "runs/fcn runs/fcn-binary --seeds 0 1",
             "runs/fcn --draws 0 --json > fcn.json",
             "runs/own --model own.py:Net",
+            "runs/fcn fcn.ssm --draws 0",
         ],
     )
-    parser.add_argument("folders", nargs="+", metavar="folder", help="the folder of a run")
-    sources.add_model(parser)
+    parser.add_argument("folders", nargs="+", metavar="RUN", help=sources.SOURCE)
+    sources.add(parser)
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
     parser.add_argument(
         "--seeds", nargs="+", type=int, metavar="SEED", help="of the networks, in every run (default: all)"

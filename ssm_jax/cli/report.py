@@ -1,4 +1,4 @@
-"""`ssm-jax report`: one page about runs."""
+"""`ssm-jax report`: one page about runs and networks in files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from ssm_jax import errors, terminal
+from ssm_jax import terminal
 from ssm_jax.cli import output, sources, status
 from ssm_jax.cli.parser import Parser
 
-_ABOUT = """Write one HTML page about a finished run, or about several side by side.
+_ABOUT = """Write one HTML page about a finished run or a network in a file, or about several side by side.
 
 It holds settings, curves, masks, filters, units, mistakes and sizes, and needs nothing else to be read.
 To make it takes jinja2 and matplotlib: pip install "ssm_jax[report]"."""
@@ -28,14 +28,18 @@ def _parser() -> argparse.ArgumentParser:
             "runs/conv8 runs/conv8-dense  # runs/report.html",
             "runs/fcn-50 --seed 7 --output fcn.html",
             "runs/own --model own.py:Net  # a run that trained a model of your own",
+            "conv8.ssm",
+            "saved.npz --model own.py:Net --input 28x28x1",
         ],
     )
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="the folder of a finished run")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help=sources.SOURCE)
     parser.add_argument(
-        "--output", metavar="PATH", help=f"file to write (default: {_FILE} in the run, or where all runs lie)"
+        "--output",
+        metavar="PATH",
+        help=f"file to write (default: {_FILE} in the run, or beside all that is given)",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="network to show (default: each run's first)")
-    sources.add_model(parser)
+    sources.add(parser)
     parser.add_argument("--force", action="store_true", help="overwrite what is there")
     return parser
 
@@ -44,16 +48,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> None:
     """Do what the arguments say; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    runs = [pathlib.Path(os.path.expanduser(run)) for run in arguments.runs]
-    for run in runs:
-        if not os.path.isdir(run):
-            wrong = f"{run} is no folder" if os.path.exists(run) else f"there is no folder {run}"
-            raise errors.InputError(f"{wrong}; a run is given by its folder")
-    target = pathlib.Path(os.path.expanduser(arguments.output or _default(runs)))
+    target = pathlib.Path(os.path.expanduser(arguments.output or _default(arguments.runs)))
     output.check_free(target, arguments.force)
-    model = arguments.model and sources.function(arguments.model)
-
-    # JAX takes a second to import, and what is wrong with the arguments has been said.
+    runs, model = sources.shown(arguments, arguments.runs)
     from ssm_jax.analysis import report
 
     status.set_up_logging()
@@ -63,8 +60,9 @@ def main(argv: list[str]) -> None:
     terminal.say(f"wrote {target}, {target.stat().st_size:,} bytes: open it in a browser")
 
 
-def _default(runs: Sequence[pathlib.Path]) -> pathlib.Path:
-    if len(runs) == 1:
+def _default(given: Sequence[str]) -> pathlib.Path:
+    runs = [pathlib.Path(os.path.expanduser(path)) for path in given]
+    if len(runs) == 1 and runs[0].is_dir():
         return runs[0] / _FILE
     # A common folder is that of the names given, which may be relative.
     return pathlib.Path(os.path.commonpath([run.absolute().parent for run in runs])) / _FILE

@@ -1,4 +1,4 @@
-"""What a verb is given, as one network by itself: an exported file, a run, or a file of `ssm_jax.save`."""
+"""What verbs are given: exported files, runs, and files of `ssm_jax.save`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ssm_jax import errors, files, graph
@@ -19,24 +20,20 @@ from ssm_jax.cli import configs, status
 from ssm_jax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
+    from ssm_jax.analysis.stored import Stored
     from ssm_jax.training.step import Build
 
 SOURCE = "a .ssm file, the folder of a run, or a file of ssm_jax.save"
 _ZIP = b"PK\x03\x04"  # what every .npz begins with
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Let a verb take a model of the user's own."""
+def add(parser: argparse.ArgumentParser) -> None:
+    """Let a verb take whatever `read` or `shown` reads, beside the source itself."""
     parser.add_argument(
         "--model",
         metavar="FILE.py:NAME",
         help="the function from nnx.Rngs to the model, where that is your own; or package.module:NAME",
     )
-
-
-def add(parser: argparse.ArgumentParser) -> None:
-    """Let a verb take whatever `read` reads, beside the source itself."""
-    add_model(parser)
     parser.add_argument(
         "--input",
         metavar="SHAPE",
@@ -66,17 +63,53 @@ def read(
         for name in ("model", "input"):
             _refuse(name, arguments, f"{source} holds the network by itself")
         return format.read(source)
+    build, shape, dtype = _of_saved(arguments, source)
+    # JAX takes a second to import, and what is wrong with the arguments has been said.
+    from ssm_jax.artifact import model
+
+    return model.of_saved(source, build, shape, dtype)
+
+
+def shown(
+    arguments: argparse.Namespace, given: Sequence[str]
+) -> tuple[list[pathlib.Path | Stored], Build | None]:
+    """Find what a verb shows side by side; folders and `.ssm` files are read later.
+
+    Args:
+      arguments: Those that `add` adds.
+      given: Files and folders.
+
+    Returns:
+      The files and folders, those of `ssm_jax.save` as what they hold; and the function that builds the
+      user's own model.
+
+    Raises:
+      InputError: There is no such file or folder, or it can't be read without another argument.
+    """
+    paths = [pathlib.Path(os.path.expanduser(path)) for path in given]
+    for path in paths:
+        if not os.path.exists(path):
+            raise errors.InputError(f"there is no file or folder {path}; allowed is {SOURCE}")
+    saved = {path: _of_saved(arguments, path) for path in paths if not path.is_dir() and is_saved(path)}
+    if not saved:
+        _refuse("input", arguments, "it is of a file of ssm_jax.save")
+        if not any(path.is_dir() for path in paths):
+            _refuse("model", arguments, ".ssm files hold their networks by themselves")
+    build = function(arguments.model) if arguments.model else None
+    # JAX takes a second to import, and what is wrong with the arguments has been said.
+    from ssm_jax.analysis import stored
+
+    return [stored.of_saved(path, *saved[path]) if path in saved else path for path in paths], build
+
+
+def _of_saved(arguments: argparse.Namespace, source: pathlib.Path) -> tuple[Build, graph.Shape, str | None]:
+    """What reads a file of `ssm_jax.save`: the function that builds its model, an input's shape and dtype."""
     for name, example in (("model", "own.py:build"), ("input", "28x28x1")):
         if getattr(arguments, name) is None:
             raise errors.InputError(
                 f"{source} is no .ssm file; of a file of ssm_jax.save give --{name} too, such as {example}"
             )
-    shape, dtype = input_of(arguments.input)
-    build = function(arguments.model)
-    # JAX takes a second to import, and what is wrong with the arguments has been said.
-    from ssm_jax.artifact import model
-
-    return model.of_saved(source, build, shape, dtype)
+    return function(arguments.model), *input_of(arguments.input)
 
 
 def _refuse(name: str, arguments: argparse.Namespace, why: str) -> None:

@@ -1,5 +1,6 @@
 """Finished runs are read, restored and run over the test set."""
 
+import pathlib
 import shutil
 
 import numpy as np
@@ -9,7 +10,6 @@ from ssm_jax import errors, graph
 from ssm_jax.analysis import finished
 from ssm_jax.artifact import format, pack
 from ssm_jax.data import datasets
-from ssm_jax.runs.folder import RunFolder
 
 
 def dataset(images, labels):
@@ -59,7 +59,7 @@ def test_a_dense_network_has_no_mask(shown):
 
 def test_names_are_as_short_as_they_tell_the_runs_apart(signed, binary):
     assert [run.name for run in finished.read([signed, binary])] == ["signed", "binary"]
-    assert finished._names([RunFolder("/a/b/x"), RunFolder("/a/c/x")]) == ["b/x", "c/x"]
+    assert finished._names([pathlib.Path("/a/b/x"), pathlib.Path("/a/c/x")]) == ["b/x", "c/x"]
 
 
 def test_another_seed_can_be_asked_for(signed):

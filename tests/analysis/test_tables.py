@@ -113,7 +113,7 @@ def test_several_runs_are_compared():
         overlaps=[pairs, dataclasses.replace(pairs, second="run", count=3)],
         differences=[difference],
     )
-    assert "Overlap within run and other, 1 pair of the same seed" in text
+    assert "Overlap between run and other, 1 pair of the same seed" in text
     assert "Overlap within run, 3 pairs of the same seed" in text
     assert row(text, "run", "signed", "2", "2", "97.50", "±", "0.71", "50.00", "±", "0.00", "50.00")
     line = "run against other: +0.15 ± 0.05 points (standard error), at 1.02 times the weights; they also "

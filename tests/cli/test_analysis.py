@@ -39,12 +39,12 @@ def test_json_is_the_same_for_a_program(trained, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none"], "none holds no run"),
+        (["none"], "there is no file or folder none"),
         (["{run}", "--seeds", "7"], "there is no seed 7: it has 0 to 1"),
         (["{run}", "--seeds", "one"], "invalid int value: 'one'"),
         (["{run}", "--draws", "-1"], "draws is -1; allowed is at least 0"),
         (["{run}", "{run}"], "is given twice"),
-        (["{run}", "--jsn"], "unrecognized arguments: --jsn (see python -m ssm_jax.analysis --help)"),
+        (["{run}", "--jsn"], "unrecognized arguments: --jsn (see ssm-jax analysis --help)"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_2(arguments, message, trained, capsys):
@@ -57,3 +57,18 @@ def test_what_was_given_is_checked_before_jax_is_loaded():
     program = "import sys; from ssm_jax.cli import analysis; sys.exit('jax' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+
+def test_help_has_examples(capsys):
+    with pytest.raises(SystemExit) as left:
+        analysis.main([])
+    assert left.value.code == 0
+    assert "ssm-jax analysis runs/fcn" in capsys.readouterr().out.partition("examples:")[2]
+
+
+@pytest.mark.slow
+def test_the_package_is_the_command(folder):
+    command = [sys.executable, "-m", "ssm_jax.analysis", str(folder), "--draws=0", "--json"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert json.loads(done.stdout)["runs"][0]["network"] == "fcn" and not done.stderr

@@ -36,8 +36,8 @@ def test_what_is_no_run_is_refused_in_one_line(refused, tmp_path, run_folder):
     (tmp_path / "empty").mkdir()
     output = f"--output={tmp_path / 'report.html'}"
     for arguments, text in (
-        ([tmp_path / "none"], f"there is no folder {tmp_path / 'none'}"),
-        ([run_folder / "run.json"], f"{run_folder / 'run.json'} is no folder; a run is given by its folder"),
+        ([tmp_path / "none"], f"there is no file or folder {tmp_path / 'none'}"),
+        ([run_folder / "run.json"], f"cannot use {run_folder / 'run.json'}"),
         ([tmp_path / "empty"], "holds no run"),
         ([run_folder, "--seed=7"], "seed 7"),
     ):
