@@ -87,12 +87,12 @@ def read(path: str | os.PathLike[str], *, most_weights: int = MOST_WEIGHTS) -> A
         raise errors.InputError(f"cannot use {path}: {error}") from error
 
 
-def write(path: str | os.PathLike[str], artifact: Artifact) -> None:
+def write(artifact: Artifact, path: str | os.PathLike[str]) -> None:
     """Write an artifact, whole or not at all; the same artifact gives the same bytes.
 
     Args:
-      path: The file; one that exists is replaced.
       artifact: What is written.
+      path: The file; one that exists is replaced.
 
     Raises:
       InputError: The artifact holds what no file can.

@@ -164,7 +164,7 @@ class Model:
         Raises:
           RunError: The file can't be written.
         """
-        format.write(path, self.artifact)
+        format.write(self.artifact, path)
 
 
 class Module(nnx.Module):

@@ -59,7 +59,7 @@ def same(network: graph.Network, other: graph.Network) -> None:
 
 def test_everything_comes_back(family, tmp_path):
     artifact = artifact_of(network_of(*family))
-    format.write(tmp_path / "model.ssm", artifact)
+    format.write(artifact, tmp_path / "model.ssm")
     found = format.read(tmp_path / "model.ssm")
     same(artifact.network, found.network)
     assert (found.class_names, found.record) == (NAMES, artifact.record)
@@ -184,7 +184,7 @@ assert others - {{name for name in others if name.startswith("_")}} <= {{"numpy"
 def test_a_file_is_read_where_nothing_but_numpy_is_installed(tmp_path):
     network = network_of("resnet20", "batch_affine")
     path, saved = tmp_path / "model.ssm", tmp_path / "kernels.npz"
-    format.write(path, artifact_of(network))
+    format.write(artifact_of(network), path)
     blocked = {"jax", "jaxlib", "flax", "optax", "orbax", "tensorflow_datasets", "ml_collections", "scipy"}
     program = WITHOUT_JAX.format(blocked=blocked, path=str(path), saved=str(saved))
     subprocess.run([sys.executable, "-S", "-c", program], check=True, cwd=ROOT, env=bare())
@@ -447,7 +447,7 @@ def test_a_file_that_is_too_long_is_not_read(tmp_path):
 
 def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path):
     with pytest.raises(errors.RunError, match=r"cannot write .*: No such file or directory"):
-        format.write(tmp_path / "missing" / "model.ssm", fuzz.small())
+        format.write(fuzz.small(), tmp_path / "missing" / "model.ssm")
     assert not list(tmp_path.iterdir())
 
 

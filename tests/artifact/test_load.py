@@ -43,7 +43,7 @@ def artifact_of(network: graph.Network) -> format.Artifact:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory) -> pathlib.Path:
     path = tmp_path_factory.mktemp("artifact") / "model.ssm"
-    format.write(path, artifact_of(network_of("conv2")))
+    format.write(artifact_of(network_of("conv2")), path)
     return path
 
 

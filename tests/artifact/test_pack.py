@@ -116,7 +116,7 @@ def finished(tmp_path_factory):
 def test_a_finished_run_becomes_a_file_of_the_same_logits(finished, tmp_path):
     workdir, summary = finished
     artifact = pack.of_run(workdir, seed=6)
-    format.write(tmp_path / "model.ssm", artifact)
+    format.write(artifact, tmp_path / "model.ssm")
     found = format.read(tmp_path / "model.ssm")
     images, labels = datasets.load("digits").test_images, datasets.load("digits").test_labels
     logits = logits_of_network(found.network, images)

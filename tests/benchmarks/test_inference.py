@@ -38,7 +38,7 @@ def test_a_drawn_network_has_the_densities_of_its_file(name, left):
 def test_every_form_of_a_file_is_measured_and_tabled(tmp_path, capsys):
     network = network_of("conv2", rule=ssm_jax.Signed(threshold=0.8))
     path = tmp_path / "small.ssm"
-    format.write(path, format.Artifact(network, tuple("abcde"), {"network": "conv2", "epochs": 3}))
+    format.write(format.Artifact(network, tuple("abcde"), {"network": "conv2", "epochs": 3}), path)
     flags = ["--batches", "2", "--repeats", "1", "--seconds", "0", "--json", str(tmp_path / "made.json")]
     assert inference.main([str(path), *flags]) == 0
     report = json.loads((tmp_path / "made.json").read_text())

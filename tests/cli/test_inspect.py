@@ -70,11 +70,11 @@ def test_a_record_of_somebody_else_is_shown_without_control_characters(ssm, tmp_
     nodes = (graph.Flatten(inputs=(0,)), graph.Dense(inputs=(1,), name="head", kernel=kernel))
     record = {"network": "\x1b[2J", "test_accuracy": "high", "more": [1, {"a": None}], "long": "x" * 10**4}
     made = graph.Network(image_shape=(1, 1, 1), classes=2, nodes=nodes)
-    format.write(tmp_path / "own.ssm", Artifact(made, ("a", "b"), record))
+    format.write(Artifact(made, ("a", "b"), record), tmp_path / "own.ssm")
     status, out, _ = ssm("inspect", tmp_path / "own.ssm")
     assert status == 0 and out.startswith("?[2J\n") and "\x1b" not in out
     assert "\n  test_accuracy: high\n" in out and max(map(len, out.splitlines())) < 250
-    format.write(tmp_path / "own.ssm", Artifact(made, ("a", "b"), {}))
+    format.write(Artifact(made, ("a", "b"), {}), tmp_path / "own.ssm")
     out = ssm("inspect", tmp_path / "own.ssm")[1]
     assert out.startswith("a network without a record\n") and "training record" not in out
 

@@ -139,7 +139,7 @@ def test_a_network_of_two_classes_has_two_labels(ssm, tmp_path):
         graph.Dense(inputs=(2,), name="head", kernel=kernel),
     )
     made = graph.Network(image_shape=(1, 1, 1), classes=2, nodes=nodes)
-    format.write(tmp_path / "two.ssm", format.Artifact(made, ("no", "yes"), {}))
+    format.write(format.Artifact(made, ("no", "yes"), {}), tmp_path / "two.ssm")
     np.save(tmp_path / "one.npy", np.zeros((1, 1), np.uint8))
     status, out, _ = ssm("predict", tmp_path / "two.ssm", tmp_path / "one.npy")
     assert status == 0 and out.splitlines()[1].split()[1:] == ["no", "50.00", "%", "yes", "50.00", "%"]

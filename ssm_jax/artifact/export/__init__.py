@@ -22,14 +22,14 @@ class Format:
     Attributes:
       file: Default name of the file.
       description: One line.
-      module: The module whose `write(artifact, path)` writes it.
+      writer: What writes it, a function of artifact and path: its module below `ssm_jax.artifact`, its name.
       needs: What must be importable; an extra of the format's name installs it.
       beside: Endings of further files, beside the file and of its name; the file then ends as the default's.
     """
 
     file: str
     description: str
-    module: str
+    writer: str
     needs: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
 
@@ -43,32 +43,27 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    "ssm": Format("model.ssm", "this library's own, the smallest", "ssm_jax.artifact.export.ssm"),
+    "ssm": Format("model.ssm", "this library's own, the smallest", "format:write"),
     "c": Format(
         "model.c",
         "C99 source for any compiler (link with -lm), and its header",
-        "ssm_jax.artifact.export.c",
+        "export.c:write",
         beside=(".h",),
     ),
     "stablehlo": Format(
         "model.stablehlo",
         "a serialized jax.export program for CPU, CUDA and TPU",
-        "ssm_jax.artifact.export.stablehlo",
+        "export.stablehlo:write",
         ("flatbuffers",),
     ),
-    "onnx": Format(
-        "model.onnx",
-        "ONNX for onnxruntime and others",
-        "ssm_jax.artifact.export.onnx",
-        ("onnx",),
-    ),
+    "onnx": Format("model.onnx", "ONNX for onnxruntime and others", "export.onnx:write", ("onnx",)),
     "safetensors": Format(
         "model.safetensors",
         "named arrays, int8 where they can be, and the operations as JSON",
-        "ssm_jax.artifact.export.safetensors",
+        "export.arrays:safetensors",
         ("safetensors",),
     ),
-    "npz": Format("model.npz", "the same for NumPy alone", "ssm_jax.artifact.export.npz"),
+    "npz": Format("model.npz", "the same for NumPy alone", "export.arrays:npz"),
 }
 
 
@@ -110,4 +105,5 @@ def write(artifact: Artifact, path: str | os.PathLike[str], name: str) -> None:
       OSError: The file can't be written.
     """
     chosen = check(name, path)
-    importlib.import_module(chosen.module).write(artifact, pathlib.Path(path))
+    module, _, function = chosen.writer.partition(":")
+    getattr(importlib.import_module(f"ssm_jax.artifact.{module}"), function)(artifact, pathlib.Path(path))

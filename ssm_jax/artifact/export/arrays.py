@@ -1,4 +1,4 @@
-"""A network as named arrays and JSON: what the formats that hold arrays alone have in common.
+"""A network as named arrays and JSON, in the formats that hold arrays alone: `.npz` and `.safetensors`.
 
 A layer `convs/0` has the arrays `convs/0.values`, int8, and `convs/0.scale`, float32, whose product is its
 kernel; or `convs/0.kernel`, float32, where a kernel is no whole numbers times a constant. Kernels are
@@ -39,14 +39,47 @@ With the arrays as `tensors` and the text `graph` decoded, an FCN in NumPy alone
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from ssm_jax import errors, graph
+from ssm_jax import errors, files, graph
 from ssm_jax.artifact import header
 from ssm_jax.artifact.format import Artifact
+
+
+def npz(artifact: Artifact, path: pathlib.Path) -> None:
+    """Write a network as compressed `.npz`, which NumPy alone reads; texts are strings without dimensions.
+
+        tensors = np.load("model.npz")
+        graph = json.loads(tensors["graph"].item())
+
+    Raises:
+      InputError: Two layers have one name.
+      OSError: The file can't be written.
+    """
+    held = {name: np.array(text) for name, text in texts(artifact).items()}
+    content: dict[str, Any] = {**tensors(artifact.network), **held}
+    files.write_whole(path, lambda file: np.savez_compressed(file, **content))
+
+
+def safetensors(artifact: Artifact, path: pathlib.Path) -> None:
+    """Write a network as `.safetensors`, which PyTorch, JAX, Rust and others read; texts are its metadata.
+
+        tensors = safetensors.numpy.load_file("model.safetensors")
+        with safetensors.safe_open("model.safetensors", "numpy") as file:
+            graph = json.loads(file.metadata()["graph"])
+
+    Raises:
+      InputError: Two layers have one name.
+      OSError: The file can't be written.
+    """
+    from safetensors.numpy import save  # an extra
+
+    content = save(tensors(artifact.network), texts(artifact))
+    files.write_whole(path, lambda file: file.write(content))
 
 
 def rounded(network: graph.Network) -> graph.Network:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ssm_jax import errors, graph
 from ssm_jax.artifact import integer
-from ssm_jax.artifact.export.c import identifier
+from ssm_jax.artifact.export import c_text
 from ssm_jax.artifact.export.c_memory import Buffer, allocate
 
 # Bytes of scratch memory are `int32_t` in C.
@@ -94,26 +95,29 @@ class Plan:
 
     def __init__(self, network: integer.Integer) -> None:
         self.tables: dict[str, np.ndarray] = {}
-        self._network, self._nodes = network, network.network.nodes
-        self._shapes = network.network.shapes()
-        self._statements: list[Callable[[], str]] = []
+        self._nodes, self._shapes = network.network.nodes, network.network.shapes()
+        self._statements: list[tuple[str, tuple[Value, ...]]] = []
         self._buffers: list[Buffer] = []
         self._values: dict[int, Value] = {}
-        for number, node in enumerate(self._nodes):
+        for number, (node, constant) in enumerate(zip(self._nodes, network.constants), 1):
             # What a layer has pooled is there already.
-            if number + 1 not in self._values:
-                _WRITERS[type(node)](self, node, number + 1, network.constants[number])
-        self._logits()
+            if number not in self._values:
+                _WRITERS[type(node)](self, node, number, constant)
+        last = self._values.get(len(self._nodes))
+        if last:  # the network does not end in a layer, which writes logits
+            count = math.prod(last.shape)
+            self._say(f"for (int32_t i = 0; i < {count}; i++)\n        logits[i] = (@)[i];", last)
         self.scratch = allocate(self._buffers)
 
     def statements(self) -> list[str]:
         """Return the body of the function."""
-        return [statement() for statement in self._statements]
+        return [_filled(statement, used) for statement, used in self._statements]
 
-    def _say(self, statement: Callable[[], str], *used: Value) -> None:
+    def _say(self, statement: str, *used: Value) -> None:
+        """Add a statement; each @ in it is the place of a value, each # of sums."""
         for value in used:
             value.buffer.dies = len(self._statements)
-        self._statements.append(statement)
+        self._statements.append((statement, used))
 
     def _buffer(self, size: int) -> Buffer:
         if size > MOST_BYTES:
@@ -138,18 +142,14 @@ class Plan:
         return [node for node in self._nodes if number in node.inputs]
 
     def _table(self, name: str, values: np.ndarray) -> str:
-        base = identifier(name)
-        unique = base if base not in self.tables else f"{base}_{len(self.tables)}"
-        self.tables[unique] = values
-        return unique
+        name = c_text.unique(name, self.tables, len(self.tables))
+        self.tables[name] = values
+        return name
 
     def standardize(self, node: graph.Standardize, number: int, factor: int) -> None:
         made = self._make(number)
         height, width, channels = made.shape
-        self._say(
-            lambda: f"standardize(image, {_at(made)}, {height * width}, {channels}, UINT64_C({factor}));",
-            made,
-        )
+        self._say(f"standardize(image, @, {height * width}, {channels}, UINT64_C({factor}));", made)
 
     def conv(self, node: graph.Conv, number: int, rescale: integer.Rescale) -> None:
         value, side, units = self._take(node), node.kernel.shape[0], node.kernel.shape[3]
@@ -162,41 +162,33 @@ class Plan:
         window, stride, result = 1, 1, number
         if isinstance(pool, graph.MaxPool) and not pool.padding:
             window, stride, result = pool.window, pool.stride, self._nodes.index(pool) + 1
-        sums, made = self._buffer(4 * out_height * out_width), self._make(result)
+        sums = Value(self._buffer(4 * out_height * out_width), (), np.arange(0))
+        made = self._make(result)
         rows, columns, _ = made.shape
-        begin = self._begin(node, node.kernel.values.transpose(3, 0, 1, 2))
-
-        def text() -> str:
-            words = f"scratch + {sums.offset // 4}"
-            return (
-                f"{begin}\n"
-                f"    for (int32_t unit = 0; unit < {units}; unit++) {{\n"
-                f"        convolve(&weights, {_at(value)}, {words}, {channels}, {height}, {width}, "
-                f"{out_height}, {out_width}, {side}, {node.stride}, {top}, {left});\n"
-                f"        finish({words}, {_at(made)} + unit * {rows * columns}, {out_width}, {rows}, "
-                f"{columns}, {window}, {stride}, {_factors(rescale)});\n    }}"
-            )
-
-        self._say(text, value, made, Value(sums, (), made.order))
-
-    def dense(self, node: graph.Dense, number: int, rescale: integer.Rescale | None) -> None:
-        value, units = self._take(node), node.kernel.shape[1]
-        begin = self._begin(node, node.kernel.values[value.order].T)
-        inputs = node.kernel.shape[0]
-        loop = f"{begin}\n    for (int32_t unit = 0; unit < {units}; unit++)\n        "
-        call = f"dense(&weights, {{}}, {inputs})"
-        if rescale is None:
-            self._say(lambda: f"{loop}logits[unit] = {call.format(_at(value))};", value)
-            return
-        made = self._make(number)
         self._say(
-            lambda: (
-                f"{loop}({_at(made)})[unit] = rounded((int64_t){call.format(_at(value))} * "
-                f"{_factors(rescale)});"
-            ),
+            f"{self._begin(node, node.kernel.values.transpose(3, 0, 1, 2))}\n"
+            f"    for (int32_t unit = 0; unit < {units}; unit++) {{\n"
+            f"        convolve(&weights, @, #, {channels}, {height}, {width}, "
+            f"{out_height}, {out_width}, {side}, {node.stride}, {top}, {left});\n"
+            f"        finish(#, @ + unit * {rows * columns}, {out_width}, {rows}, "
+            f"{columns}, {window}, {stride}, {_factors(rescale)});\n    }}",
             value,
+            sums,
+            sums,
             made,
         )
+
+    def dense(self, node: graph.Dense, number: int, rescale: integer.Rescale | None) -> None:
+        value, (inputs, units) = self._take(node), node.kernel.shape
+        begin = self._begin(node, node.kernel.values[value.order].T)
+        loop = f"{begin}\n    for (int32_t unit = 0; unit < {units}; unit++)\n        "
+        call = f"dense(&weights, @, {inputs})"
+        if rescale is None:
+            self._say(f"{loop}logits[unit] = {call};", value)
+        else:
+            made = self._make(number)
+            finished = f"(@)[unit] = rounded((int64_t){call} * {_factors(rescale)});"
+            self._say(f"{loop}{finished}", made, value)
 
     def _begin(self, node: graph.Conv | graph.Dense, values: np.ndarray) -> str:
         made = stream(values.ravel())
@@ -204,35 +196,20 @@ class Plan:
         return f"weights = begin({table}, {made.low}, {made.wide});"
 
     def elu(self, node: graph.Elu, number: int, table: np.ndarray) -> None:
-        value = self._changed(node, number)
-        name = self._table(f"elu_{number}", table)
-        count = math.prod(value.shape)
-        self._say(lambda: f"elus({_at(value)}, {count}, {name}, {len(table)});", value)
-
-    def _changed(self, node: graph.Node, number: int) -> Value:
-        """The value that a node changes where it lies, or a copy if another one reads it."""
+        """Change a value where it lies, or a copy if another operation reads it."""
         value = self._take(node)
-        if len(self._readers(node.inputs[0])) == 1:
-            self._values[number] = value
-            return value
-        made = self._make(number)._replace(order=value.order)
-        self._values[number] = made
-        count = math.prod(made.shape)
-        self._say(lambda: f"copy({_at(value)}, {_at(made)}, {count});", value, made)
-        return made
+        count = math.prod(value.shape)
+        if len(self._readers(node.inputs[0])) > 1:
+            copied = self._make(number)._replace(order=value.order)
+            self._say(f"copy(@, @, {count});", value, copied)
+            value = copied
+        self._values[number] = value
+        self._say(f"elus(@, {count}, {self._table(f'elu_{number}', table)}, {len(table)});", value)
 
     def max_pool(self, node: graph.MaxPool, number: int, constant: None) -> None:
         value, made = self._take(node), self._make(number)
-        height, width, channels = value.shape
-        rows, columns, _ = made.shape
-        self._say(
-            lambda: (
-                f"max_pool({_at(value)}, {_at(made)}, {channels}, {height}, {width}, {rows}, {columns}, "
-                f"{node.window}, {node.stride}, {node.padding});"
-            ),
-            value,
-            made,
-        )
+        sizes = *(value.shape[2], *value.shape[:2]), *made.shape[:2], node.window, node.stride, node.padding
+        self._say(f"max_pool(@, @, {', '.join(map(str, sizes))});", value, made)
 
     def flatten(self, node: graph.Flatten, number: int, constant: None) -> None:
         value = self._take(node)
@@ -240,46 +217,31 @@ class Plan:
         readers = self._readers(number)
         if readers and all(isinstance(reader, graph.Dense) for reader in readers):
             # Dense layers take their inputs in whichever order these lie.
-            order = (
-                np.arange(math.prod(value.shape)).reshape(height, width, channels).transpose(2, 0, 1).ravel()
-            )
+            places = np.arange(math.prod(value.shape)).reshape(height, width, channels)
+            order = places.transpose(2, 0, 1).ravel()
             self._values[number] = Value(value.buffer, self._shapes[number], order)
             return
         made = self._make(number)
-        self._say(lambda: f"flatten({_at(value)}, {_at(made)}, {channels}, {height * width});", value, made)
+        self._say(f"flatten(@, @, {channels}, {height * width});", value, made)
 
     def mean(self, node: graph.Mean, number: int, rescale: integer.Rescale) -> None:
         value, made = self._take(node), self._make(number)
         height, width, channels = value.shape
-        self._say(
-            lambda: f"mean({_at(value)}, {_at(made)}, {channels}, {height * width}, {_factors(rescale)});",
-            value,
-            made,
-        )
+        self._say(f"mean(@, @, {channels}, {height * width}, {_factors(rescale)});", value, made)
 
     def add(self, node: graph.Add, number: int, rescale: integer.Rescale) -> None:
         left, right, made = self._take(node), self._take(node, 1), self._make(number)
-        count = math.prod(made.shape)
-        self._say(
-            lambda: f"add({_at(left)}, {_at(right)}, {_at(made)}, {count}, {_factors(rescale)});",
-            left,
-            right,
-            made,
-        )
-
-    def _logits(self) -> None:
-        """Of a network that does not end in a layer."""
-        value = self._values.get(len(self._nodes))
-        if value:
-            count = math.prod(value.shape)
-            self._say(
-                lambda: f"for (int32_t i = 0; i < {count}; i++)\n        logits[i] = ({_at(value)})[i];",
-                value,
-            )
+        self._say(f"add(@, @, @, {math.prod(made.shape)}, {_factors(rescale)});", left, right, made)
 
 
-def _at(value: Value) -> str:
-    return f"values + {value.buffer.offset}"
+def _filled(statement: str, used: Sequence[Value]) -> str:
+    offsets = iter([value.buffer.offset for value in used])
+
+    def place(found: re.Match[str]) -> str:
+        offset = next(offsets)
+        return f"values + {offset}" if found[0] == "@" else f"scratch + {offset // 4}"
+
+    return re.sub("[@#]", place, statement)
 
 
 def _factors(rescale: integer.Rescale) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
 import textwrap
-import types
 from collections.abc import Callable
 
 import numpy as np
@@ -81,11 +81,12 @@ def agree() -> Callable[[np.ndarray, Case], None]:
 
 
 @pytest.fixture(scope="session")
-def snippet() -> Callable[[types.ModuleType], str]:
-    """The code that a module's docstring shows."""
+def snippet() -> Callable[[object], str]:
+    """The code that a docstring shows."""
 
-    def code(module: types.ModuleType) -> str:
-        shown = [line for line in str(module.__doc__).splitlines() if line.startswith("    ")]
+    def code(described: object) -> str:
+        lines = str(inspect.getdoc(described)).splitlines()
+        shown = [line for line in lines if line.startswith("    ")]
         return textwrap.dedent("\n".join(shown))
 
     return code

@@ -49,9 +49,13 @@ def assert_whole(network: graph.Network) -> None:
     tensors, text = arrays.tensors(network), arrays.texts(artifact_of(network))["graph"]
     again = rebuilt(json.loads(text), tensors)
     assert arrays.texts(artifact_of(again))["graph"] == text
-    assert arrays.tensors(again).keys() == tensors.keys()
-    for name, array in arrays.tensors(again).items():
-        np.testing.assert_array_equal(array, tensors[name], strict=True)
+    same(arrays.tensors(again), tensors)
+
+
+def same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, strict=True)
 
 
 def test_a_name_that_leads_out_of_a_folder_is_refused():
@@ -121,3 +125,42 @@ def test_arrays_of_a_bfloat16_network_are_those_that_it_computes_with(every_oper
     # Still whole numbers where every number times the rounded constant is one of bfloat16's.
     names = {name for name in arrays.tensors(network) if name.startswith("denses/0")}
     assert names == {"denses/0.values", "denses/0.scale"}
+
+
+def test_numpy_alone_computes_the_logits_as_the_docstrings_say(tmp_path, fcn, agree, snippet, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arrays.npz(fcn.artifact, tmp_path / "model.npz")
+    names = {"np": np, "json": json, "images": fcn.images}
+    exec(snippet(arrays.npz) + "\n" + snippet(arrays), names)
+    agree(names["logits"], fcn)
+    names["tensors"].close()
+
+
+def test_npz_holds_arrays_and_texts_without_pickle(tmp_path, case):
+    arrays.npz(case.artifact, tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz", allow_pickle=False) as file:
+        found = dict(file)
+    texts = arrays.texts(case.artifact)
+    assert {name: found.pop(name).item() for name in texts} == texts
+    same(found, arrays.tensors(case.artifact.network))
+
+
+def test_safetensors_and_numpy_compute_the_logits_as_the_docstrings_say(
+    tmp_path, fcn, agree, snippet, monkeypatch
+):
+    safetensors = pytest.importorskip("safetensors")
+    pytest.importorskip("safetensors.numpy")
+    monkeypatch.chdir(tmp_path)
+    arrays.safetensors(fcn.artifact, tmp_path / "model.safetensors")
+    names = {"np": np, "json": json, "safetensors": safetensors, "images": fcn.images}
+    exec(snippet(arrays.safetensors) + "\n" + snippet(arrays), names)
+    agree(names["logits"], fcn)
+
+
+def test_safetensors_hold_arrays_and_texts(tmp_path, case):
+    numpy = pytest.importorskip("safetensors.numpy")
+    path = tmp_path / "model.safetensors"
+    arrays.safetensors(case.artifact, path)
+    with pytest.importorskip("safetensors").safe_open(path, "numpy") as file:
+        assert file.metadata() == arrays.texts(case.artifact)
+    same(numpy.load_file(path), arrays.tensors(case.artifact.network))
