@@ -114,7 +114,7 @@ def digits() -> list[dict[str, Any]]:
             1e-2,
             0.0,
         )
-        config.schedule.name, config.logging.epochs = schedule, 10
+        config.schedule.name, config.logging.eval_every_epochs = schedule, 10
         row = train(config, functools.partial(Digits, masking=masking))
         rows.append({"network": name, "schedule": schedule} | row)
     return rows

@@ -48,7 +48,7 @@ def measured(
     reached = 0.0
     for name, settings in WAYS.items():
         config = contenders.config(network, options.batch, "float32")
-        config.update_from_flattened_dict({"mask.density": density, "mask.ramp": 0.0, **settings})
+        config.update_from_flattened_dict({"mask.density": density, "mask.density_ramp": 0.0, **settings})
         made[name] = training = JaxTraining(config, data)
         for _ in range(-(-11 // training.steps)):  # the density is reached at the tenth step
             training.call()

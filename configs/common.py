@@ -78,7 +78,11 @@ RIVALS_CONV: dict[str, dict[str, Any]] = RIVALS | {
 }
 
 # A staircase in place of a smooth schedule, as the authors' older trainer had it.
-STAIRCASE: dict[str, Any] = {"schedule.name": "staircase", "schedule.factor": 0.96, "schedule.epochs": 10.0}
+STAIRCASE: dict[str, Any] = {
+    "schedule.name": "staircase",
+    "schedule.factor": 0.96,
+    "schedule.decay_epochs": 10.0,
+}
 # The recipe of that trainer: it may be what the FCN and Conv rows were made with.
 OLDER = STAIRCASE | {"init.elus_factor": 3.0, "data.shuffle": False, "optimizer.clip": 0.5}
 
@@ -96,7 +100,7 @@ COSINE: dict[str, Any] = {
 # flips, chosen on Conv2 in 16 (`results/single/conv2-held-out.csv`). A tenth was held out for all of it.
 COSINE_CONV = COSINE | {
     "data.augment": "crop_flip",
-    "mask.ramp": 0.6,
+    "mask.density_ramp": 0.6,
     "optimizer.learning_rate": 0.05,
     "training.epochs": 50,
 }
@@ -107,7 +111,7 @@ FAST_CONV: dict[str, Any] = {"training.epochs": 16}
 DENSE_CONV = DENSE | {
     "optimizer.learning_rate": 0.008,
     "optimizer.weight_decay": 7e-4,
-    "schedule.epochs": 5.0,
+    "schedule.decay_epochs": 5.0,
     "training.epochs": 50,
 }
 DENSE_DEEP_CONV = DENSE_CONV | {"optimizer.learning_rate": 0.01}

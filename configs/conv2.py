@@ -25,7 +25,7 @@ BEST = common.COSINE_CONV | {"mask.density": 0.006}
 VARIANTS: base.Variants = common.RIVALS_CONV | {
     "dense": common.DENSE_CONV,
     "twin": common.TWIN,
-    "extreme": common.EXTREME | {"schedule.epochs": 5.0},
+    "extreme": common.EXTREME | {"schedule.decay_epochs": 5.0},
     "extreme_008_3e4": common.EXTREME_008_3E4,
     "older": common.OLDER,
     "best": BEST,

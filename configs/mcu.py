@@ -26,7 +26,7 @@ from ssm_jax import config as base
 MICRO = common.COSINE | {
     "data.augment": "affine",
     "mask.density": 0.4,
-    "mask.ramp": 0.5,
+    "mask.density_ramp": 0.5,
     "optimizer.learning_rate": 0.05,
     "training.epochs": 60,
 }

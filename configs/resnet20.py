@@ -54,6 +54,6 @@ def get_config(variants: str = "") -> ConfigDict:
     config.schedule.name = "plateau"
     config.schedule.factor = 0.2
     config.schedule.patience = 15
-    config.schedule.times = 5
+    config.schedule.max_reductions = 5
     config.training.epochs = 110
     return base.with_variant(config, variants, VARIANTS)

@@ -56,6 +56,6 @@ def get_config(variants: str = "") -> ConfigDict:
     config.schedule.name = "plateau"
     config.schedule.factor = 0.1
     config.schedule.patience = 15
-    config.schedule.times = 7
+    config.schedule.max_reductions = 7
     config.training.epochs = 110
     return base.with_variant(config, variants, VARIANTS)

@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings(given, given.base, given.base_epochs), f"{given.workdir}/base"
     )
     base = ssm_jax.restore(f"{given.workdir}/base").model
-    rates = {"optimizer__learning_rate": 0.05, "optimizer__weight_decay": 1e-3, "mask__ramp": 0.6}
+    rates = {"optimizer__learning_rate": 0.05, "optimizer__weight_decay": 1e-3, "mask__density_ramp": 0.6}
     report = {
         "network": f"conv6 of width {given.width:g}",
         "n": 1,

@@ -31,10 +31,19 @@ RESUME_SAFE_FIELDS = (
     "cpu_products",
     "data.dir",
     "training.steps_per_call",
-    "logging.epochs",
+    "logging.eval_every_epochs",
     "logging.masks",
-    "checkpoint.seconds",
+    "checkpoint.save_every_seconds",
 )
+
+# What fields were called when older runs were stored.
+_FORMER_NAMES = {
+    "mask.ramp": "mask.density_ramp",
+    "schedule.epochs": "schedule.decay_epochs",
+    "schedule.times": "schedule.max_reductions",
+    "logging.epochs": "logging.eval_every_epochs",
+    "checkpoint.seconds": "checkpoint.save_every_seconds",
+}
 
 
 def default() -> ConfigDict:
@@ -65,7 +74,7 @@ def default() -> ConfigDict:
     config.mask.relative = True  # or the threshold is in the units of the scores
     # Share of weights that remain; top-k rules need one. Thresholds move to reach it; 0: they stay.
     config.mask.density = 0.0
-    config.mask.ramp = 0.2  # share of the training after which thresholds have reached that density
+    config.mask.density_ramp = 0.2  # share of the training after which thresholds have reached that density
     config.mask.floor = 0.0  # least share of every layer under a density that thresholds reach
     config.mask.budget = "global"  # what such a density is a share of: 'global' or 'layer', of each layer
     config.mask.coats = 3  # of 'multicoated'
@@ -105,9 +114,9 @@ def default() -> ConfigDict:
     config.schedule = ConfigDict()
     config.schedule.name = "exponential"  # see ssm_jax.training.optimizer.schedule
     config.schedule.factor = 0.9  # of 'exponential', 'staircase' and 'plateau'
-    config.schedule.epochs = 10.0  # of 'exponential' and 'staircase': the factor applies once in so many
+    config.schedule.decay_epochs = 10.0  # in which 'exponential' and 'staircase' apply it once
     config.schedule.patience = 15  # of 'plateau': how many bad epochs it bears
-    config.schedule.times = 5  # of 'plateau': training stops with this reduction
+    config.schedule.max_reductions = 5  # of 'plateau': training stops with this reduction
 
     config.training = ConfigDict()
     config.training.epochs = 100
@@ -117,11 +126,11 @@ def default() -> ConfigDict:
     config.training.seeds_per_device = 0  # trained side by side; 0: by network and device
 
     config.logging = ConfigDict()
-    config.logging.epochs = 1  # evaluate and report every so many epochs, and after the last
+    config.logging.eval_every_epochs = 1  # evaluate and report every so many epochs, and after the last
     config.logging.masks = False  # also write the masks to <workdir>/masks, and those before training
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.seconds = 300.0  # save so often; always at the end
+    config.checkpoint.save_every_seconds = 300.0  # save so often; always at the end
     config.checkpoint.best = False  # also keep the state with the best (mean) validation accuracy
     return config.lock()
 
@@ -155,17 +164,12 @@ def _is_of_a_rule(name: str, value: object) -> bool:
     return section == "mask" and setting.isidentifier() and isinstance(value, bool | int | float | str)
 
 
-_BOOLEANS = {"true": True, "false": False}
-
-
 def parse(
     config: ConfigDict, texts: Mapping[str, str], of_rule: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Read values that were written as text, each by the type of its field, for `override`.
 
     Args:
-      config: The config whose fields they are meant for.
-      texts: By dotted field name, a text such as `0.05` or `true`.
       of_rule: The settings of a mask rule of one's own and their defaults, which the config may lack.
 
     Raises:
@@ -176,11 +180,12 @@ def parse(
       {'training.epochs': 3, 'data.shuffle': False}
     """
     known = {**(of_rule or {}), **dict(fields(config))}
+    booleans = {"true": True, "false": False}
     values = {}
     for name, text in texts.items():
         kind = type(errors.choose("config field", name, known))
         try:
-            values[name] = _BOOLEANS[text.lower()] if kind is bool else kind(text)
+            values[name] = booleans[text.lower()] if kind is bool else kind(text)
         except (KeyError, ValueError) as error:
             raise errors.InputError(
                 f"config.{name} is {reprlib.repr(text)}; it must be of type {kind.__name__}"
@@ -191,9 +196,8 @@ def parse(
 def with_variant(config: ConfigDict, names: str | None, variants: Variants) -> ConfigDict:
     """Apply variants' overrides to a config, in place; returns it.
 
-    Args:
-      names: What the user wrote behind the colon of `--config=configs/resnet56.py:cifar10,batch_norm`: one
-        variant or several, of which a later one overrides an earlier one; empty or None is the main row.
+    `names` stands behind the colon of `--config=configs/resnet56.py:cifar10,batch_norm`: none, one or
+    several, of which a later one overrides an earlier one.
 
     Raises:
       InputError: A variant is unknown.
@@ -227,7 +231,7 @@ _RANGES: dict[str, _Range] = {
     # Every one has its files: a number that nobody waits for would only be a mistake.
     "seeds": (lambda seeds: 1 <= seeds <= 100_000, "1 to 100000"),
     "model.width": _POSITIVE,
-    "mask.ramp": (lambda share: 0 <= share <= 1, "0 to 1"),
+    "mask.density_ramp": (lambda share: 0 <= share <= 1, "0 to 1"),
     "init.elus_factor": _POSITIVE,
     "init.elu_factor": _POSITIVE,
     "data.passes": _NATURAL,
@@ -240,16 +244,16 @@ _RANGES: dict[str, _Range] = {
     "optimizer.momentum": _SHARE,
     "optimizer.clip": _NOT_NEGATIVE,
     "schedule.factor": (lambda factor: 0 < factor < 1, "above 0 and below 1"),
-    "schedule.epochs": (lambda epochs: 0 < epochs <= 1e6, "above 0 and at most 1000000"),
+    "schedule.decay_epochs": (lambda epochs: 0 < epochs <= 1e6, "above 0 and at most 1000000"),
     # It looks `patience - 2` epochs back, whose losses the state holds.
     "schedule.patience": (lambda epochs: 3 <= epochs <= 10_000, "3 to 10000"),
-    "schedule.times": (lambda times: 1 <= times <= 10_000, "1 to 10000"),
+    "schedule.max_reductions": (lambda times: 1 <= times <= 10_000, "1 to 10000"),
     "training.epochs": _NATURAL,
     "training.batch_size": _NATURAL,
     "training.steps_per_call": _NOT_NEGATIVE,
     "training.seeds_per_device": _NOT_NEGATIVE,
-    "logging.epochs": _NATURAL,
-    "checkpoint.seconds": _POSITIVE,
+    "logging.eval_every_epochs": _NATURAL,
+    "checkpoint.save_every_seconds": _POSITIVE,
 }
 
 
@@ -306,11 +310,7 @@ def validate(config: ConfigDict) -> None:
 
 
 def differences(requested: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
-    """Compare the fields of two configs, as `dict(fields(config))` gives them, that change the result.
-
-    Returns:
-      Lines such as `optimizer.learning_rate: 0.05 requested, 0.1 stored`.
-    """
+    """List the fields that differ and change the result: `optimizer.momentum: 0.9 requested, 0.8 stored`."""
     names = sorted({*requested, *stored} - set(RESUME_SAFE_FIELDS))
     return [
         f"{name}: {requested.get(name)!r} requested, {stored.get(name)!r} stored"
@@ -322,8 +322,7 @@ def differences(requested: Mapping[str, Any], stored: Mapping[str, Any]) -> list
 def from_dict(values: object) -> ConfigDict:
     """Rebuild a whole, valid config from its `to_dict()`, such as JSON gives it.
 
-    A field that is younger than the values is not among them and gets its default, which therefore has to
-    be what runs did before there was such a field.
+    A field that is younger than the values gets its default, which has to be what runs did before.
 
     Raises:
       InputError: Values that are no config: an unknown field, a value of another type or out of range.
@@ -345,4 +344,4 @@ def _flattened(values: object, sections: ConfigDict, prefix: str = "") -> Iterat
         if isinstance(inner, ConfigDict):
             yield from _flattened(value, inner, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", value
+            yield _FORMER_NAMES.get(prefix + name, prefix + name), value

@@ -16,11 +16,11 @@ RANGES = {
     "seed": ([0, 2**31 - 2], [-1, 2**31]),
     "seeds": ([1, 100_000], [0, -1, 100_001]),
     "model.width": ([1e-3, 3.5, 2], [0.0, -1.0]),
-    "mask.ramp": ([0.0, 1.0], [-0.1, 1.1]),
+    "mask.density_ramp": ([0.0, 1.0], [-0.1, 1.1]),
     "data.validation": ([0.0, 0.99], [-0.1, 1.0]),
     "data.channels": ([0, 1, 3], [-1, 2, 4]),
     "schedule.factor": ([0.01, 0.99], [0.0, 1.0]),
-    "schedule.epochs": ([0.5, 1e6], [0.0, 1e20]),
+    "schedule.decay_epochs": ([0.5, 1e6], [0.0, 1e20]),
     "schedule.patience": ([3, 10_000], [2, 3 * 10**9]),
     "training.epochs": ([1, 1000], [0, -1]),
 }
@@ -166,8 +166,8 @@ def test_differences_ignores_what_does_not_change_a_result():
         "compilation_cache": "",
         "data.dir": "/elsewhere",
         "training.steps_per_call": 7,
-        "logging.epochs": 5,
-        "checkpoint.seconds": 1.0,
+        "logging.eval_every_epochs": 5,
+        "checkpoint.save_every_seconds": 1.0,
     }
     assert configuration.differences(requested, requested | neutral) == []
     assert set(neutral) <= set(requested)
@@ -207,7 +207,7 @@ def test_overriding_what_is_not_there_or_with_another_type(values, message):
 
 
 def test_a_config_comes_back_from_its_json():
-    config = changed(model__width=2.5, data__name="cifar10", checkpoint__seconds=1e-3)
+    config = changed(model__width=2.5, data__name="cifar10", checkpoint__save_every_seconds=1e-3)
     again = configuration.from_dict(json.loads(json.dumps(config.to_dict())))
     assert again == config
     assert again.is_locked
@@ -247,3 +247,18 @@ def test_what_is_no_config_is_refused_in_one_line(values, message):
         configuration.from_dict(values)
     text = str(caught.value)
     assert message in text and "\n" not in text and len(text) < 300
+
+
+def test_fields_of_older_runs_are_read_by_their_former_names():
+    values = configuration.default().to_dict()
+    values["mask"]["ramp"] = values["mask"].pop("density_ramp") + 0.1
+    values["schedule"]["times"] = values["schedule"].pop("max_reductions") + 1
+    values["schedule"]["epochs"] = values["schedule"].pop("decay_epochs") + 1
+    values["logging"]["epochs"] = values["logging"].pop("eval_every_epochs") + 1
+    values["checkpoint"]["seconds"] = values["checkpoint"].pop("save_every_seconds") + 1
+    read, default = configuration.from_dict(values), configuration.default()
+    assert read.mask.density_ramp == default.mask.density_ramp + 0.1
+    assert read.schedule.max_reductions == default.schedule.max_reductions + 1
+    assert read.schedule.decay_epochs == default.schedule.decay_epochs + 1
+    assert read.logging.eval_every_epochs == default.logging.eval_every_epochs + 1
+    assert read.checkpoint.save_every_seconds == default.checkpoint.save_every_seconds + 1

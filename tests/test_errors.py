@@ -45,11 +45,11 @@ def test_unknown_takes_whatever_the_user_wrote(given):
         ("optimizer.learning_rat", "optimizer.learning_rate"),
         ("learning_rate", "optimizer.learning_rate"),
         ("trainig.epochs", "training.epochs"),
-        ("schedul.epochs", "schedule.epochs"),
+        ("schedul.epochs", "schedule.decay_epochs"),
         ("optimizer.zzz", None),
     ],
 )
 def test_the_last_part_of_a_name_decides_what_was_meant(given, nearest):
-    allowed = ["optimizer.clip", "optimizer.learning_rate", "schedule.epochs", "training.epochs"]
+    allowed = ["optimizer.clip", "optimizer.learning_rate", "schedule.decay_epochs", "training.epochs"]
     message = str(errors.unknown("config field", given, allowed))
     assert f"did you mean {nearest!r}" in message if nearest else "did you mean" not in message

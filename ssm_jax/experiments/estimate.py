@@ -85,6 +85,6 @@ def seconds(config: ConfigDict, sizes: Sizes, per_step: float, done: int = 0) ->
       done: Steps that are taken already, of all networks together.
     """
     steps = steps_per_epoch(sizes.trained, config.training.batch_size, config.data.passes)
-    evaluation = _EVALUATION * sizes.evaluated / config.training.batch_size / config.logging.epochs
+    evaluation = _EVALUATION * sizes.evaluated / config.training.batch_size / config.logging.eval_every_epochs
     left = max(0, config.training.epochs * steps * config.seeds - done)
     return left * per_step * (1 + evaluation / steps)

@@ -157,8 +157,8 @@ def from_config(config: ConfigDict, own_model: bool = False) -> Setup:
             seeds_per_device=training.seeds_per_device,
             epochs=training.epochs,
             steps_per_call=training.steps_per_call,
-            evaluate_every=config.logging.epochs,
-            save_every=config.checkpoint.seconds,
+            evaluate_every=config.logging.eval_every_epochs,
+            save_every=config.checkpoint.save_every_seconds,
             keep_best=config.checkpoint.best,
             store_masks=config.logging.masks,
             profile=config.profile,
@@ -181,7 +181,7 @@ def from_config(config: ConfigDict, own_model: bool = False) -> Setup:
         shuffle=config.data.shuffle,
         augment=config.data.augment,
         dtype=jnp.dtype(training.precision),
-        ramp=config.mask.ramp,
+        ramp=config.mask.density_ramp,
     )
 
 

@@ -63,7 +63,7 @@ def stopped(optimizer_state: PyTree) -> jax.Array:
 
 
 def _plateau(
-    *, steps_per_epoch: int, factor: float, patience: int, times: int, **_: Any
+    *, steps_per_epoch: int, factor: float, patience: int, max_reductions: int, **_: Any
 ) -> optax.GradientTransformationExtraArgs:
     def init(params: PyTree) -> PlateauState:
         zero = jnp.zeros((), jnp.int32)
@@ -91,7 +91,7 @@ def _plateau(
             bad=bad,
             cooldown=jnp.where(reduces, COOLDOWN, jnp.maximum(state.cooldown - 1, 0)),
             reductions=reductions,
-            stopped=reductions >= times,
+            stopped=reductions >= max_reductions,
         )
 
     def update(
@@ -113,9 +113,9 @@ def _curve(curve: optax.Schedule) -> optax.GradientTransformationExtraArgs:
 
 
 def _exponential(
-    *, steps_per_epoch: int, factor: float, epochs: float, staircase: bool = False, **_: Any
+    *, steps_per_epoch: int, factor: float, decay_epochs: float, staircase: bool = False, **_: Any
 ) -> optax.GradientTransformationExtraArgs:
-    steps = max(1, round(epochs * steps_per_epoch))
+    steps = max(1, round(decay_epochs * steps_per_epoch))
     return _curve(optax.exponential_decay(1.0, steps, factor, staircase=staircase))
 
 
@@ -142,9 +142,9 @@ def schedule(
     steps_per_epoch: int,
     total_epochs: int,
     factor: float = 0.9,
-    epochs: float = 10.0,
+    decay_epochs: float = 10.0,
     patience: int = 15,
-    times: int = 5,
+    max_reductions: int = 5,
 ) -> optax.GradientTransformationExtraArgs:
     """Make the schedule: it multiplies the whole update, learning rate and decay alike.
 
@@ -155,14 +155,14 @@ def schedule(
     then on the factor is 0 and `stopped` says so. The rule's state is part of the optimizer's.
 
     Args:
-      name: One of `SCHEDULES`. `exponential`: `factor ** (epoch / epochs)`, continuous; `staircase`: the
-        same with whole exponents only; `cosine`: from 1 to 0 over the run; `constant`; `plateau`.
+      name: One of `SCHEDULES`. `exponential`: `factor ** (epoch / decay_epochs)`, continuous; `staircase`:
+        the same with whole exponents only; `cosine`: from 1 to 0 over the run; `constant`; `plateau`.
       steps_per_epoch: Steps in an epoch.
       total_epochs: Epochs in the run.
       factor: What a reduction multiplies by, in (0, 1).
-      epochs: Over how many epochs `exponential` and `staircase` apply the factor once, positive.
+      decay_epochs: Over how many epochs `exponential` and `staircase` apply the factor once, positive.
       patience: How many bad epochs `plateau` bears, at least 3.
-      times: The reduction with which `plateau` ends, at least 1.
+      max_reductions: The reduction with which `plateau` ends, at least 1.
 
     Returns:
       A gradient transformation; `plateau` takes the step's loss as `value`.
@@ -174,9 +174,9 @@ def schedule(
         steps_per_epoch=steps_per_epoch,
         total_epochs=total_epochs,
         factor=factor,
-        epochs=epochs,
+        decay_epochs=decay_epochs,
         patience=patience,
-        times=times,
+        max_reductions=max_reductions,
     )
 
 

@@ -142,7 +142,7 @@ def test_a_folder_of_another_experiment_is_refused(configs, tmp_path, capsys):
 def test_it_stops_by_signal_and_goes_on_by_the_same_command(tmp_path, signum, status):
     command = [sys.executable, "-m", "ssm_jax.experiments", "paper", "--rows", "fcn", "--dense", *QUICK]
     command += ["--variant=main", f"--workdir={tmp_path}"]
-    command += ["--config.training.epochs=2000", "--config.logging.epochs=10"]
+    command += ["--config.training.epochs=2000", "--config.logging.eval_every_epochs=10"]
     process = subprocess.Popen(
         command, cwd=ROOT, env=os.environ | {"JAX_NUM_CPU_DEVICES": "1"}, stdout=-1, stderr=-1, text=True
     )

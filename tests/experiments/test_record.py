@@ -77,5 +77,5 @@ def test_another_setting_of_the_same_name_is_refused(planned):
 
 
 def test_what_changes_no_result_may_differ(planned):
-    a = planned("a", overrides={"checkpoint.seconds": "60"})
+    a = planned("a", overrides={"checkpoint.save_every_seconds": "60"})
     assert schedule(stored(a), [planned("a")], 1) == [("a", 0, 1)]

@@ -67,7 +67,7 @@ def test_the_density_is_reached_by_every_layer(rule, data):
 def test_the_density_is_reached_after_the_ramps_share_of_the_training(data):
     """On the way it is geometric: a quarter into the training, halfway of a ramp over its half."""
     start = shares(trained(made(), [0], data, [0])[1])[1]  # of the fixed threshold, before the first step
-    programs = made(mask__density=0.05, mask__ramp=0.5)
+    programs = made(mask__density=0.05, mask__density_ramp=0.5)
     epoch = programs.task.steps_per_epoch
     for epochs, expected in ((1, np.sqrt(start * 0.05)), (2, 0.05), (EPOCHS, 0.05)):
         _, counts = trained(programs, [0], data, [epoch] * epochs)

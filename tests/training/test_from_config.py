@@ -108,7 +108,7 @@ def test_task():
     assert task.steps_per_epoch == 3
     default = task_of(changed())
     assert (default.augment, default.passes, default.shuffle) == ("none", 1, True)
-    steep = task_of(changed(mask__ramp=0.5, training__epochs=4, training__batch_size=8))
+    steep = task_of(changed(mask__density_ramp=0.5, training__epochs=4, training__batch_size=8))
     assert steep.ramp == 6  # half of twelve steps
 
 
@@ -120,7 +120,7 @@ def test_schedules_count_epochs_of_several_passes():
             data__passes=2,
             data__shuffle=False,
             schedule__factor=0.5,
-            schedule__epochs=1.0,
+            schedule__decay_epochs=1.0,
             optimizer__weight_decay=0.5,
         )
     )
@@ -144,14 +144,14 @@ def test_the_decay_of_normalizations_can_be_turned_off():
 @pytest.mark.parametrize(
     ("settings", "factors"),
     [
-        ({"schedule__factor": 0.5, "schedule__epochs": 2.0}, [1, 0.5 ** (1 / 6), 0.5 ** (2 / 6)]),
+        ({"schedule__factor": 0.5, "schedule__decay_epochs": 2.0}, [1, 0.5 ** (1 / 6), 0.5 ** (2 / 6)]),
         ({"schedule__name": "constant"}, [1, 1, 1]),
         (
             {"schedule__name": "cosine", "training__epochs": 2},
             [1, (1 + 0.75**0.5) / 2, 0.75],  # cos of 0, 30 and 60 degrees
         ),
         (
-            {"schedule__name": "staircase", "schedule__factor": 0.5, "schedule__epochs": 2.0},
+            {"schedule__name": "staircase", "schedule__factor": 0.5, "schedule__decay_epochs": 2.0},
             [1] * 6 + [0.5] * 6 + [0.25],
         ),
         (
@@ -159,7 +159,7 @@ def test_the_decay_of_normalizations_can_be_turned_off():
                 "schedule__name": "plateau",
                 "schedule__factor": 0.3,
                 "schedule__patience": 4,
-                "schedule__times": 2,
+                "schedule__max_reductions": 2,
             },
             # Bad are epochs 11 to 15, which is one too many, and after the cooldown 26, the end.
             [1] * 3 * 15 + [0.3] * 3 * 11 + [0] * 3,

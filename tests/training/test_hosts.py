@@ -100,7 +100,7 @@ def test_alone_an_error_is_what_it_was():
 
 @pytest.mark.slow
 def test_a_lost_host_ends_the_run_and_both_go_on_from_the_last_checkpoint(tmp_path, cache):
-    flags = ("--config.training.epochs=20", "--config.checkpoint.seconds=0.3")
+    flags = ("--config.training.epochs=20", "--config.checkpoint.save_every_seconds=0.3")
     workdir = tmp_path / "run"
     first, second = start_pair(workdir, cache, *flags, "--heartbeat=10")
     processes.wait_until(lambda: processes.latest(workdir) > 0, first)

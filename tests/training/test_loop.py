@@ -108,7 +108,7 @@ def test_a_finished_group_is_evaluated_again_without_a_step(parts, tmp_path, mon
 
 
 def test_reports_come_every_so_many_epochs_and_after_the_last(parts, tmp_path):
-    train_group(group(parts, tmp_path, **{"logging.epochs": 2}))
+    train_group(group(parts, tmp_path, **{"logging.eval_every_epochs": 2}))
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert [line["epoch"] for line in lines if line["seed"] == 0] == [2, 3]
 
@@ -138,7 +138,7 @@ def test_a_group_ends_when_the_plateau_has_stopped_all_of_its_networks(parts, tm
             "optimizer.weight_decay": 0.0,
             "schedule.name": "plateau",
             "schedule.patience": 3,
-            "schedule.times": 1,
+            "schedule.max_reductions": 1,
             "training.epochs": 40,
         }
     )

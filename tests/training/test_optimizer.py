@@ -45,7 +45,9 @@ def updates_of(transformation, gradients, values=None, score=1.0) -> list[float]
 
 def trajectory(name, momentum=0.9):
     """Five steps under a schedule that halves everything in two steps, learning rate 0.1, decay 0.01."""
-    schedule = optimizer.schedule("exponential", steps_per_epoch=2, total_epochs=5, factor=0.5, epochs=1.0)
+    schedule = optimizer.schedule(
+        "exponential", steps_per_epoch=2, total_epochs=5, factor=0.5, decay_epochs=1.0
+    )
     made = optimizer.make(name, learning_rate=0.1, weight_decay=0.01, momentum=momentum, schedule=schedule)
     params = {"scores": jnp.asarray(START[None], jnp.float32)}
     state = made.init(params)
@@ -122,7 +124,9 @@ def test_a_hundred_epochs_shrink_an_unsupported_score():
 def test_exponential_is_continuous():
     found = factors(optimizer.schedule("exponential", steps_per_epoch=4, total_epochs=9), 36)
     np.testing.assert_allclose(found, [0.9 ** (step / 40) for step in range(36)], rtol=1e-5)
-    half_epochs = optimizer.schedule("exponential", steps_per_epoch=4, total_epochs=9, factor=0.2, epochs=0.5)
+    half_epochs = optimizer.schedule(
+        "exponential", steps_per_epoch=4, total_epochs=9, factor=0.2, decay_epochs=0.5
+    )
     np.testing.assert_allclose(factors(half_epochs, 6), [0.2 ** (step / 2) for step in range(6)], rtol=1e-5)
 
 
@@ -135,7 +139,9 @@ def test_cosine_goes_from_one_to_zero_over_the_run():
 
 
 def test_staircase_applies_the_factor_once_in_so_many_whole_epochs():
-    schedule = optimizer.schedule("staircase", steps_per_epoch=4, total_epochs=9, factor=0.96, epochs=2.0)
+    schedule = optimizer.schedule(
+        "staircase", steps_per_epoch=4, total_epochs=9, factor=0.96, decay_epochs=2.0
+    )
     expected = [0.96 ** (step // 8) for step in range(36)]
     np.testing.assert_allclose(factors(schedule, 36), expected, rtol=1e-6)
 
@@ -145,7 +151,12 @@ STEPS = 4  # in an epoch of the plateau's tests
 
 def plateau(factor=0.25, patience=4, times=2):
     return optimizer.schedule(
-        "plateau", steps_per_epoch=STEPS, total_epochs=9, factor=factor, patience=patience, times=times
+        "plateau",
+        steps_per_epoch=STEPS,
+        total_epochs=9,
+        factor=factor,
+        patience=patience,
+        max_reductions=times,
     )
 
 

@@ -17,7 +17,7 @@ SETTINGS = [
     "--config.training.batch_size=64",
     f"--config.training.epochs={EPOCHS}",
     "--config.training.steps_per_call=5",
-    "--config.checkpoint.seconds=0.3",
+    "--config.checkpoint.save_every_seconds=0.3",
     "--config.logging.masks=true",
 ]
 
@@ -103,7 +103,7 @@ def test_several_groups_of_seeds_go_on_in_the_group_that_was_killed(tmp_path, ca
         "--config.training.batch_size=64",
         "--config.training.epochs=8",
         "--config.training.steps_per_call=5",
-        "--config.checkpoint.seconds=0.1",
+        "--config.checkpoint.save_every_seconds=0.1",
     ]
     processes.run(tmp_path / "whole", cache, *flags)
     killed = tmp_path / "killed"

@@ -167,7 +167,9 @@ def test_a_workdir_of_another_config_is_refused_by_the_fields_that_differ(finish
     workdir, _ = finished
     with pytest.raises(ssm_jax.InputError, match=r"optimizer.learning_rate: 0.1 requested, 0.05 stored"):
         ssm_jax.train_and_evaluate(small(**{"optimizer.learning_rate": 0.1}), workdir)
-    other = small(**{"logging.epochs": 2, "checkpoint.seconds": 1.0, "training.steps_per_call": 1})
+    other = small(
+        **{"logging.eval_every_epochs": 2, "checkpoint.save_every_seconds": 1.0, "training.steps_per_call": 1}
+    )
     ssm_jax.train_and_evaluate(other, workdir)
 
 
@@ -266,7 +268,7 @@ class Own(nnx.Module):
 
 
 def test_a_network_of_the_users_own_trains_and_comes_back(tmp_path, capsys):
-    config = small(**{"training.epochs": 1, "logging.epochs": 1})
+    config = small(**{"training.epochs": 1, "logging.eval_every_epochs": 1})
     summary = ssm_jax.train_and_evaluate(config, tmp_path, model=Own)
     said = capsys.readouterr().out
     assert f"ssm_jax.restore({str(tmp_path)!r}, model=...).logits(images)" in said and "ssm-jax" not in said
@@ -400,8 +402,8 @@ def test_a_sound_summary_that_is_not_of_this_run_is_refused_and_stays(copy, valu
 
 
 def test_a_summary_of_other_neutral_settings_is_of_this_run(copy):
-    change(copy / "summary.json", config=small(**{"logging.epochs": 2}).to_dict())
-    assert ssm_jax.train_and_evaluate(small(), copy).config.logging.epochs == 2
+    change(copy / "summary.json", config=small(**{"logging.eval_every_epochs": 2}).to_dict())
+    assert ssm_jax.train_and_evaluate(small(), copy).config.logging.eval_every_epochs == 2
 
 
 def test_a_damaged_record_is_named_and_nothing_is_touched(copy):

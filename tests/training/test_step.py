@@ -38,7 +38,7 @@ def alone(function):
 def make_task(build, **options):
     steps = batches.steps_per_epoch(EXAMPLES, BATCH)
     schedule = optimizer.schedule(
-        "exponential", steps_per_epoch=steps, total_epochs=9, factor=0.5, epochs=HALF_LIFE / steps
+        "exponential", steps_per_epoch=steps, total_epochs=9, factor=0.5, decay_epochs=HALF_LIFE / steps
     )
     made = optimizer.make(
         "nesterov", learning_rate=LEARNING_RATE, weight_decay=DECAY, momentum=0.9, schedule=schedule
@@ -426,7 +426,7 @@ def test_a_network_whose_schedule_has_stopped_is_final(data):
     """Parameters, statistics, optimizer and totals stay bit for bit; the steps are counted."""
     steps = batches.steps_per_epoch(EXAMPLES, BATCH)
     schedule = optimizer.schedule(
-        "plateau", steps_per_epoch=steps, total_epochs=20, factor=0.5, patience=3, times=1
+        "plateau", steps_per_epoch=steps, total_epochs=20, factor=0.5, patience=3, max_reductions=1
     )
     made = optimizer.make("nesterov", learning_rate=1e-9, weight_decay=0.0, momentum=0.9, schedule=schedule)
     trainer = Trainer(Task(build=Own, optimizer=made, examples=EXAMPLES, batch_size=BATCH), data)
