@@ -171,11 +171,9 @@ def _check(network: graph.Network, images: np.ndarray) -> None:
                 "standardized first, then "
                 + ", ".join(name for name, kind in graph.OPERATIONS.items() if kind in _COMPUTE)
             )
-    if images.dtype != np.uint8 or images.shape[1:] != network.image_shape or not len(images):
-        raise errors.InputError(
-            f"images are {images.dtype} {images.shape}; allowed is uint8 (B, "
-            f"{', '.join(map(str, network.image_shape))})"
-        )
+    dataclasses.replace(network, image_dtype="uint8").check(images)
+    if not len(images):
+        raise errors.InputError("there are no images to find scales with")
 
 
 def _whole(kernel: graph.Kernel) -> graph.Kernel:

@@ -105,7 +105,7 @@ class Model:
         Raises:
           InputError: The images are of another shape or dtype.
         """
-        check(self.artifact.network, images)
+        self.artifact.network.check(images)
         logits = self._predict(len(images), traced=isinstance(images, jax.core.Tracer))(images)
         return logits if isinstance(logits, jax.core.Tracer) else np.asarray(logits)
 
@@ -194,7 +194,7 @@ class Module(nnx.Module):
 
     def __call__(self, images: Array) -> jax.Array:
         """Logits `[B, classes]`, float32, of images, uint8 `[B, H, W, C]`."""
-        check(self.network, images)
+        self.network.check(images)
         return _logits(self.network, self._arrays(), jnp.asarray(images))
 
     def trained(self) -> graph.Network:
@@ -213,24 +213,6 @@ class Module(nnx.Module):
             for name, mask in masks.items():
                 arrays[name] = jnp.where(mask[...], arrays[name], 0)
         return found
-
-
-def check(network: graph.Network, images: Array) -> None:
-    """Check that a network can take images.
-
-    Args:
-      network: The network.
-      images: uint8 `[B, H, W, C]`.
-
-    Raises:
-      InputError: They are of another shape or dtype.
-    """
-    shape, dtype = np.shape(images), getattr(images, "dtype", type(images).__name__)
-    if dtype == network.image_dtype and shape[1:] == network.image_shape:
-        return
-    needed = f"{network.image_dtype} [B, {', '.join(map(str, network.image_shape))}]"
-    hint = ", a batch of one is images[None]" if shape == network.image_shape else ""
-    raise errors.InputError(f"images are {dtype} {list(shape)}; allowed is {needed}{hint}")
 
 
 def _variable(name: str, array: jax.Array) -> nnx.Variable[jax.Array]:

@@ -71,11 +71,7 @@ def compile(network: graph.Network) -> Callable[[np.ndarray], np.ndarray]:
 
     def logits(images: np.ndarray) -> np.ndarray:
         images = np.ascontiguousarray(images)
-        if images.dtype != np.uint8 or images.shape[1:] != network.image_shape:
-            raise errors.InputError(
-                f"images are {images.dtype} {images.shape}; allowed is uint8 (B, "
-                f"{', '.join(map(str, network.image_shape))})"
-            )
+        network.check(images)
         if not hasattr(own, "scratch"):
             own.scratch = np.empty(size, np.float32)
         made = np.empty((len(images), network.classes), np.float32)

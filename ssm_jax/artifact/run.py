@@ -57,14 +57,6 @@ def values(network: graph.Network, parameters: Sequence[Arrays], images: jax.Arr
     return values
 
 
-def _conv(node: graph.Conv, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
-    return convolve(inputs.astype(dtype), arrays["kernel"], node.stride)
-
-
-def _dense(node: graph.Dense, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
-    return inputs.astype(dtype) @ arrays["kernel"]
-
-
 def _normalize(node: graph.Normalize, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
     factor = lax.rsqrt(arrays["variance"] + node.epsilon)
     if "scale" in arrays:
@@ -73,44 +65,18 @@ def _normalize(node: graph.Normalize, arrays: Arrays, dtype: Any, inputs: jax.Ar
     return outputs + arrays["offset"] if "offset" in arrays else outputs
 
 
-def _offset(node: graph.Offset, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
-    return inputs + arrays["values"].astype(inputs.dtype)
-
-
 def _max_pool(node: graph.MaxPool, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
-    sides = ((0, 0), (node.padding, node.padding), (node.padding, node.padding), (0, 0))
-    lowest = jnp.finfo(inputs.dtype).min
-    return max_pool(jnp.pad(inputs, sides, constant_values=lowest), node.window, node.stride)
+    sides, lowest = ((node.padding, node.padding),) * 2, jnp.finfo(inputs.dtype).min
+    padded = jnp.pad(inputs, ((0, 0), *sides, (0, 0)), constant_values=lowest)
+    return max_pool(padded, node.window, node.stride)
 
 
 def _element(node: graph.Unary | graph.Binary, arrays: Arrays, dtype: Any, *inputs: jax.Array) -> jax.Array:
     given = jnp.broadcast_arrays(*inputs)
     if node.function == "round":
         return jnp.round(given[0])
-    return getattr(lax, _LOGIC.get(node.function, node.function))(*given)
-
-
-_LOGIC = {"and": "bitwise_and", "or": "bitwise_or", "not": "bitwise_not"}
-
-
-def _reshape(node: graph.Reshape, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
-    return inputs.reshape((inputs.shape[0], *node.sizes))
-
-
-def _broadcast(node: graph.Broadcast, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
-    return jnp.broadcast_to(inputs, (inputs.shape[0], *node.sizes))
-
-
-def _transpose(node: graph.Transpose, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
-    return inputs.transpose((0, *(axis + 1 for axis in node.axes)))
-
-
-def _slice(node: graph.Slice, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
-    return inputs[:, *map(slice, node.start, node.stop, node.step)]
-
-
-def _pad(node: graph.Pad, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
-    return jnp.pad(inputs, ((0, 0), *zip(node.low, node.high)), constant_values=node.value)
+    logic = {"and": "bitwise_and", "or": "bitwise_or", "not": "bitwise_not"}
+    return getattr(lax, logic.get(node.function, node.function))(*given)
 
 
 def _concatenate(node: graph.Concatenate, arrays: Arrays, dtype: Any, *inputs: jax.Array) -> jax.Array:
@@ -120,22 +86,17 @@ def _concatenate(node: graph.Concatenate, arrays: Arrays, dtype: Any, *inputs: j
     )
 
 
-def _reduce(node: graph.Reduce, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
-    return getattr(jnp, node.function)(inputs, axis=tuple(axis + 1 for axis in node.axes))
-
-
-def _pool(node: graph.Pool, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
-    first, combine = _POOLS[node.function]
-    sides = ((0, 0), *zip(node.low, node.high))
-    start = jnp.asarray(first, inputs.dtype)
-    return lax.reduce_window(inputs, start, combine, (1, *node.window), (1, *node.stride), sides)
-
-
 _POOLS: dict[str, tuple[float, Any]] = {
     "sum": (0.0, lax.add),
     "max": (-jnp.inf, lax.max),
     "min": (jnp.inf, lax.min),
 }
+
+
+def _pool(node: graph.Pool, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
+    first, combine = _POOLS[node.function]
+    sides, start = ((0, 0), *zip(node.low, node.high)), jnp.asarray(first, inputs.dtype)
+    return lax.reduce_window(inputs, start, combine, (1, *node.window), (1, *node.stride), sides)
 
 
 def _convolution(node: graph.Convolution, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
@@ -153,36 +114,36 @@ def _convolution(node: graph.Convolution, arrays: Arrays, dtype: Any, inputs: ja
     )
 
 
-def _embed(node: graph.Embed, arrays: Arrays, dtype: Any, inputs: jax.Array) -> jax.Array:
-    return arrays["kernel"].at[inputs].get(mode="clip")
-
-
 # Of an operation, its arrays, the network's dtype and what it takes.
 COMPUTE: dict[type[graph.Node], Callable[..., jax.Array]] = {
-    graph.Standardize: lambda node, arrays, dtype, inputs: standardize(inputs),
-    graph.Conv: _conv,
-    graph.Dense: _dense,
+    graph.Standardize: lambda node, arrays, dtype, x: standardize(x),
+    graph.Conv: lambda node, arrays, dtype, x: convolve(x.astype(dtype), arrays["kernel"], node.stride),
+    graph.Convolution: _convolution,
+    graph.Dense: lambda node, arrays, dtype, x: x.astype(dtype) @ arrays["kernel"],
+    graph.Product: lambda node, arrays, dtype, left, right: left @ right,
+    graph.Embed: lambda node, arrays, dtype, x: arrays["kernel"].at[x].get(mode="clip"),
     graph.Normalize: _normalize,
-    graph.Offset: _offset,
-    graph.Elu: lambda node, arrays, dtype, inputs: nnx.elu(inputs),
+    graph.Offset: lambda node, arrays, dtype, x: x + arrays["values"].astype(x.dtype),
+    graph.Elu: lambda node, arrays, dtype, x: nnx.elu(x),
     graph.MaxPool: _max_pool,
-    graph.Flatten: lambda node, arrays, dtype, inputs: lax.collapse(inputs, 1),
-    graph.Mean: lambda node, arrays, dtype, inputs: inputs.mean((1, 2)),
+    graph.Pool: _pool,
+    graph.Flatten: lambda node, arrays, dtype, x: lax.collapse(x, 1),
+    graph.Mean: lambda node, arrays, dtype, x: x.mean((1, 2)),
     graph.Add: lambda node, arrays, dtype, left, right: left + right,
     graph.Constant: lambda node, arrays, dtype: arrays["values"][None],
     graph.Unary: _element,
     graph.Binary: _element,
     graph.Select: lambda node, arrays, dtype, condition, yes, no: jnp.where(condition, yes, no),
-    graph.Cast: lambda node, arrays, dtype, inputs: inputs.astype(node.dtype),
-    graph.Reshape: _reshape,
-    graph.Broadcast: _broadcast,
-    graph.Transpose: _transpose,
-    graph.Slice: _slice,
-    graph.Pad: _pad,
+    graph.Cast: lambda node, arrays, dtype, x: x.astype(node.dtype),
+    graph.Reshape: lambda node, arrays, dtype, x: x.reshape((x.shape[0], *node.sizes)),
+    graph.Broadcast: lambda node, arrays, dtype, x: jnp.broadcast_to(x, (x.shape[0], *node.sizes)),
+    graph.Transpose: lambda node, arrays, dtype, x: x.transpose((0, *(axis + 1 for axis in node.axes))),
+    graph.Slice: lambda node, arrays, dtype, x: x[:, *map(slice, node.start, node.stop, node.step)],
+    graph.Pad: lambda node, arrays, dtype, x: jnp.pad(
+        x, ((0, 0), *zip(node.low, node.high)), constant_values=node.value
+    ),
     graph.Concatenate: _concatenate,
-    graph.Reduce: _reduce,
-    graph.Pool: _pool,
-    graph.Convolution: _convolution,
-    graph.Product: lambda node, arrays, dtype, left, right: left @ right,
-    graph.Embed: _embed,
+    graph.Reduce: lambda node, arrays, dtype, x: getattr(jnp, node.function)(
+        x, axis=tuple(axis + 1 for axis in node.axes)
+    ),
 }

@@ -26,7 +26,7 @@ def fold(network: Network) -> Network:
     """
     if network.dtype != "float32":
         return network  # a normalization that rounds would round elsewhere
-    users, shapes = _users(network), network.shapes()
+    users, shapes = network.readers(), network.shapes()
     folded: dict[int, tuple[Node, np.ndarray]] = {}
     within: dict[int, int] = {}  # the layer that an operation becomes part of
     for number, node in enumerate(network.nodes):
@@ -47,14 +47,6 @@ def fold(network: Network) -> Network:
             nodes.append(Offset(inputs=(len(nodes),), values=offsets))
         values.append(len(nodes))
     return dataclasses.replace(network, nodes=used(nodes, values[-1]))
-
-
-def _users(network: Network) -> list[list[int]]:
-    users: list[list[int]] = [[] for _ in range(len(network.nodes) + 1)]
-    for number, node in enumerate(network.nodes):
-        for value in node.inputs:
-            users[value].append(number)
-    return users
 
 
 def _chain(

@@ -10,6 +10,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from ssm_jax import errors
 from ssm_jax.graph.elementary import Add, Elu, Flatten, Mean, Normalize, Offset, Standardize
@@ -106,6 +109,29 @@ class Network:
             and self.image_dtype == "uint8"
             and {len(shapes[0]), *(len(shape) + 2 for shape in (*dense, shapes[-1]))} == {3}
         )
+
+    def check(self, images: Any) -> None:
+        """Check that it can take images.
+
+        Args:
+          images: Inputs with their batch, such as uint8 `[B, H, W, C]`.
+
+        Raises:
+          InputError: They are of another shape or dtype.
+        """
+        shape, dtype = np.shape(images), getattr(images, "dtype", type(images).__name__)
+        if dtype != self.image_dtype or shape[1:] != self.image_shape:
+            needed = f"{self.image_dtype} [B, {', '.join(map(str, self.image_shape))}]"
+            hint = ", a batch of one is images[None]" if shape == self.image_shape else ""
+            raise errors.InputError(f"images are {dtype} {list(shape)}; allowed is {needed}{hint}")
+
+    def readers(self) -> list[list[int]]:
+        """Return the numbers of the operations that take each value, as often as they take it."""
+        found: list[list[int]] = [[] for _ in range(len(self.nodes) + 1)]
+        for number, node in enumerate(self.nodes):
+            for value in node.inputs:
+                found[value].append(number)
+        return found
 
     def layers(self) -> list[Layer]:
         """Return the operations that have a kernel, in their order."""

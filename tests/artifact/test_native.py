@@ -43,7 +43,7 @@ def test_threads_may_call_it_at_the_same_time(compiled):
 
 @pytest.mark.parametrize("images", [np.zeros((1, 8, 8, 1), np.uint8), np.zeros((1, 8, 8, 3), np.float32)])
 def test_other_images_are_refused(compiled, images):
-    with pytest.raises(errors.InputError, match=r"images are .* allowed is uint8 \(B, 8, 8, 3\)"):
+    with pytest.raises(errors.InputError, match=r"images are .* allowed is uint8 \[B, 8, 8, 3\]"):
         compiled(images)
 
 

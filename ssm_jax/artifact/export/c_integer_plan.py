@@ -12,7 +12,7 @@ import numpy as np
 from ssm_jax import errors, graph
 from ssm_jax.artifact import integer
 from ssm_jax.artifact.export import c_text
-from ssm_jax.artifact.export.c_memory import Buffer, allocate
+from ssm_jax.artifact.export.c_plan import Buffer, allocate
 
 # Bytes of scratch memory are `int32_t` in C.
 MOST_BYTES = 2**31 - 1
@@ -96,6 +96,7 @@ class Plan:
     def __init__(self, network: integer.Integer) -> None:
         self.tables: dict[str, np.ndarray] = {}
         self._nodes, self._shapes = network.network.nodes, network.network.shapes()
+        self._readers = [[self._nodes[i] for i in each] for each in network.network.readers()]
         self._statements: list[tuple[str, tuple[Value, ...]]] = []
         self._buffers: list[Buffer] = []
         self._values: dict[int, Value] = {}
@@ -138,9 +139,6 @@ class Plan:
     def _take(self, node: graph.Node, which: int = 0) -> Value:
         return self._values[node.inputs[which]]
 
-    def _readers(self, number: int) -> list[graph.Node]:
-        return [node for node in self._nodes if number in node.inputs]
-
     def _table(self, name: str, values: np.ndarray) -> str:
         name = c_text.unique(name, self.tables, len(self.tables))
         self.tables[name] = values
@@ -157,7 +155,7 @@ class Plan:
         out_height, out_width, _ = self._shapes[number]
         top, left = node.general(value.shape).low
         # A pool that alone reads the layer takes the largest of its sums: rescaling keeps their order.
-        readers = self._readers(number)
+        readers = self._readers[number]
         pool = readers[0] if len(readers) == 1 and number < len(self._nodes) else None
         window, stride, result = 1, 1, number
         if isinstance(pool, graph.MaxPool) and not pool.padding:
@@ -199,7 +197,7 @@ class Plan:
         """Change a value where it lies, or a copy if another operation reads it."""
         value = self._take(node)
         count = math.prod(value.shape)
-        if len(self._readers(node.inputs[0])) > 1:
+        if len(self._readers[node.inputs[0]]) > 1:
             copied = self._make(number)._replace(order=value.order)
             self._say(f"copy(@, @, {count});", value, copied)
             value = copied
@@ -214,7 +212,7 @@ class Plan:
     def flatten(self, node: graph.Flatten, number: int, constant: None) -> None:
         value = self._take(node)
         height, width, channels = value.shape if len(value.shape) == 3 else (1, 1, math.prod(value.shape))
-        readers = self._readers(number)
+        readers = self._readers[number]
         if readers and all(isinstance(reader, graph.Dense) for reader in readers):
             # Dense layers take their inputs in whichever order these lie.
             places = np.arange(math.prod(value.shape)).reshape(height, width, channels)

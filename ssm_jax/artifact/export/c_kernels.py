@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ssm_jax import graph
-from ssm_jax.artifact.export.c_memory import Layout, Place
-from ssm_jax.artifact.export.c_plan import Plan, Table, Value
+from ssm_jax.artifact.export.c_plan import Layout, Place, Plan, Table, Value
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,7 @@ import numpy as np
 
 from ssm_jax import errors, graph
 from ssm_jax.artifact.export.c_kernels import Windows, as_images, conv, lists
-from ssm_jax.artifact.export.c_memory import TILE, Place
-from ssm_jax.artifact.export.c_plan import Plan, Table, Value, of_rows
+from ssm_jax.artifact.export.c_plan import TILE, Place, Plan, Table, Value, of_rows
 
 MOST_ROWS = 4096  # of a dense layer; each is a line of C
 

@@ -1,4 +1,7 @@
-"""A plan of C: the steps of a network one after another, its tables, and where its values lie in memory."""
+"""A plan of C: the steps of a network one after another, its tables, and where its values lie in memory.
+
+Values lie in buffers of one scratch memory, images among them as planes with margins.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ssm_jax import errors, graph
-from ssm_jax.artifact.export.c_memory import Buffer, Layout, Place, allocate
 
+# Positions of a plane that a convolution sums at a time, in registers.
+TILE = 32
 # Floats of the scratch memory, and numbers of all tables: far beyond what C is written for.
 MOST_FLOATS = 2**27
 MOST_NUMBERS = 2**24
@@ -19,6 +23,102 @@ MOST_NUMBERS = 2**24
 Writers = Mapping[type[graph.Node], Callable[..., Any]]
 # Where a value's first element is, and the distance from one element to the next along each axis.
 Strides = tuple[int, tuple[int, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a value lies in memory: planes, one a channel; a vector has planes of one number.
+
+    Attributes:
+      channels: Number of planes.
+      height: Rows.
+      width: Columns.
+      margin: Columns of zeros between two rows, and rows of zeros above and below a plane.
+      tile: Positions that are written at a time.
+    """
+
+    channels: int
+    height: int = 1
+    width: int = 1
+    margin: int = 0
+    tile: int = 1
+
+    @property
+    def row(self) -> int:
+        """Floats from one row to the next."""
+        return self.width + self.margin
+
+    @property
+    def first(self) -> int:
+        """The place of the first pixel in its plane."""
+        return self.margin * (self.row + 1)
+
+    @property
+    def positions(self) -> int:
+        """Floats from a plane's first pixel to its last."""
+        return self.height * self.row - self.margin
+
+    @property
+    def plane(self) -> int:
+        """Floats from one plane to the next: with a margin all around, and room for whole tiles."""
+        tiles = -(-self.positions // self.tile)
+        return self.first + max(tiles * self.tile, self.positions + self.first)
+
+    @property
+    def count(self) -> int:
+        """Floats of all planes."""
+        return self.channels * self.plane
+
+    @property
+    def geometry(self) -> tuple[int, ...]:
+        """What the functions take that go over pixels."""
+        return self.channels, self.height, self.width, self.row, self.plane
+
+    def places(self) -> np.ndarray:
+        """Return where every element lies, int32 of shape `(H, W, C)`."""
+        y, x, c = (np.arange(size, dtype=np.int32) for size in (self.height, self.width, self.channels))
+        return y[:, None, None] * self.row + x[:, None] + (c * self.plane + self.first)
+
+
+@dataclasses.dataclass(eq=False)
+class Buffer:
+    """A piece of the scratch memory.
+
+    Attributes:
+      size: In floats.
+      born: The step that first writes it.
+      dies: The last step that uses it.
+      pending: Uses to come.
+      offset: Its place in the scratch memory, in floats.
+    """
+
+    size: int
+    born: int
+    dies: int
+    pending: int = 0
+    offset: int = -1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Place:
+    """A place in the scratch memory: a buffer and a distance in floats."""
+
+    buffer: Buffer
+    distance: int = 0
+
+
+def allocate(buffers: list[Buffer]) -> int:
+    """Give every buffer a place, the largest first, and return the size of all."""
+    placed: list[Buffer] = []
+    for buffer in sorted(buffers, key=lambda buffer: -buffer.size):
+        buffer.offset = 0
+        for other in sorted(placed, key=lambda other: other.offset):
+            end, other_end = buffer.offset + buffer.size, other.offset + other.size
+            at_once = buffer.born <= other.dies and other.born <= buffer.dies
+            if at_once and buffer.offset < other_end and other.offset < end:
+                buffer.offset = other_end
+        placed.append(buffer)
+    return max(buffer.offset + buffer.size for buffer in buffers)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,10 +189,7 @@ class Plan:
         self.shapes, self.constants = network.shapes(), dict[int, np.ndarray]()
         self.steps, self.tables = list[Step](), list[Table]()
         self._buffers, self._numbers = list[Buffer](), 0
-        self.consumers: list[list[graph.Node]] = [[] for _ in self.shapes]
-        for node in network.nodes:
-            for i in node.inputs:
-                self.consumers[i].append(node)
+        self.consumers = [[network.nodes[i] for i in each] for each in network.readers()]
         self._margin, self._tile = margin, tile
         image = self.new(self.shapes[0], 0)
         self.call("read_image", "image", image.first, *image.layout.geometry)

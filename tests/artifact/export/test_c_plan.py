@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from ssm_jax.artifact.export.c_memory import Buffer, Layout, allocate
+from ssm_jax.artifact.export.c_plan import Buffer, Layout, allocate
 
 
 def test_an_image_has_its_margin_between_rows_and_around_planes():
