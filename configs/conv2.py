@@ -12,8 +12,8 @@
 The paper (mean of 50 runs): 68.37 % at 0.60 % remaining weights; dense 68.79 %.
 
 Measured, at 0.60 %: `best` 75.36 % on an H200 (5 seeds; `results/paper/`), `fast` 73.06 % there (5 seeds;
-`results/h200/`) and 72.28 % on one CPU core (one seed, 42 minutes). The main row, one seed on 2 CPU cores:
-68.05 % at 0.69 % after 40 of its 100 epochs (`results/single/conv2-40-epochs.json`).
+`results/h200/`) and 72.71 % on one CPU core (3 seeds, 22 minutes each; `results/paper/`). The main row, one
+seed on 2 CPU cores: 68.05 % at 0.69 % after 40 of its 100 epochs (`results/single/conv2-40-epochs.json`).
 """
 
 from ml_collections import ConfigDict
