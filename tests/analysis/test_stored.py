@@ -20,7 +20,7 @@ from ssm_jax.artifact import format, pack
 def exported(signed, tmp_path_factory):
     """The first network of the signed run as a file."""
     path = tmp_path_factory.mktemp("stored") / "net.ssm"
-    format.write(path, pack.of_run(signed))
+    format.write(pack.of_run(signed), path)
     return path
 
 
