@@ -45,9 +45,7 @@ def test_operations_of_a_strided_convolution():
     assert counts.count(2 * 8 * 8 * 32 * 64) == 4
 
 
-@pytest.mark.parametrize("size", [5, 8])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("window", [1, 3])
+@pytest.mark.parametrize(("window", "stride", "size"), [(1, 2, 5), (3, 1, 8), (3, 2, 5)])
 def test_im2col_is_the_convolution(window, stride, size):
     layer = Conv(3, 4, window, stride, masking=Masking(), rngs=nnx.Rngs(0))
     images = jax.random.normal(jax.random.key(1), (2, size, size, 3))

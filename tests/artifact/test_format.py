@@ -66,7 +66,7 @@ def test_everything_comes_back(family, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.ssm"]
 
 
-@pytest.mark.parametrize("masking", [{}, {"kernel_init": he_uniform()}, {"dtype": jnp.bfloat16}], ids=str)
+@pytest.mark.parametrize("masking", [{}, {"kernel_init": he_uniform()}, {"dtype": jnp.bfloat16}])
 def test_logits_are_bit_for_bit_those_of_the_network(masking):
     network = network_of("conv2", **masking)
     found = format.decode(format.encode(artifact_of(network))).network

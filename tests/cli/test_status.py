@@ -79,7 +79,7 @@ def test_output_that_fails_is_one_line_and_status_1(redirection, why):
         ["sh", "-c", f'"{sys.executable}" -m ssm_jax --version {redirection}'],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     (line,) = done.stderr.splitlines()
     assert done.returncode == 1 and line.startswith("error: cannot print the output: ") and why in line
@@ -90,7 +90,7 @@ def test_the_places_of_closed_standard_files_are_taken(tmp_path):
         "from ssm_jax.cli import status; import os;"
         f"status.run(lambda: os.write(1, b'x') and open({str(tmp_path / 'a')!r}, 'w').write('data'))"
     )
-    subprocess.run(["sh", "-c", f'exec "{sys.executable}" -c "{code}" >&- 2>&-'], timeout=60)
+    subprocess.run(["sh", "-c", f'exec "{sys.executable}" -c "{code}" >&- 2>&-'], timeout=300)
     assert (tmp_path / "a").read_text() == "data"
 
 

@@ -137,8 +137,9 @@ def test_validation_that_empties_a_part(tmp_path: pathlib.Path, share: float, wh
 # The user's files
 
 
-@pytest.mark.parametrize("shape", [(5, 3), (5, 3, 1), (5, 3, 4)])
-@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint64])
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((5, 3), np.uint8), ((5, 3, 1), np.int64), ((5, 3, 4), np.uint64)]
+)
 def test_npz(tmp_path: pathlib.Path, shape: tuple[int, ...], dtype: type) -> None:
     made = arrays(shape=shape)
     made |= {key: made[key].astype(dtype) for key in ("train_labels", "test_labels")}

@@ -248,7 +248,7 @@ def test_damaged_download(
 
 
 def offline(root: pathlib.Path, url: str, reason: str) -> None:
-    """Preparing MNIST must fail within 10 s and say how to do without a network."""
+    """Preparing MNIST must fail within 30 s, not in the 204 of TFDS, and say how to do without a network."""
     start = time.monotonic()
     message = fails(
         lambda: load("mnist", root),
@@ -256,7 +256,7 @@ def offline(root: pathlib.Path, url: str, reason: str) -> None:
         f"into {root}/downloads/manual/",
         f"a prepared copy into {root}/mnist/3.0.1",
     )
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
     for name in idx_archives():
         assert ((url + name) in message) == (not (root / "downloads" / "manual" / name).exists())
     check_nothing_left(root)

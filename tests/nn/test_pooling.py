@@ -13,11 +13,14 @@ from ssm_jax.nn.pooling import max_pool
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
 
 
-@pytest.mark.parametrize(("window", "stride"), [(2, 2), (3, 1), (2, 3)])
 @pytest.mark.parametrize(
-    ("shape", "dtype"),
-    [((2, 6, 6, 3), jnp.float32), ((2, 7, 5, 3), jnp.float32), ((2, 7, 5, 3), jnp.bfloat16)],
-    ids=["even", "odd", "bfloat16"],
+    ("window", "stride", "shape", "dtype"),
+    [
+        (2, 2, (2, 6, 6, 3), jnp.float32),
+        (2, 2, (2, 7, 5, 3), jnp.bfloat16),
+        (3, 1, (2, 7, 5, 3), jnp.float32),
+        (2, 3, (2, 7, 5, 3), jnp.float32),
+    ],
 )
 def test_max_pool_is_that_of_flax_with_ties(window, stride, shape, dtype):
     images = jnp.asarray(np.random.default_rng(0).integers(-1, 2, shape), dtype)  # most windows tie

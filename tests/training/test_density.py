@@ -45,8 +45,7 @@ def shares(counts):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", ["signed", "binary"])
-@pytest.mark.parametrize("density", [0.05, 0.25])
+@pytest.mark.parametrize(("rule", "density"), [("signed", 0.05), ("binary", 0.25)])
 def test_the_density_is_reached_by_all_weights_together(rule, density, data):
     _, counts = trained(made(mask__rule=rule, mask__density=density), [0], data)
     layers, total = shares(counts)
@@ -55,9 +54,8 @@ def test_the_density_is_reached_by_all_weights_together(rule, density, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", ["signed", "binary"])
-def test_the_density_is_reached_by_every_layer(rule, data):
-    _, counts = trained(made(mask__rule=rule, mask__density=0.25, mask__budget="layer"), [0], data)
+def test_the_density_is_reached_by_every_layer(data):
+    _, counts = trained(made(mask__density=0.25, mask__budget="layer"), [0], data)
     for path, share in shares(counts)[0].items():
         size = counts[path].sum()
         assert abs(share[0] * size - 0.25 * size) <= 1
@@ -85,8 +83,8 @@ def test_no_layer_falls_below_the_floor(data):
 
 @pytest.mark.slow
 def test_seeds_side_by_side_are_single_runs(data):
-    together, _ = trained(made("seeds", 16, mask__density=0.1), range(16), data)
-    for place in (0, 9):
+    together, _ = trained(made("seeds", 9, mask__density=0.1), range(9), data)
+    for place in (0, 8):
         alone, _ = trained(made("seeds", 1, mask__density=0.1), [place], data)
         one = leaves(jax.tree.map(lambda leaf, place=place: leaf[place], together.rest))
         for path, array in leaves(jax.tree.map(lambda leaf: leaf[0], alone.rest)).items():
@@ -101,15 +99,3 @@ def test_a_resumed_training_ends_bit_identical(data):
     resumed, _ = trained(programs, [0], data, [1] * (epoch + 1), half)
     for path, array in leaves(whole).items():
         np.testing.assert_array_equal(leaves(resumed)[path], array, err_msg=path)
-
-
-@pytest.mark.slow
-def test_without_a_density_thresholds_stay(data):
-    programs = made()
-    begun, _ = programs.initialize([0])
-    state, _ = trained(programs, [0], data)
-    before, after = leaves(programs.layout.gather(begun.rest)), leaves(state.rest)
-    assert before and set(before) == set(after)
-    assert all("'threshold'" in path for path in before)
-    for path, array in before.items():
-        np.testing.assert_array_equal(after[path], array)

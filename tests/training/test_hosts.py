@@ -100,7 +100,7 @@ def test_alone_an_error_is_what_it_was():
 
 @pytest.mark.slow
 def test_a_lost_host_ends_the_run_and_both_go_on_from_the_last_checkpoint(tmp_path, cache):
-    flags = ("--config.training.epochs=20", "--config.checkpoint.save_every_seconds=0.3")
+    flags = ("--config.training.epochs=10", "--config.checkpoint.save_every_seconds=0.3")
     workdir = tmp_path / "run"
     first, second = start_pair(workdir, cache, *flags, "--heartbeat=10")
     processes.wait_until(lambda: processes.latest(workdir) > 0, first)
@@ -108,11 +108,11 @@ def test_a_lost_host_ends_the_run_and_both_go_on_from_the_last_checkpoint(tmp_pa
     lost = time.monotonic()
     (status, _, error), _ = processes.finish(first, second)
     assert "process 0 of 2: waiting for the others" in error
-    assert status != 0 and time.monotonic() - lost < 90
-    assert 0 < processes.latest(workdir) < 400
+    assert status != 0 and time.monotonic() - lost < 200
+    assert 0 < processes.latest(workdir) < 200
     for status, _, error in processes.finish(*start_pair(workdir, cache, *flags)):
         assert status == 0, error
-    assert processes.latest(workdir) == 400
+    assert processes.latest(workdir) == 200
 
 
 def test_the_three_settings_of_a_host_belong_together():

@@ -44,7 +44,7 @@ def elsewhere(tmp_path_factory):
     folder = tmp_path_factory.mktemp("devices")
     tests = pathlib.Path(__file__).parent
     processes = {}
-    for what, count in (("resnet", 1), ("resnet", 2), ("seeds", 4), ("seeds", 1)):
+    for what, count in (("resnet", 2), ("seeds", 4), ("seeds", 1)):
         output = folder / f"{what}{count}.npz"
         environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(count), "PYTHONPATH": str(tests.parent)}
         command = [sys.executable, "-W", "error", str(tests / "steps_on_devices.py"), what, str(output)]
@@ -174,16 +174,15 @@ def test_one_networks_failure_leaves_its_neighbors_alone(programs, data):
 
 @pytest.mark.slow
 def test_twenty_steps_do_not_depend_on_the_number_of_devices(elsewhere):
-    """ResNet20 with batch norm and augmentation, on 1, 2 and 8 devices."""
+    """ResNet20 with batch norm and augmentation, on 2 and 8 devices."""
     on_eight = steps_on_devices.resnet()
     assert on_eight[".step"] == STEPS
     assert on_eight[".failure"][0, 0] == -1
     assert any("mean" in path for path in on_eight)
-    for count in (1, 2):
-        other = elsewhere("resnet", count)
-        assert set(other) == set(on_eight)
-        for path, array in on_eight.items():
-            np.testing.assert_allclose(array, other[path], rtol=1e-5, atol=1e-5, err_msg=path)
+    other = elsewhere("resnet", 2)
+    assert set(other) == set(on_eight)
+    for path, array in on_eight.items():
+        np.testing.assert_allclose(array, other[path], rtol=1e-5, atol=1e-5, err_msg=path)
 
 
 def test_all_devices_hold_the_same_network(programs, data):

@@ -477,10 +477,8 @@ def test_more_steps_than_can_be_counted_are_refused_before_anything_starts(tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:overflow")  # of a learning rate that is no float32
-@pytest.mark.parametrize("overrides", [{"optimizer.weight_decay": 0.9}, {"optimizer.learning_rate": 1e39}])
-def test_a_mask_that_hides_everything_is_said_in_the_table_and_the_summary(tmp_path, capsys, overrides):
-    summary = ssm_jax.train_and_evaluate(small(**overrides), tmp_path)
+def test_a_mask_that_hides_everything_is_said_in_the_table_and_the_summary(tmp_path, capsys):
+    summary = ssm_jax.train_and_evaluate(small(**{"optimizer.weight_decay": 0.9}), tmp_path)
     assert "the mask hides every weight" in capsys.readouterr().out
     assert [emptied.seed for emptied in summary.emptied_layers] == [0]
     assert RunFolder(tmp_path).read_summary().emptied_layers == summary.emptied_layers
@@ -507,18 +505,6 @@ def test_a_run_says_which_products_it_has_and_whether_they_change(tmp_path, caps
     capsys.readouterr()
     ssm_jax.train_and_evaluate(small(), tmp_path)
     assert "products are dense, and were sparse when the run began" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_the_first_lines_name_the_data_and_what_is_not_the_default(tmp_path, capsys):
-    config = small(**{"mask.rule": "edge_popup", "mask.density": 0.25, "training.epochs": 1})
-    training.train_and_evaluate(config, tmp_path / "run")
-    first, second = capsys.readouterr().out.splitlines()[:2]
-    assert "on digits (8x8x1, 10 classes), " in first
-    assert second == (
-        "settings: compilation_cache=, data.name=digits, mask.density=0.25, mask.rule=edge_popup, "
-        "model.width=0.1, training.batch_size=64, training.epochs=1"
-    )
 
 
 @pytest.mark.slow

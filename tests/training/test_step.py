@@ -521,6 +521,7 @@ def test_an_evaluation_drops_nothing(dropping, data):
     np.testing.assert_allclose(evaluate(split, no_sums())["loss"], losses.sum(), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimized")
 def test_a_step_of_a_rule_that_searches_makes_its_masks_once(data, monkeypatch):
     monkeypatch.setattr(selection, "_handler", None)  # JAX's own search, a loop each

@@ -282,7 +282,7 @@ def test_a_cortex_m_in_qemu_gives_the_same_bits(example):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
         stdin=subprocess.DEVNULL,
     )
