@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 
 DEVICES = 8
+MOST_MAPS = 20_000  # at the end of a file of tests; the largest adds fewer than as many again
 
 # The same few examples every time, however slow the machine.
 hypothesis.settings.register_profile("tests", max_examples=25, derandomize=True, deadline=None, database=None)
@@ -79,13 +80,15 @@ def quiet() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled_programs() -> Iterator[None]:
-    """Those of one file go before the next: Linux lets a process map 65,530 pieces of memory, and each
-    compiled program takes several. Beyond that, XLA ends the process.
+    """They are kept from file to file until they are many: Linux lets a process map 65,530 pieces of memory,
+    and each compiled program takes several. Beyond that, XLA ends the process.
     """
     yield
-    import jax
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        import jax
 
-    jax.clear_caches()
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from artifact.small import NETWORKS
 
 # Of networks that differ little, one is enough to be quick.
-QUICK = [("fcn", "none"), ("conv2", "none"), ("micro", "none"), ("resnet20", "batch")]
+QUICK = [("fcn", "none"), ("conv2", "none")]
 
 
 @pytest.fixture(

@@ -58,7 +58,7 @@ def test_pixels_are_standardized_to_the_nearest_whole_number():
     assert not made[1].any() and np.abs(made - np.clip(expected, -128, 127)).max() <= 0.51
 
 
-@pytest.mark.parametrize("name", ["fcn", "conv2", "resnet20"])
+@pytest.mark.parametrize("name", ["fcn", "conv2", pytest.param("resnet20", marks=pytest.mark.slow)])
 def test_every_family_computes_what_jax_computes(name):
     case = case_of(network_of(name), images_of(name, 20))
     whole = integer.quantize(case.artifact.network, case.images)

@@ -245,6 +245,7 @@ def test_training_a_module_keeps_its_mask_and_it_goes_back_into_a_file(file, tmp
         again.with_module(module)
 
 
+@pytest.mark.slow
 def test_a_modules_statistics_are_no_parameters():
     module = load.Module(network_of("resnet20", "batch_affine"))
     statistics = jax.tree.leaves(nnx.state(module, nnx.BatchStat))

@@ -56,7 +56,7 @@ def test_onnxruntime_computes_the_same(name, tmp_path):
     close(session.run(["logits"], {"images": inputs})[0], expected)
 
 
-@pytest.mark.parametrize("name", ["vit", "text"])
+@pytest.mark.parametrize("name", [pytest.param("vit", marks=pytest.mark.slow), "text"])
 def test_a_program_takes_any_batch(name, tmp_path):
     model, inputs, expected = made(name)
     ssm_jax.export(model, inputs[:1], tmp_path / "model.stablehlo", "stablehlo")
@@ -156,7 +156,7 @@ def test_c_computes_convolutions_of_any_windows_and_functions_of_elements():
     close(predict(images), np.asarray(model(images)))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_c_computes_the_same(name, tmp_path):
     model, inputs, expected = made(name)
     ssm_jax.export(model, inputs[:1], tmp_path / "net.c", "c")

@@ -7,6 +7,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from artifact.test_model import NAMES
 from flax import nnx
 
 from benchmarks.strangers import MODELS, inputs_of
@@ -80,7 +81,7 @@ def test_a_value_that_others_read_too_is_kept():
     assert kinds(fold(network)) == ["dense", "offset", "add"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_any_network_computes_the_same_folded_and_compacted(name):
     network, inputs = traced(name), inputs_of(name)
     expected = logits_of(network, inputs)

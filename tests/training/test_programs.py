@@ -46,7 +46,10 @@ def elsewhere(tmp_path_factory):
     processes = {}
     for what, count in (("resnet", 2), ("seeds", 4), ("seeds", 1)):
         output = folder / f"{what}{count}.npz"
-        environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(count), "PYTHONPATH": str(tests.parent)}
+        environment = os.environ | {
+            "JAX_NUM_CPU_DEVICES": str(count),
+            "PYTHONPATH": os.pathsep.join([str(tests.parent), *sys.path]),
+        }
         command = [sys.executable, "-W", "error", str(tests / "steps_on_devices.py"), what, str(output)]
         processes[what, count] = output, subprocess.Popen(command, env=environment)
 

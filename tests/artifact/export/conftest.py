@@ -13,7 +13,7 @@ from artifact.exported import Case, case_of, digits
 from ssm_jax import graph
 
 
-@pytest.fixture(scope="session", params=["fcn", "conv2", "resnet20"])
+@pytest.fixture(scope="session", params=["fcn", "conv2", pytest.param("resnet20", marks=pytest.mark.slow)])
 def case(request: pytest.FixtureRequest) -> Case:
     """A network of every kind with real images."""
     return digits(request.param)

@@ -87,7 +87,7 @@ def logits(whole: integer.Integer, images: np.ndarray, folder: pathlib.Path, *fl
     return made
 
 
-@pytest.mark.parametrize("name", ["fcn", "conv2", "resnet20"])
+@pytest.mark.parametrize("name", ["fcn", "conv2", pytest.param("resnet20", marks=pytest.mark.slow)])
 def test_every_family_is_the_reference_bit_for_bit(name, tmp_path):
     network, images = network_of(name), images_of(name)
     whole = written(network, images, tmp_path)
