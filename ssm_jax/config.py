@@ -101,6 +101,9 @@ def default() -> ConfigDict:
     config.data.test = 0.0  # share of it that is the test set, of data that has none
     config.data.image_size = 0  # of a folder: the side to which images are cut and resized; 0: as they are
     config.data.channels = 0  # of a folder: 1 is gray, 3 color, 0 as they are
+    # Images stay on disk and are read while others are trained on: for data larger than memory, in a folder
+    # or in a TFDS dataset prepared as array_record.
+    config.data.stream = False
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "nesterov"  # 'nesterov', 'sgd' or 'adam'

@@ -56,7 +56,7 @@ def test_importing_the_package_imports_python_alone():
 WITHOUT_EXTRAS = """
 import importlib, pkgutil, sys
 
-missing = "sklearn onnx onnxruntime safetensors flatbuffers matplotlib jinja2 chex hypothesis pytest mkdocs"
+missing = "sklearn onnx onnxruntime safetensors flatbuffers matplotlib jinja2 grain chex hypothesis pytest mkdocs"
 sys.modules.update(dict.fromkeys(missing.split()))
 import ssm_jax
 from ssm_jax.cli import main

@@ -284,7 +284,7 @@ def networks(shown: Iterable[Shown], most: int = 20) -> Iterator[Network]:
             size=len(format.encode(artifact)),
             masks=trained.masks if one.masked else {},
             mistakes=data if isinstance(data, str) else mistakes(artifact.network, data, most),
-            mean_image=None if isinstance(data, str) else data.train_images.mean((0, 3)),
+            mean_image=None if isinstance(data, str) else mean_image(data.train_images),
         )
 
 
@@ -305,6 +305,20 @@ def _load(record: Record) -> datasets.Dataset | str:
         return f"the data is not at hand: {errors.one_line(error)}"
 
 
+def mean_image(images: np.ndarray) -> np.ndarray:
+    """Average images and their channels, some at a time: they may be on disk.
+
+    Args:
+      images: uint8 `[N, H, W, C]`.
+
+    Returns:
+      float64 `[H, W]`.
+    """
+    parts = (np.asarray(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH))
+    total = sum(part.sum((0, 3), dtype=np.int64) for part in parts)
+    return np.asarray(total / (len(images) * images.shape[3]))
+
+
 def mistakes(network: graph.Network, data: datasets.Dataset, most: int) -> Mistakes:
     """Find the test images that a network takes for something else.
 
@@ -321,7 +335,7 @@ def mistakes(network: graph.Network, data: datasets.Dataset, most: int) -> Mista
     starts = [min(start, total - batch) for start in range(0, total, batch)]
     logits = np.zeros((total, network.classes))
     for start in starts:
-        images = data.test_images[start : start + batch]
+        images = np.asarray(data.test_images[start : start + batch])
         logits[start : start + batch] = np.asarray(apply(parameters, images), np.float64)
     shifted = logits - logits.max(1, keepdims=True)
     log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
@@ -331,7 +345,7 @@ def mistakes(network: graph.Network, data: datasets.Dataset, most: int) -> Mista
     wrong = np.flatnonzero(predictions != data.test_labels)
     first = wrong[np.argsort(-losses[wrong], kind="stable")][:most]
     return Mistakes(
-        images=data.test_images[first],
+        images=np.asarray(data.test_images[first]),
         labels=data.test_labels[first],
         predictions=predictions[first],
         sure=np.exp(log_probabilities[first, predictions[first]]),

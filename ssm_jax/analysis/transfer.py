@@ -141,7 +141,7 @@ class TestSet:
 
     def __init__(self, data: Dataset, dtype: DTypeLike) -> None:
         self._size = len(data.test_labels)
-        split = pad_split(data.test_images, data.test_labels, BATCH)
+        split = pad_split(np.asarray(data.test_images), data.test_labels, BATCH)
         starts = range(0, len(split["labels"]), BATCH)
         self._batches = [
             tuple(jnp.asarray(split[name][start : start + BATCH]) for name in ("images", "labels"))

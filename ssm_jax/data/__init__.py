@@ -1,1 +1,1 @@
-"""From names to uint8 arrays in memory, and from those to batches."""
+"""From names to uint8 arrays in memory or images on disk, and from those to batches."""

@@ -6,6 +6,7 @@ import logging
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,14 +21,15 @@ NAMES = "class_names"
 
 def check(
     source: str,
-    given: Mapping[str, np.ndarray],
+    given: Mapping[str, Any],
     classes: int | None,
     others: Iterable[str] = (),
     test: float = 0.0,
-) -> tuple[dict[str, np.ndarray], int]:
+) -> tuple[dict[str, Any], int]:
     """Bring the four arrays into the form of a dataset.
 
     Args:
+      given: The arrays by name; images may be `stream.Images`, and remain so.
       classes: Number of classes; None where the labels tell.
       test: The share of the training images that become the test images, where there are none.
 
@@ -65,7 +67,8 @@ def check(
         limit = min(classes, 2**31 - 1)
         if low < 0 or high >= limit:
             raise InputError(f"{where} must be in [0, {limit}), not {low if low < 0 else high}")
-        arrays[f"{split}_images"] = np.ascontiguousarray(images)
+        on_disk = not isinstance(images, np.ndarray)
+        arrays[f"{split}_images"] = images if on_disk else np.ascontiguousarray(images)
         arrays[f"{split}_labels"] = labels.astype(np.int32)
     train, other = (list(arrays[key].shape[1:]) for key in ("train_images", "test_images"))
     if train != other:
@@ -95,7 +98,7 @@ def held_out(source: str, count: int, share: float, seed: int) -> np.ndarray:
     return chosen
 
 
-def _with_test(source: str, given: Mapping[str, np.ndarray], share: float) -> dict[str, np.ndarray]:
+def _with_test(source: str, given: Mapping[str, Any], share: float) -> dict[str, Any]:
     images, labels = given["train_images"], given["train_labels"]
     if images.ndim == 0 or labels.ndim == 0 or len(images) != len(labels):
         raise InputError(f"{source}: train_images and train_labels must be as many")
@@ -134,8 +137,11 @@ def read_arrays(path: pathlib.Path, members: Mapping[str, npz.Member]) -> dict[s
     return npz.read(path, wanted)
 
 
-def check_memory(source: str, needed: int) -> None:
+def check_memory(source: str, needed: int, remedy: str = "") -> None:
     """Check that images fit into this machine's memory.
+
+    Args:
+      remedy: The end of the message.
 
     Raises:
       InputError: They don't.
@@ -144,6 +150,7 @@ def check_memory(source: str, needed: int) -> None:
     if needed > there:
         raise InputError(
             f"the images of {source} take {needed / 1e9:,.1f} GB, and there is memory of {there / 1e9:,.1f}"
+            f"{remedy}"
         )
 
 

@@ -17,10 +17,15 @@ from jax import lax
 from jax.typing import ArrayLike
 
 # A data set: `images` uint8 `[N, H, W, C]`, `labels` int32 `[N]`, and `mean` and `deviation` of the images,
-# float32 `[N]`, see `statistics`: known beforehand, they need not be found again in every step.
+# float32 `[N]`, see `statistics`: known beforehand, they need not be found again in every step. Or, of images
+# that stay on disk, some batches one after another, of each the device's part alone, and `first`, the number
+# of the first of them, int32.
 Data = dict[str, jax.Array]
 
 PADDING = 4
+
+# Statistics of fewer images at once are rounded otherwise than those of many.
+FEWEST = 64
 
 
 def steps_per_epoch(examples: int, batch_size: int, passes: int = 1) -> int:
@@ -78,20 +83,23 @@ def statistics(images: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Compute by what images are standardized: mean, and deviation with a floor of 1/sqrt(H*W*C).
 
     Args:
-      images: uint8 or floating point `[B, H, W, C]`.
+      images: uint8 or floating point `[..., B, H, W, C]`.
 
     Returns:
-      Mean and deviation of every image, float32 `[B]` each.
+      Mean and deviation of every image, float32 `[..., B]` each.
     """
-    axes = (1, 2, 3)
+    axes = (-3, -2, -1)
     images = images.astype(jnp.float32)
-    return images.mean(axes), jnp.maximum(images.std(axes), math.prod(images.shape[1:]) ** -0.5)
+    return images.mean(axes), jnp.maximum(images.std(axes), math.prod(images.shape[-3:]) ** -0.5)
 
 
 def with_statistics(split: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
     """Make of a split, `images` and `labels`, a data set for training and evaluation, see `Data`."""
-    mean, deviation = jax.jit(statistics)(split["images"])
-    return {**split, "mean": mean, "deviation": deviation}
+    images = jnp.asarray(split["images"])
+    missing = max(0, FEWEST - len(images))
+    padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else images
+    mean, deviation = jax.jit(statistics)(padded)
+    return {**split, "mean": mean[: len(images)], "deviation": deviation[: len(images)]}
 
 
 def standardize(images: jax.Array, known: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:

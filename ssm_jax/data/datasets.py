@@ -1,4 +1,4 @@
-"""Image classification datasets as uint8 arrays in host memory.
+"""Image classification datasets as uint8 arrays in host memory, or on disk.
 
 `load` knows four sources: `digits` (bundled with scikit-learn), `.npz` files and folders of images of the
 user's, and every TFDS dataset of fixed-size images.
@@ -14,11 +14,13 @@ import logging
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from ssm_jax import files, npz
 from ssm_jax.data import arrays, prepared
+from ssm_jax.data.stream import check_grain
 from ssm_jax.errors import InputError, one_line
 
 __all__ = ["Dataset", "class_names", "load"]
@@ -29,6 +31,8 @@ _log = logging.getLogger("ssm_jax")
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
     """A dataset for image classification.
+
+    Images that stay on disk are `stream.Images` in place of arrays: `np.asarray` reads them.
 
     Attributes:
       name: Name of the dataset, for example `mnist`, or the stem of a user's file.
@@ -67,10 +71,11 @@ def load(
     test: float = 0.0,
     image_size: int = 0,
     channels: int = 0,
+    stream: bool = False,
     cache_dir: str | None = None,
     read_only: bool = False,
 ) -> Dataset:
-    """Load a dataset into memory.
+    """Load a dataset, into memory if it isn't to be streamed.
 
     Args:
       name: The dataset: `digits`; or a file `*.npz` that holds train_images, train_labels, test_images and
@@ -84,6 +89,8 @@ def load(
       test: Likewise, of data without test images of its own; these are taken first.
       image_size: Of a folder: the side to which images are cut and resized; 0 is as they are.
       channels: Of a folder: 1 is gray, 3 color, 0 as they are.
+      stream: Whether images stay on disk and are read when they are used, of a folder or of a TFDS dataset in
+        array_record. The version of a folder is then a digest of names and sizes of files.
       cache_dir: The folder where decoded TFDS datasets are kept. By default ssm_jax/datasets in the
         environment's XDG_CACHE_HOME, or in ~/.cache.
       read_only: Whether nothing may be downloaded or written, the cache neither: for names that come from a
@@ -93,8 +100,8 @@ def load(
       The dataset; the same arguments give the same arrays in the same order.
 
     Raises:
-      InputError: The dataset is unknown, damaged, cannot be fetched, or is no classification of images of
-        one size; or `validation` is out of range.
+      InputError: The dataset is unknown, damaged, cannot be fetched or streamed, or is no classification of
+        images of one size; or `validation` is out of range.
       RunError: The disk is full.
     """
     if not 0 <= validation < 1:
@@ -102,14 +109,20 @@ def load(
     if (image_size or channels) and not name.endswith("/"):
         setting = "image_size" if image_size else "channels"
         raise InputError(f"config.data.{setting} is of a folder of images, and data.name is {name!r}")
+    if stream:
+        if name == "digits" or name.endswith(".npz"):
+            raise InputError(
+                f"config.data.stream=True reads folders of images and TFDS datasets; {name!r} is read at once"
+            )
+        check_grain()
     if name == "digits":
         dataset = _digits(test)
     elif name.endswith("/"):
-        dataset = _folder(name, test, image_size, channels)
+        dataset = _folder(name, test, image_size, channels, stream)
     elif name.endswith(".npz"):
         dataset = _npz(name, data_dir, test)
     else:
-        dataset = _dataset(*prepared.load(name, _root(data_dir), _cache(cache_dir), read_only, test))
+        dataset = _dataset(*prepared.load(name, _root(data_dir), _cache(cache_dir), read_only, test, stream))
     return _hold_out(dataset, validation)
 
 
@@ -158,7 +171,7 @@ def _cache(folder: str | None) -> pathlib.Path | None:
         return None
 
 
-def _dataset(name: str, version: str, classes: int, given: Mapping[str, np.ndarray]) -> Dataset:
+def _dataset(name: str, version: str, classes: int, given: Mapping[str, Any]) -> Dataset:
     train_images, train_labels = given["train_images"], given["train_labels"]
     empty = {"validation_images": train_images[:0], "validation_labels": train_labels[:0]}
     return Dataset(name, version, classes, **{key: given[key] for key in arrays.ARRAYS}, **empty)
@@ -192,11 +205,11 @@ def _digits(test: float) -> Dataset:
     return _dataset("digits", "1.0.0", 10, parts)
 
 
-def _folder(name: str, test: float, image_size: int, channels: int) -> Dataset:
+def _folder(name: str, test: float, image_size: int, channels: int, stream: bool) -> Dataset:
     from ssm_jax.data import folder
 
     path = pathlib.Path(os.path.expanduser(name))
-    given, names, version = folder.read(path, image_size, channels)
+    given, names, version = folder.read(path, image_size, channels, stream)
     checked, classes = arrays.check(str(path), given, len(names), test=test)
     return _dataset(path.resolve().name, version, classes, checked)
 

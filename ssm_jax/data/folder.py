@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import functools
 import hashlib
-import os
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from ssm_jax.data import arrays, images
+from ssm_jax.data.stream import Images
 from ssm_jax.errors import InputError
 
 SPLITS = ("train", "test")
 
 
 def read(
-    folder: pathlib.Path, image_size: int = 0, channels: int = 0
-) -> tuple[dict[str, np.ndarray], list[str], str]:
+    folder: pathlib.Path, image_size: int = 0, channels: int = 0, stream: bool = False
+) -> tuple[dict[str, Any], list[str], str]:
     """Read the images of a folder.
 
     Args:
@@ -26,10 +28,12 @@ def read(
       image_size: The side to which images are cut in the middle and resized; 0 is as they are, which then has
         to be one size.
       channels: 1 makes them gray, 3 color; 0 is as the first one is.
+      stream: Whether the images stay on disk, as `stream.Images`.
 
     Returns:
       The arrays `train_images`, uint8 `[N, H, W, C]`, `train_labels`, int64 `[N]`, and those of `test` if
-      there is such a folder, by class and name; the names of the classes; and a digest of all of it.
+      there is such a folder, by class and name; the names of the classes; and a digest of all of it, where
+      images stay on disk of the names and sizes of their files.
 
     Raises:
       InputError: A folder or an image can't be used, or they don't fit into memory.
@@ -54,14 +58,25 @@ def read(
         if not found[split]:
             raise InputError(f"{folder / split} holds no image")
     shape = _shape(found["train"][0][0], image_size, channels)
-    arrays.check_memory(str(folder), sum(map(len, found.values())) * int(np.prod(shape)))
-    given: dict[str, np.ndarray] = {}
+    if not stream:
+        needed = sum(map(len, found.values())) * int(np.prod(shape))
+        arrays.check_memory(str(folder), needed, "; config.data.stream=true reads them while it trains")
+    given: dict[str, Any] = {}
     digest = hashlib.sha256(repr(classes).encode())
     for split, pairs in found.items():
-        given[f"{split}_images"] = _decode([path for path, _ in pairs], shape, resize=image_size > 0)
-        given[f"{split}_labels"] = np.array([label for _, label in pairs])
-        for array in (given[f"{split}_images"], given[f"{split}_labels"]):
-            digest.update(array.tobytes())
+        paths = [path for path, _ in pairs]
+        decode = functools.partial(_decode, paths, shape, resize=image_size > 0)
+        lazy = Images(decode, shape, np.arange(len(paths)))
+        labels = np.array([label for _, label in pairs])
+        if stream:
+            digest.update(
+                "".join(f"{path.relative_to(folder)} {path.stat().st_size}\n" for path in paths).encode()
+            )
+        else:
+            pixels = np.asarray(lazy)
+            digest.update(pixels.reshape(-1).data)
+        digest.update(labels.tobytes())
+        given |= {f"{split}_images": lazy if stream else pixels, f"{split}_labels": labels}
     return given, classes, digest.hexdigest()[:12]
 
 
@@ -80,18 +95,7 @@ def _shape(first: pathlib.Path, image_size: int, channels: int) -> tuple[int, in
     return *side, channels or own
 
 
-def _decode(paths: list[pathlib.Path], shape: tuple[int, int, int], *, resize: bool) -> np.ndarray:
-    made = np.empty((len(paths), *shape), np.uint8)
-
-    def one(place: int) -> None:
-        path = paths[place]
-        if not resize and (own := images.shape_of(path)[:2]) != shape[:2]:
-            size, others = "x".join(map(str, own)), "x".join(map(str, shape[:2]))
-            raise InputError(f"{path} is {size}, others are {others}: set config.data.image_size")
-        made[place] = images.read(path, shape)[0][0]
-
-    # Pillow decodes without the interpreter's lock.
-    with images.any_size(), concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
-        for _ in threads.map(one, range(len(paths))):
-            pass
-    return made
+def _decode(
+    paths: list[pathlib.Path], shape: tuple[int, int, int], places: np.ndarray, *, resize: bool
+) -> Iterator[np.ndarray]:
+    return (images.read_photo(paths[place], shape, resize=resize) for place in places)

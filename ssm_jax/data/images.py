@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import pathlib
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -51,7 +52,7 @@ def read(path: pathlib.Path, image_shape: tuple[int, int, int]) -> tuple[np.ndar
         raise errors.InputError(f"cannot read {path}: {files.reason(error)}") from error
     if start == _NPY:
         return _array(path, image_shape)
-    return _photo(path, image_shape)[None], False
+    return read_photo(path, image_shape)[None], False
 
 
 def shape_of(path: pathlib.Path) -> tuple[int, int, int]:
@@ -83,7 +84,20 @@ def _array(path: pathlib.Path, image_shape: tuple[int, int, int]) -> tuple[np.nd
     return array.reshape(-1, *whole), array.shape not in allowed
 
 
-def _photo(path: pathlib.Path, image_shape: tuple[int, int, int]) -> np.ndarray:
+def read_photo(path: pathlib.Path, image_shape: tuple[int, int, int], *, resize: bool = True) -> np.ndarray:
+    """Read a photo, turned as its camera says; see `read`.
+
+    Args:
+      path: A photo in one of `FORMATS`.
+      image_shape: `(H, W, C)` of the network.
+      resize: Whether it may be of another size, and is cut and resized then.
+
+    Returns:
+      uint8 `[H, W, C]`.
+
+    Raises:
+      InputError: The file can't be read, or holds something else.
+    """
     height, width, channels = image_shape
     if channels not in _MODES:
         raise errors.InputError(
@@ -92,6 +106,11 @@ def _photo(path: pathlib.Path, image_shape: tuple[int, int, int]) -> np.ndarray:
     with _opened(path) as image:
         _shrink(image, path)
         ImageOps.exif_transpose(image, in_place=True)
+        if not resize and image.size != (width, height):
+            raise errors.InputError(
+                f"{path} is {image.height}x{image.width}, others are {height}x{width}: set "
+                "config.data.image_size"
+            )
         if image.has_transparency_data:
             # Colors multiplied by their opacity, which is what they are in front of black.
             turned = (image if image.mode == "RGBA" else image.convert("RGBA")).convert("RGBa")
@@ -121,14 +140,25 @@ def _opened(path: pathlib.Path) -> Iterator[ImageFile.ImageFile]:
         raise errors.InputError(f"cannot read {path}: {errors.one_line(error)}") from error
 
 
+_inside: list[int | None] = []  # pillow's limit, once for everyone inside `any_size`
+_entering = threading.Lock()
+
+
 @contextlib.contextmanager
 def any_size() -> Iterator[None]:
-    """Let pillow open large images; how large they may be is checked before anything is decoded."""
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    """Let pillow open large images, in every thread; how large they may be is checked before anything is
+    decoded.
+    """
+    with _entering:
+        _inside.append(_inside[0] if _inside else Image.MAX_IMAGE_PIXELS)
+        Image.MAX_IMAGE_PIXELS = None
     try:
         yield
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        with _entering:
+            limit = _inside.pop()
+            if not _inside:
+                Image.MAX_IMAGE_PIXELS = limit
 
 
 def _check(image: ImageFile.ImageFile, path: pathlib.Path) -> None:

@@ -12,6 +12,7 @@ import logging
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +26,13 @@ _NAME = re.compile(r"(?P<name>[a-z]\w*)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+
 
 
 def load(
-    name: str, root: pathlib.Path, cache_dir: pathlib.Path | None, read_only: bool, test: float
-) -> tuple[str, str, int, dict[str, np.ndarray]]:
+    name: str,
+    root: pathlib.Path,
+    cache_dir: pathlib.Path | None,
+    read_only: bool,
+    test: float,
+    stream: bool = False,
+) -> tuple[str, str, int, dict[str, Any]]:
     """Load a TFDS dataset; prepare it, after a download, where it is not.
 
     Args:
@@ -34,6 +40,7 @@ def load(
       cache_dir: The folder of decoded ones; None keeps none.
       read_only: Whether nothing may be downloaded or written.
       test: The share of the training images that become the test images, where there are none.
+      stream: Whether the images stay on disk, as `stream.Images`; then none is cached.
 
     Returns:
       Its name and version, the number of classes, and its arrays.
@@ -67,7 +74,7 @@ def load(
         raise InputError(f"cannot read the prepared dataset {prepared}: {one_line(error)}") from error
     *title, version = prepared.relative_to(root).parts
     parted = f"-test-{test!r}" if test else ""
-    path = cache_dir and cache_dir / f"{'-'.join(title)}-{version}-{digest}{parted}.npz"
+    path = cache_dir and not stream and cache_dir / f"{'-'.join(title)}-{version}-{digest}{parted}.npz"
     if path and path.exists():
         try:
             cached = arrays.read_arrays(path, npz.members(path))
@@ -79,8 +86,8 @@ def load(
         with _needing_tfds():
             from ssm_jax.data import tfds
 
-        _log.info("decoding %s", prepared)
-        decoded, classes = tfds.decode(prepared, held_out=test > 0)
+        _log.info("%s %s", "reading the labels of" if stream else "decoding", prepared)
+        decoded, classes = tfds.decode(prepared, held_out=test > 0, stream=stream)
         checked, classes = arrays.check(str(prepared), decoded, classes, test=test)
         if path and not read_only:
             _write_cache(path, checked, classes)

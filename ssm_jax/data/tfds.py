@@ -10,7 +10,7 @@ import contextlib
 import io
 import logging
 import pathlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from ssm_jax import files, tfrecord
+from ssm_jax.data.stream import Images
 from ssm_jax.errors import InputError, one_line
 
-_CHUNK = 1024
+_CHUNK = 256
 # Pillow starts programs for some other kinds of files. Its modes by the number of channels:
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -60,12 +61,15 @@ def known_features() -> Iterator[None]:
 
 @quiet_tfds()
 @known_features()
-def decode(directory: pathlib.Path, *, held_out: bool = False) -> tuple[dict[str, np.ndarray], int]:
+def decode(
+    directory: pathlib.Path, *, held_out: bool = False, stream: bool = False
+) -> tuple[dict[str, Any], int]:
     """Decode a prepared dataset in array_record or tfrecord form.
 
     Args:
       directory: The prepared dataset, `<data_dir>/<name>[/<config>]/<version>`.
       held_out: Whether a test set is held out of the training images, so that none is decoded.
+      stream: Whether the images stay on disk, as `stream.Images`; of array_record only.
 
     Returns:
       The arrays train_images, test_images (uint8 [N, H, W, C]) and train_labels, test_labels (int64 [N])
@@ -84,11 +88,12 @@ def decode(directory: pathlib.Path, *, held_out: bool = False) -> tuple[dict[str
     image_key, label_key = supervised_keys(prepared.info)
     classes = check_features(str(directory), prepared.info)
     splits = check_splits(str(directory), prepared.info.splits, held_out)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for split, as_split in zip(("train", "test"), splits, strict=False):
         where = f"{directory} split {as_split}"
         try:
-            images, labels = _decode_split(prepared, as_split, image_key, label_key, where)
+            read = _stream_split if stream else _decode_split
+            images, labels = read(prepared, as_split, image_key, label_key, where)
         except InputError:
             raise
         except Exception as error:  # Every format and image library has errors of its own.
@@ -152,28 +157,78 @@ def supervised_keys(info: Any) -> tuple[str, str]:
 def _decode_split(
     prepared: Any, split: str, image_key: str, label_key: str, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    count = prepared.info.splits[split].num_examples
-    if not count:
-        raise InputError(f"{where} holds no example")
+    count = _count(prepared, split, where)
     images = np.empty(0, np.uint8)
     labels = np.empty(count, np.int64)
     index = 0
-    features = prepared.info.features
-    # The others, of any kind, are not decoded.
-    two = tfds.features.FeaturesDict({key: features[key] for key in (image_key, label_key)})
-    raw = {image_key: tfds.decode.SkipDecoding()}
+    decode = _decoder(prepared, image_key, label_key)
     for index, record in enumerate(_examples(prepared, split), start=1):
-        example = two.deserialize_example_np(record, decoders=raw)
-        image = _image(example[image_key], features[image_key].shape[-1])
+        image, label = decode(record)
         if index == 1:
             images = np.empty((count, *image.shape), np.uint8)
-        if image.shape != images.shape[1:]:
-            sizes = f"{list(images.shape[1:])} and {list(image.shape)}"
-            raise InputError(f"{where} must hold images of one size, not {sizes}")
-        images[index - 1], labels[index - 1] = image, example[label_key]
+        _check_shape(image, images.shape[1:], where)
+        images[index - 1], labels[index - 1] = image, label
     if index != count:
         raise ValueError(f"{index} of {count} records")
     return images, labels
+
+
+def _stream_split(
+    prepared: Any, split: str, image_key: str, label_key: str, where: str
+) -> tuple[Images, np.ndarray]:
+    if prepared.info.file_format.value != "array_record":
+        raise InputError(
+            f"{where} is prepared as {prepared.info.file_format.value}, and config.data.stream=True needs "
+            "array_record, which is read in any order: prepare it so, or set data.stream=false"
+        )
+    count = _count(prepared, split, where)
+    source = _records_of(prepared, split)
+    if len(source) != count:
+        raise ValueError(f"{len(source)} of {count} records")
+    decode = _decoder(prepared, image_key, label_key)
+    shape = decode(source[0])[0].shape
+    # Of the others, none is decoded before it is asked for; labels decide what is trained and tested.
+    features = tfds.features.FeaturesDict({label_key: prepared.info.features[label_key]})
+    found = (features.deserialize_example_np(record)[label_key] for record in _examples(prepared, split))
+    labels = np.fromiter(found, np.int64, count)
+
+    def read(places: np.ndarray) -> Iterable[np.ndarray]:
+        try:
+            made = [decode(record)[0] for record in source.__getitems__(places.tolist())]
+        except Exception as error:  # Every image library has errors of its own.
+            raise InputError(f"{where} is damaged, prepare it again: {one_line(error)}") from error
+        for image in made:
+            _check_shape(image, shape, where)
+        return made
+
+    return Images(read, shape, np.arange(count)), labels
+
+
+def _count(prepared: Any, split: str, where: str) -> int:
+    count = int(prepared.info.splits[split].num_examples)
+    if not count:
+        raise InputError(f"{where} holds no example")
+    return count
+
+
+def _decoder(prepared: Any, image_key: str, label_key: str) -> Callable[[bytes], tuple[np.ndarray, int]]:
+    """Make the function from an example as it is stored to its image, uint8 `[H, W, C]`, and its label."""
+    features = prepared.info.features
+    # The others, of any kind, are not decoded.
+    two = tfds.features.FeaturesDict({key: features[key] for key in (image_key, label_key)})
+    raw, channels = {image_key: tfds.decode.SkipDecoding()}, features[image_key].shape[-1]
+
+    def decode(record: bytes) -> tuple[np.ndarray, int]:
+        example = two.deserialize_example_np(record, decoders=raw)
+        return _image(example[image_key], channels), example[label_key]
+
+    return decode
+
+
+def _check_shape(image: np.ndarray, shape: tuple[int, ...], where: str) -> None:
+    if image.shape != shape:
+        sizes = f"{list(shape)} and {list(image.shape)}"
+        raise InputError(f"{where} must hold images of one size, not {sizes}")
 
 
 def _image(content: bytes, channels: int | None) -> np.ndarray:
@@ -188,7 +243,7 @@ def _examples(prepared: Any, split: str) -> Iterator[bytes]:
     """Yield the examples as they are stored."""
     file_format = prepared.info.file_format.value
     if file_format == "array_record":
-        source = prepared.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+        source = _records_of(prepared, split)
         for start in range(0, len(source), _CHUNK):
             yield from source.__getitems__(range(start, min(start + _CHUNK, len(source))))
     elif file_format == "tfrecord":
@@ -203,3 +258,8 @@ def _examples(prepared: Any, split: str) -> Iterator[bytes]:
     else:
         allowed = "allowed: array_record, tfrecord"
         raise InputError(f"{prepared.data_path} is in the form {file_format!r} ({allowed})")
+
+
+def _records_of(prepared: Any, split: str) -> Any:
+    """The examples of an array_record dataset as they are stored, by their places."""
+    return prepared.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from ssm_jax.data.batches import steps_per_epoch
 from ssm_jax.runs.summary import Summary
 from ssm_jax.training.from_config import from_config
-from ssm_jax.training.layout import Layout, replicate, scans, seeds_per_group
+from ssm_jax.training.layout import Layout, place_split, scans, seeds_per_group
 from ssm_jax.training.programs import Programs
 
 # How many steps are timed, where a call takes many and where it takes one.
@@ -57,7 +57,7 @@ class Speeds:
         size = seeds_per_group(setup.run, task, data.image_shape)
         programs = Programs(task, Layout(setup.run.mode, size))
         state, frozen = programs.initialize(range(config.seed, config.seed + size))
-        split = replicate({"images": data.train_images, "labels": data.train_labels})
+        split = place_split(data.train_images, data.train_labels)
         at_once = max(1, min(_SCANNED_STEPS, task.steps_per_epoch // 2)) if scans(task) else 1
         calls = 1 if at_once > 1 else _SINGLE_STEPS
         state = jax.block_until_ready(programs.train(state, frozen, split, at_once))

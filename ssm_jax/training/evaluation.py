@@ -44,12 +44,15 @@ def evaluate_batch(
 
     Args:
       network: What `apply_masks` made of the network in evaluation mode.
-      data: A split, see `batches.Data`, padded to whole batches, the padding labeled -1.
+      data: A split or some batches of it, see `batches.Data`; padded to whole batches, labeled -1.
       sums: What `no_sums` returned, or this function before.
     """
     size = task.batch_size // shards
-    start = sums["batch"] * task.batch_size + shard * size
-    part = {name: lax.dynamic_slice_in_dim(array, start, size) for name, array in data.items()}
+    if "first" in data:
+        start = (sums["batch"] - data["first"]) * size
+    else:
+        start = sums["batch"] * task.batch_size + shard * size
+    part = {name: lax.dynamic_slice_in_dim(array, start, size) for name, array in data.items() if array.ndim}
     images = batches.standardize(part["images"], (part["mean"], part["deviation"])).astype(task.dtype)
     labels = part["labels"]
     logits = merged(*network)(images).astype(jnp.float32)
@@ -82,7 +85,7 @@ def recalibrate_batch(
     task: Task,
     network: Parts,
     data: Data,
-    order: jax.Array,
+    order: jax.Array | None,
     known: tuple[jax.Array, list[Moments]],
     shard: jax.Array | int = 0,
     shards: int = 1,
@@ -91,7 +94,8 @@ def recalibrate_batch(
 
     Args:
       network: What `apply_masks` made of the network of `measuring_graph`.
-      order: What `recalibration_order` returned.
+      data: The training set or some batches of it, see `batches.Data`.
+      order: What `recalibration_order` returned; of some batches None.
       known: The number of batches that have been measured, and what was found.
     """
     number, moments = known

@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ssm_jax import core, errors
 from ssm_jax.data import batches
 from ssm_jax.data.batches import Data
+from ssm_jax.data.stream import Images, Split
 from ssm_jax.nn.layers import Conv, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.nn.variables import split
@@ -87,6 +88,21 @@ class Layout:
         first = _devices().index(jax.local_devices()[0])
         return self.slots()[first : first + jax.local_device_count()]
 
+    def own_parts(self, order: np.ndarray) -> np.ndarray:
+        """Take the parts of batches that this host's devices have.
+
+        Args:
+          order: Which images are in them, int `[D, ..., B]`.
+
+        Returns:
+          int `[D, ..., B / shards]`.
+        """
+        if self.shards == 1:
+            return order
+        first = _devices().index(jax.local_devices()[0])
+        parts = np.split(order, self.shards, axis=-1)
+        return np.stack([parts[first + device][device] for device in range(len(order))])
+
     def place(self, tree: PyTree) -> PyTree:
         """Put a tree of `[S, ...]` numpy arrays onto this host's devices as `[D, G, ...]`."""
         slots = self.local_slots()
@@ -140,9 +156,24 @@ def replicate(split: Mapping[str, np.ndarray]) -> Data:
     return {name: put(np.broadcast_to(array, (count, *array.shape))) for name, array in arrays.items()}
 
 
+def place_split(images: np.ndarray | Images, labels: np.ndarray, batch_size: int = 1) -> Data | Split:
+    """Put a split onto every device of this host, if its images don't stay on disk.
+
+    Args:
+      images: The images, uint8 `[N, H, W, C]`.
+      labels: The labels, int32 `[N]`.
+      batch_size: B, over all devices, to whole ones of which the split is padded, see `pad_split`.
+    """
+    if isinstance(images, Images):
+        return Split(images, labels)
+    return replicate(pad_split(images, labels, batch_size))
+
+
 def pad_split(images: np.ndarray, labels: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
     """Pad a split to whole batches, labeled -1 so that an evaluation leaves the padding out."""
     missing = -len(labels) % batch_size
+    if not missing:
+        return {"images": images, "labels": labels}
     return {
         "images": np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))),
         "labels": np.pad(labels, (0, missing), constant_values=-1),

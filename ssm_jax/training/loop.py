@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 
 from ssm_jax import errors, terminal
+from ssm_jax.data.stream import Split
 from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.metrics import Metrics
@@ -34,7 +35,7 @@ class Group:
 
     Attributes:
       programs: Programs for S networks.
-      data: The splits `train`, `test` and perhaps `validation`, on the devices.
+      data: The splits `train`, `test` and perhaps `validation`, on the devices or on disk.
       sizes: The sizes of the evaluated splits, without their padding.
       scan: Whether several steps may run in one call of a program.
     """
@@ -43,7 +44,7 @@ class Group:
     folder: RunFolder
     seeds: Sequence[int]
     programs: Programs
-    data: dict[str, Data]
+    data: dict[str, Data | Split]
     sizes: dict[str, int]
     metrics: Metrics
     stop: preemption.StopRequest
@@ -247,6 +248,9 @@ class _Training:
         """Numbers of steps to take at a time, never past the end of an epoch."""
         group, step, call = self.group, self.step, 0
         limit = group.run.steps_per_call or (self.epoch_steps if group.scan else 1)
+        data = group.data["train"]
+        if isinstance(data, Split):
+            limit = min(limit, data.at_once(group.programs.task.batch_size * len(group.seeds)))
         while step < group.total:
             count = min(limit, self.epoch_steps - step % self.epoch_steps)
             if group.run.profile and call < 2:

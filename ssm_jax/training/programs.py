@@ -14,10 +14,12 @@ from flax import nnx
 from jax import lax
 
 from ssm_jax import errors
+from ssm_jax.data import batches
+from ssm_jax.data.stream import Split
 from ssm_jax.nn import statistics
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.nn.variables import split
-from ssm_jax.training import evaluation
+from ssm_jax.training import evaluation, streaming
 from ssm_jax.training.layout import DEVICE_AXIS, Layout, own_rows
 from ssm_jax.training.step import Data, State, Task, merged
 from ssm_jax.types import PyTree
@@ -35,7 +37,7 @@ def take_steps(
     graph: nnx.GraphDef[Any],
     state: State,
     frozen: nnx.State,
-    order: jax.Array,
+    order: jax.Array | None,
     data: Data,
     steps: int,
     shard: jax.Array | int = 0,
@@ -45,7 +47,8 @@ def take_steps(
 
     Args:
       graph: The network's definition in training mode.
-      order: The epoch's order, int32 `[steps of the epoch, B]`.
+      order: The epoch's order, int32 `[steps of the epoch, B]`; of some batches None.
+      data: The training set or some batches of it, see `batches.Data`.
     """
 
     def kernels_of(state: State) -> nnx.State:
@@ -87,7 +90,7 @@ class Programs:
         self._training = task.graph(training=True)
         self._evaluation = task.graph(training=False)
         self._compiled: dict[tuple[str, int], Callable[..., Any]] = {}
-        self._epoch: tuple[tuple[bytes, int], jax.Array] | None = None  # whose order is at hand
+        self._epoch: tuple[tuple[bytes, int], Any] | None = None  # whose order is at hand
 
     def _shard(self) -> jax.Array | int:
         return lax.axis_index(BATCH_AXIS) if self.layout.shards > 1 else 0
@@ -128,39 +131,63 @@ class Programs:
         state, frozen = jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
         return self.layout.place(state), self.layout.place(frozen)
 
-    def _order(self, state: State) -> jax.Array:
-        """The order of every network's current epoch, int32 `[D, G, steps, B]`; made once an epoch."""
+    def _order(self, state: State, data: Data | Split) -> tuple[Any, int]:
+        """The order of every network's current epoch, see `_order_for`, made once an epoch; and the number of
+        the next step in it.
+        """
         rows = [[s.data for s in array.addressable_shards] for array in (state.seed, state.step)]
         seeds, steps = (np.concatenate(parts) for parts in jax.device_get(rows))
-        epoch = seeds.tobytes(), int(steps[0, 0]) // self.task.steps_per_epoch
+        number, row = divmod(int(steps[0, 0]), self.task.steps_per_epoch)
+        epoch = seeds.tobytes(), number
         if self._epoch is None or self._epoch[0] != epoch:
             order = self._call("order", 1, lambda: self._spread(self.task.order), state.seed, state.step)
-            self._epoch = epoch, order
-        return self._epoch[1]
+            self._epoch = epoch, self._order_for(data, order)
+        return self._epoch[1], row
 
-    def train(self, state: State, frozen: nnx.State, data: Data, steps: int) -> State:
+    def _order_for(self, data: Data | Split, order: jax.Array) -> Any:
+        """An order as `_ready` takes it: where images stay on disk, this host's part of it, on the host."""
+        return streaming.own_batches(self.layout, order) if isinstance(data, Split) else order
+
+    def _ready(self, data: Data | Split, order: Any, first: int, count: int) -> tuple[Any, Data]:
+        """Order and data as programs take them: where images stay on disk, None and so many batches."""
+        if not isinstance(data, Split):
+            return order, data
+        some = streaming.put_batches(data, order, first, count)
+        images = some["images"]
+        # By a program of their own, as those of a whole split: one with the training would round otherwise.
+        name = f"statistics {images.shape}"
+        known = self._call(name, count, lambda: jax.pmap(batches.statistics), images)
+        return None, some | dict(zip(("mean", "deviation"), known))
+
+    def train(self, state: State, frozen: nnx.State, data: Data | Split, steps: int) -> State:
         """Take some steps of the current epoch.
 
         Args:
           state: The networks' state, `[D, G, ...]`; its buffers are reused.
+          data: The training set, replicated `[D, ...]` or on disk.
           steps: The number of steps, not past the end of the epoch.
         """
 
-        def run(state: State, frozen: nnx.State, order: jax.Array, data: Data) -> State:
+        def run(state: State, frozen: nnx.State, order: jax.Array | None, data: Data) -> State:
             shard = self._shard(), self.layout.shards
             return take_steps(self.task, self._training, state, frozen, order, data, steps, *shard)
 
+        order, ready = self._ready(data, *self._order(state, data), steps)
+
         def make() -> Any:
-            return self._spread(run, shared=1, donate=1)
+            return self._spread(run, shared=0 if order is None else 1, donate=1)
 
-        return self._call("train", steps, make, state, frozen, self._order(state), data)
+        return self._call("train", steps, make, state, frozen, order, ready)
 
-    def recalibrate(self, state: State, frozen: nnx.State, data: Data, batches_per_call: int) -> State:
+    def recalibrate(
+        self, state: State, frozen: nnx.State, data: Data | Split, batches_per_call: int
+    ) -> State:
         """Measure the statistics of batch normalizations anew, see `ssm_jax.recalibrate`.
 
         They follow from the network alone: a second call changes nothing, and training doesn't read them.
 
         Args:
+          data: The training set, replicated `[D, ...]` or on disk.
           batches_per_call: The number of batches that a call takes; 0: all of them.
 
         Returns:
@@ -176,7 +203,7 @@ class Programs:
             return np.int32(0), statistics.moments(model)
 
         def run(
-            state: State, frozen: nnx.State, order: jax.Array, known: PyTree, data: Data, times: int
+            state: State, frozen: nnx.State, known: PyTree, order: jax.Array | None, data: Data, times: int
         ) -> Any:
             network = task.apply_masks(graph, state, frozen, training=False)
 
@@ -203,22 +230,24 @@ class Programs:
         )
         known = self._call("recalibration begin", 1, spread(begin), state, frozen)
         total = order.shape[2]
-        times = batches_per_call or total
+        order = self._order_for(data, order)
+        times = self._at_once(data, batches_per_call or total, self.layout.count)
         for first in range(0, total, times):
             count = min(times, total - first)
-            program = spread(functools.partial(run, times=count), shared=1)
-            known = self._call("recalibrate", count, program, state, frozen, order, known, data)
+            some, ready = self._ready(data, order, first, count)
+            program = spread(functools.partial(run, times=count), shared=0 if some is None else 1)
+            known = self._call("recalibrate", count, program, state, frozen, known, some, ready)
             jax.block_until_ready(known)
         result: State = self._call("recalibration end", 1, spread(end), state, frozen, known)
         return result
 
     def evaluate(
-        self, state: State, frozen: nnx.State, data: Data, batches_per_call: int
+        self, state: State, frozen: nnx.State, data: Data | Split, batches_per_call: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Evaluate every network on a whole split.
 
         Args:
-          data: The split, padded by `pad_split` and replicated.
+          data: The split, padded by `pad_split` and replicated, or on disk.
           batches_per_call: The number of batches that a call takes; 0: all of them.
 
         Returns:
@@ -235,8 +264,13 @@ class Programs:
 
             return _repeated(body, sums, times)
 
-        total = data["labels"].shape[1] // self.task.batch_size
-        times = batches_per_call or total
+        order = None
+        if isinstance(data, Split):
+            order = streaming.whole_split(self.layout, len(data.labels), self.task.batch_size)
+            total = order.shape[1]
+        else:
+            total = data["labels"].shape[1] // self.task.batch_size
+        times = self._at_once(data, batches_per_call or total)
         sums = self._call("sums", 1, lambda: self._spread(lambda _: evaluation.no_sums()), state.step)
         for first in range(0, total, times):
             count = min(times, total - first)
@@ -245,10 +279,15 @@ class Programs:
                 return self._spread(functools.partial(run, times=count), shared=1)
 
             # A split of another size is another program.
-            sums = self._call(f"evaluate {total}", count, make, state, frozen, sums, data)
+            _, ready = self._ready(data, order, first, count)
+            sums = self._call(f"evaluate {total}", count, make, state, frozen, sums, ready)
             jax.block_until_ready(sums)
         gathered = self.layout.gather(sums)
         return gathered["loss"].astype(np.float64), gathered["correct"].astype(np.float64)
+
+    def _at_once(self, data: Data | Split, most: int, networks: int = 1) -> int:
+        """How many batches a call takes, of these networks each."""
+        return min(most, data.at_once(self.task.batch_size * networks)) if isinstance(data, Split) else most
 
     def mask_counts(self, state: State, frozen: nnx.State) -> dict[str, np.ndarray]:
         """By the path of every masked layer, what the rule counts as inverted, hidden, kept: `[S, 3]`."""

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from ssm_jax import config as configuration
 from ssm_jax import environment, errors
 from ssm_jax.data import datasets
+from ssm_jax.data.stream import Split
 from ssm_jax.runs.folder import Record, RunFolder, model_name
 from ssm_jax.runs.metrics import Metrics, Writer
 from ssm_jax.runs.summary import Summary, table
@@ -31,8 +32,7 @@ from ssm_jax.training.layout import (
     check_logits,
     kernel_shapes,
     mask_rules,
-    pad_split,
-    replicate,
+    place_split,
     scans,
     seeds_per_group,
 )
@@ -144,16 +144,15 @@ def train_and_evaluate(
         if stored is None and jax.process_index() == 0:
             folder.write_record(record)
         hosts.say(f"{_headline(record, shapes, method, folder)}\n{_settings(config)}")
-        on_devices, sizes = _place(data, task.batch_size)
         results = []
-        with preemption.stop_requests() as stop:
+        with _placed(data, task.batch_size) as (splits, sizes), preemption.stop_requests() as stop:
             for seeds in record.groups():
                 group = Group(
                     run=setup.run,
                     folder=folder,
                     seeds=seeds,
                     programs=programs(len(seeds)),
-                    data=on_devices,
+                    data=splits,
                     sizes=sizes,
                     metrics=Metrics(folder.path, writers),
                     stop=stop,
@@ -252,16 +251,24 @@ def _settings(config: ConfigDict) -> str:
     return f"settings: {', '.join(changed) or 'the defaults'}"
 
 
-def _place(data: datasets.Dataset, batch_size: int) -> tuple[dict[str, Data], dict[str, int]]:
-    """Put every split onto the devices; returns them, and the sizes of those that are evaluated."""
-    placed = {"train": replicate({"images": data.train_images, "labels": data.train_labels})}
+@contextlib.contextmanager
+def _placed(
+    data: datasets.Dataset, batch_size: int
+) -> Iterator[tuple[dict[str, Data | Split], dict[str, int]]]:
+    """Put every split onto the devices, or open it; yields them and the sizes of those to evaluate on."""
+    splits = {"train": place_split(data.train_images, data.train_labels)}
     sizes = {}
-    for split in ("validation", "test"):
-        images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
-        sizes[split] = len(labels)
+    for name in ("validation", "test"):
+        images, labels = getattr(data, f"{name}_images"), getattr(data, f"{name}_labels")
+        sizes[name] = len(labels)
         if len(labels):
-            placed[split] = replicate(pad_split(images, labels, batch_size))
-    return placed, sizes
+            splits[name] = place_split(images, labels, batch_size)
+    try:
+        yield splits, sizes
+    finally:
+        for split in splits.values():
+            if isinstance(split, Split):
+                split.close()
 
 
 def _next_steps(folder: RunFolder, model: Build | None) -> str:

@@ -142,12 +142,13 @@ class Task:
         )
 
     def batch(
-        self, state: State, data: Data, order: jax.Array, shard: jax.Array | int = 0, shards: int = 1
+        self, state: State, data: Data, order: jax.Array | None, shard: jax.Array | int = 0, shards: int = 1
     ) -> tuple[jax.Array, jax.Array]:
         """Take this device's part of the step's batch from a data set that lies on the device.
 
         Args:
-          order: The epoch's order, int32 `[steps, B]`.
+          data: A training set or some batches of it, see `batches.Data`.
+          order: The epoch's order, int32 `[steps, B]`; of some batches None.
 
         Returns:
           Standardized images `[B / shards, H, W, C]` in the compute dtype and int32 labels.
@@ -155,11 +156,11 @@ class Task:
         size = self.batch_size // shards
         start = shard * size
         with jax.named_scope("batch"):
-            indices, images = images_of(data, order, state.step % self.steps_per_epoch, start, size)
+            places, images = images_of(data, order, state.step % self.steps_per_epoch, start, size)
             if self.augment != "none":
                 key = jax.random.fold_in(self._key(state, _AUGMENT), state.step)
                 images = batches.AUGMENTATIONS[self.augment](key, images, start + jnp.arange(size))
-            return images.astype(self.dtype), data["labels"][indices]
+            return images.astype(self.dtype), data["labels"][places]
 
     def apply_masks(
         self,
@@ -299,19 +300,23 @@ class Task:
 
 
 def images_of(
-    data: Data, order: jax.Array, row: jax.Array, start: jax.Array | int, size: int
+    data: Data, order: jax.Array | None, row: jax.Array, start: jax.Array | int, size: int
 ) -> tuple[jax.Array, jax.Array]:
     """Take a part of a batch from a data set that lies on the device.
 
     Args:
-      order: int32 `[batches, B]`.
+      data: A data set or some batches of it, see `batches.Data`.
+      order: int32 `[batches, B]`; of some batches None.
 
     Returns:
-      Their indices, and the standardized images.
+      Their places in the data, and the images, standardized.
     """
-    indices = lax.dynamic_slice_in_dim(lax.dynamic_index_in_dim(order, row, keepdims=False), start, size)
-    known = (data["mean"][indices], data["deviation"][indices])
-    return indices, batches.standardize(data["images"][indices], known)
+    if order is None:
+        places = (row - data["first"]) * size + jnp.arange(size)
+    else:
+        places = lax.dynamic_slice_in_dim(lax.dynamic_index_in_dim(order, row, keepdims=False), start, size)
+    known = (data["mean"][places], data["deviation"][places])
+    return places, batches.standardize(data["images"][places], known)
 
 
 def merged(graph: nnx.GraphDef[Any], *states: nnx.State) -> nnx.Module:

@@ -90,12 +90,24 @@ def test_standardize_has_a_floor_for_images_of_one_color():
     np.testing.assert_allclose(found, standardized(images), rtol=1e-4, atol=1e-5)
 
 
-def test_standardize_by_known_statistics_is_the_same():
+def test_standardize_by_known_statistics_is_the_same_but_for_rounding():
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8))
     split = batches.with_statistics({"images": images, "labels": jnp.arange(5)})
     assert split["mean"].shape == split["deviation"].shape == (5,)
     known = split["mean"][1:3], split["deviation"][1:3]
-    np.testing.assert_array_equal(batches.standardize(images[1:3], known), batches.standardize(images[1:3]))
+    found, expected = batches.standardize(images[1:3], known), batches.standardize(images[1:3])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (31, 17, 3)])
+def test_statistics_do_not_depend_on_how_many_images_there_are(shape):
+    """Bit for bit: images that stay on disk have theirs found some at a time."""
+    images = np.random.default_rng(0).integers(0, 256, (300, *shape), np.uint8)
+    whole = batches.with_statistics({"images": images})
+    for count in (1, 2, 63, 64, 65, 128):
+        some = batches.with_statistics({"images": images[:count]})
+        for name in ("mean", "deviation"):
+            np.testing.assert_array_equal(some[name], whole[name][:count], f"{name} of {count}")
 
 
 def test_standardize_takes_floats():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssm_jax.data import datasets
+from ssm_jax.data import arrays, datasets
 from ssm_jax.errors import InputError
 
 
@@ -100,3 +100,35 @@ def test_a_folder_without_classes_is_refused(tmp_path, made):
 def test_settings_of_a_folder_are_of_a_folder():
     with pytest.raises(InputError, match=r"image_size is of a folder of images, and data\.name is 'digits'"):
         datasets.load("digits", image_size=8)
+
+
+def test_a_streamed_folder_holds_what_a_loaded_one_holds(folder):
+    whole, streamed = (load(folder, stream=stream) for stream in (False, True))
+    for name in ("train_images", "train_labels", "test_images", "test_labels"):
+        np.testing.assert_array_equal(np.asarray(getattr(streamed, name)), getattr(whole, name))
+    assert streamed.image_shape == whole.image_shape and streamed.classes == whole.classes
+    halves = [load(folder, stream=stream, validation=0.4) for stream in (False, True)]
+    np.testing.assert_array_equal(np.asarray(halves[1].validation_images), halves[0].validation_images)
+    np.testing.assert_array_equal(np.asarray(halves[1].train_images), halves[0].train_images)
+
+
+def test_the_version_of_a_streamed_folder_is_of_names_and_sizes(folder):
+    before = load(folder, stream=True).version
+    assert load(folder, stream=True).version == before
+    (folder / "train" / "cat" / "2.png").rename(folder / "train" / "cat" / "3.png")
+    renamed = load(folder, stream=True).version
+    save(folder / "train" / "cat" / "3.png", (9, 9, 9), size=(60, 40))
+    assert len({before, renamed, load(folder, stream=True).version}) == 3
+
+
+def test_a_streamed_image_is_checked_when_it_is_read(folder):
+    save(folder / "train" / "cat" / "3.png", (0, 0, 0), size=(5, 5))
+    images = load(folder, stream=True).train_images
+    with pytest.raises(InputError, match=r"3\.png is 5x5, others are 4x6: set config\.data\.image_size"):
+        np.asarray(images)
+
+
+def test_a_folder_that_does_not_fit_into_memory_can_be_streamed(folder, monkeypatch):
+    monkeypatch.setattr(arrays, "_memory", lambda: 100)
+    assert refused(folder).endswith("; config.data.stream=true reads them while it trains")
+    assert len(load(folder, stream=True).train_images) == 5

@@ -363,3 +363,37 @@ def test_a_split_of_its_own_is_not_passed_over(tiny: pathlib.Path, tmp_path: pat
     root = shutil.copytree(tiny.parents[1], tmp_path / "data")
     with pytest.raises(InputError, match=r"has a split test of its own: set config\.data\.test=0"):
         datasets.load("tiny", str(root), test=0.25, cache_dir=str(tmp_path / "cache"))
+
+
+def test_streamed_images_are_those_that_are_decoded(tiny: pathlib.Path) -> None:
+    whole, _ = source.decode(tiny)
+    streamed, classes = source.decode(tiny, stream=True)
+    assert classes == 7 and streamed.keys() == whole.keys()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(np.asarray(streamed[name]), array)
+
+
+def test_a_streamed_dataset_is_loaded_and_held_out_likewise(
+    copy: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    root, cache = str(copy.parents[1]), tmp_path / "cache"
+    whole = datasets.load("tiny", root, validation=0.25, cache_dir=str(cache / "whole"))
+    streamed = datasets.load("tiny", root, validation=0.25, cache_dir=str(cache / "streamed"), stream=True)
+    assert streamed.version == whole.version and not (cache / "streamed").exists()
+    for split in ("train", "validation", "test"):
+        for kind in ("images", "labels"):
+            found, expected = (np.asarray(getattr(data, f"{split}_{kind}")) for data in (streamed, whole))
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_tfrecord_is_not_streamed(copy: pathlib.Path) -> None:
+    to_tfrecord(copy)
+    fails(lambda: source.decode(copy, stream=True), "is prepared as tfrecord", "array_record", "stream=false")
+
+
+def test_a_streamed_image_of_another_size_says_so(tmp_path: pathlib.Path) -> None:
+    images, labels = SPLITS["train"]
+    splits = {"train": ([*images[:3], images[3, :4]], labels[:4]), "test": SPLITS["test"]}
+    directory = write(tmp_path, splits, image=tfds.features.Image(shape=(None, None, 3)))
+    streamed, _ = source.decode(directory, stream=True)
+    fails(lambda: np.asarray(streamed["train_images"]), "split train must hold images of one size, not")
