@@ -48,20 +48,20 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> None:
     """Do what the arguments say; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    target = pathlib.Path(os.path.expanduser(arguments.output or _default(arguments.runs)))
+    runs = sources.existing(arguments.runs)
+    target = pathlib.Path(os.path.expanduser(arguments.output or _default(runs)))
     output.check_free(target, arguments.force)
-    runs, model = sources.shown(arguments, arguments.runs)
+    shown, model = sources.shown(arguments, arguments.runs)
     from ssm_jax.analysis import report
 
     status.set_up_logging()
     output.write(
-        [target], arguments.force, lambda path: report.write(runs, path, seed=arguments.seed, model=model)
+        [target], arguments.force, lambda path: report.write(shown, path, seed=arguments.seed, model=model)
     )
     terminal.say(f"wrote {target}, {target.stat().st_size:,} bytes: open it in a browser")
 
 
-def _default(given: Sequence[str]) -> pathlib.Path:
-    runs = [pathlib.Path(os.path.expanduser(path)) for path in given]
+def _default(runs: Sequence[pathlib.Path]) -> pathlib.Path:
     if len(runs) == 1 and runs[0].is_dir():
         return runs[0] / _FILE
     # A common folder is that of the names given, which may be relative.

@@ -86,10 +86,7 @@ def shown(
     Raises:
       InputError: There is no such file or folder, or it can't be read without another argument.
     """
-    paths = [pathlib.Path(os.path.expanduser(path)) for path in given]
-    for path in paths:
-        if not os.path.exists(path):
-            raise errors.InputError(f"there is no file or folder {path}; allowed is {SOURCE}")
+    paths = existing(given)
     saved = {path: _of_saved(arguments, path) for path in paths if not path.is_dir() and is_saved(path)}
     if not saved:
         _refuse("input", arguments, "it is of a file of ssm_jax.save")
@@ -100,6 +97,15 @@ def shown(
     from ssm_jax.analysis import stored
 
     return [stored.of_saved(path, *saved[path]) if path in saved else path for path in paths], build
+
+
+def existing(given: Sequence[str]) -> list[pathlib.Path]:
+    """Find files and folders; an `InputError` names the first that is not there."""
+    paths = [pathlib.Path(os.path.expanduser(path)) for path in given]
+    for path in paths:
+        if not os.path.exists(path):
+            raise errors.InputError(f"there is no file or folder {path}; allowed is {SOURCE}")
+    return paths
 
 
 def _of_saved(arguments: argparse.Namespace, source: pathlib.Path) -> tuple[Build, graph.Shape, str | None]:
