@@ -99,10 +99,8 @@ def write(artifact: Artifact, path: str | os.PathLike[str]) -> None:
       RunError: The file can't be written.
     """
     path, data = pathlib.Path(path), encode(artifact)
-    try:
+    with files.writing(path):
         files.write_whole(path, lambda file: file.write(data))
-    except OSError as error:
-        raise errors.RunError(f"cannot write {path}: {files.reason(error)}") from error
 
 
 def encode(artifact: Artifact) -> bytes:

@@ -122,24 +122,24 @@ def quantize(network: graph.Network, images: np.ndarray) -> Integer:
     constants: list[Any] = []
     for i, node in enumerate(network.nodes):
         before, after = [scales[j] for j in node.inputs], scales[i + 1]
-        if isinstance(node, (graph.Conv, graph.Dense)):
-            whole, last = kernels[i], i + 1 == len(network.nodes)
-            nodes.append(dataclasses.replace(node, kernel=graph.Kernel(whole.values)))
-            constants.append(None if last else Rescale.of(before[0] * float(whole.scale) / after))
-            continue
-        nodes.append(node)
+        constant: Any = None
         match node:
+            case graph.Conv() | graph.Dense():
+                whole = kernels[i]
+                node = dataclasses.replace(node, kernel=graph.Kernel(whole.values))
+                if i + 1 < len(network.nodes):
+                    constant = Rescale.of(before[0] * float(whole.scale) / after)
             case graph.Standardize():
-                constants.append(round(2**PIXEL_SHIFT / after))
+                constant = round(2**PIXEL_SHIFT / after)
             case graph.Mean():
                 places = math.prod(network.shapes()[node.inputs[0]][:2])
-                constants.append(Rescale.of(before[0] / after / places))
+                constant = Rescale.of(before[0] / after / places)
             case graph.Add():
-                constants.append(Rescale.of(*(scale / after for scale in before)))
+                constant = Rescale.of(*(scale / after for scale in before))
             case graph.Elu():
-                constants.append(elu_table(after))
-            case _:
-                constants.append(None)
+                constant = elu_table(after)
+        nodes.append(node)
+        constants.append(constant)
     whole_network = dataclasses.replace(network, nodes=tuple(nodes), dtype="float32")
     return Integer(whole_network, tuple(scales), tuple(constants))
 

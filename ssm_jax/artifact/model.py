@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -56,6 +56,7 @@ def export(
       >>> checked(net, np.zeros((1, 4), np.float32)).shapes()
       [(4,), (3,), (3,), (1,), (3,)]
     """
+    path = pathlib.Path(path)
     exports.check(format, path)
     if calibration is not None and format != "c":
         raise errors.InputError(f"calibration is for format='c', whole numbers, not for {format!r}")
@@ -70,10 +71,12 @@ def export(
         record = {"network": type(model).__name__} if isinstance(model, nnx.Module) else {}
         made = _artifact(checked(model, given), record, class_names)
         if calibration is None:
-            _written(path, lambda: exports.write(made, path, format))
+            with files.writing(path):
+                exports.write(made, path, format)
         else:
             whole = integer.quantize(made.network, np.asarray(calibration))
-            _written(path, lambda: c_integer.write(made, pathlib.Path(path), whole))
+            with files.writing(path):
+                c_integer.write(made, path, whole)
     except errors.InputError:
         if format != "stablehlo":
             raise
@@ -82,7 +85,8 @@ def export(
         call, known = trace.function(model)
         arrays = [array for _, array in known]
         program = stablehlo.of_function(lambda inputs: call(arrays, inputs), shape, dtype)
-        _written(path, lambda: stablehlo.save(program, pathlib.Path(path)))
+        with files.writing(path):
+            stablehlo.save(program, path)
 
 
 def of_saved(
@@ -169,10 +173,3 @@ def checked(model: trace.Function, example: np.ndarray) -> graph.Network:
             "batch?"
         )
     return network
-
-
-def _written(path: str | os.PathLike[str], write: Callable[[], None]) -> None:
-    try:
-        write()
-    except OSError as error:
-        raise errors.RunError(f"cannot write {path}: {files.reason(error)}") from error

@@ -10,7 +10,7 @@ import numpy as np
 
 from ssm_jax import graph
 from ssm_jax.graph.expressions import Expression, unknown
-from ssm_jax.graph.primitives import Tracer, moved, reshape, transpose, without
+from ssm_jax.graph.primitives import Tracer, inner, moved, reshape, transpose, without
 
 
 def _kernel(tracer: Tracer, expression: Expression, array: np.ndarray) -> graph.Kernel:
@@ -28,7 +28,7 @@ def conv(tracer: Tracer, expression: Expression) -> Any:
     outputs, inputs, *places = numbers.rhs_spec
     array = kernel.array.transpose([*places, inputs, outputs])
     batch, channels, *sides = numbers.lhs_spec
-    value = transpose(tracer, value, [axis - (axis > batch) for axis in (*sides, channels)])
+    value = transpose(tracer, value, inner((*sides, channels), batch))
     sizes = [given.shape[axis] for axis in sides]
     low, high = zip(*settings["padding"]) if sides else ((), ())
     stride, groups = settings["window_strides"], settings["feature_group_count"]
@@ -64,8 +64,7 @@ def dot(tracer: Tracer, expression: Expression) -> Any:
         # Now the value's axes are first, and behind them the kernel's, which the model has first.
         free = len(right.shape) - len(contracted[1])
         order = [*range(free, len(expression.shape)), *range(free)]
-        inner = [axis - (axis > made.axis) for axis in order if axis != made.axis]
-        return moved(transpose(tracer, made, inner), order.index(made.axis))
+        return moved(transpose(tracer, made, inner(order, made.axis)), order.index(made.axis))
     return _product(tracer, expression, contracted, batched)
 
 
@@ -80,9 +79,8 @@ def _dense(
     array = kernel.array.transpose([*rows, *units]).reshape(count, -1)
     name = tracer.name(expression, kernel)
     free = [axis for axis in range(len(given.shape)) if axis not in axes and axis != value.axis]
-    inner = [axis - (axis > value.axis) for axis in (*free, *axes)]
     sizes = [given.shape[axis] for axis in free]
-    made = transpose(tracer, value, inner)
+    made = transpose(tracer, value, inner((*free, *axes), value.axis))
     made = reshape(tracer, made, [given.shape[axis] for axis in (*free, *axes)], [*sizes, count])
     made = tracer.add(graph.Dense, made, name=name, kernel=_kernel(tracer, expression, array))
     made = reshape(tracer, made, [*sizes, array.shape[1]], [*sizes, *(kernel.shape[axis] for axis in units)])
@@ -101,10 +99,10 @@ def _product(tracer: Tracer, expression: Expression, sums: Any, shared: Any) -> 
         own = [axis for axis in range(len(each.shape)) if axis not in (*sums[i], *shared[i])]
         last = [own, list(sums[i])] if i == 0 else [list(sums[i]), own]
         order = [*first, *last[0], *last[1]]
-        inner = transpose(tracer, value, [axis - (axis > value.axis) for axis in order])
+        ordered = transpose(tracer, value, inner(order, value.axis))
         sizes = [each.shape[axis] for axis in order]
         flat = [math.prod(each.shape[axis] for axis in group) for group in last]
-        sides.append(reshape(tracer, inner, sizes, [*sizes[: len(first)], *flat]))
+        sides.append(reshape(tracer, ordered, sizes, [*sizes[: len(first)], *flat]))
         free.append([each.shape[axis] for axis in own])
     batches = sizes[: len(first)]
     made = tracer.add(graph.Product, *sides)

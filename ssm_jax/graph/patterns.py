@@ -28,24 +28,14 @@ def standardized(value: Expression) -> Bound | None:
     """Find `x`, whose standardized images a value is."""
     if value.primitive != "div" or len(value.shape) != 4 or value.dtype != jnp.float32:
         return None
-    return _first(value, (_standardize(value.shape, dtype) for dtype in ("uint8", "float32")))
-
-
-@functools.cache
-def _standardize(shape: tuple[int, ...], dtype: str) -> Expression:
-    return _traced(standardize, x=(shape, dtype))
+    return _first(value, (_of_one(standardize, value.shape, dtype) for dtype in ("uint8", "float32")))
 
 
 def elu(value: Expression) -> Bound | None:
     """Find `x`, whose ELU a value is."""
     if value.primitive != "select_n" or not jnp.issubdtype(value.dtype, jnp.floating):
         return None
-    return _first(value, (_elu(value.shape, value.dtype),))
-
-
-@functools.cache
-def _elu(shape: tuple[int, ...], dtype: Any) -> Expression:
-    return _traced(nnx.elu, x=(shape, dtype))
+    return _first(value, (_of_one(nnx.elu, value.shape, value.dtype),))
 
 
 def mean(value: Expression) -> Bound | None:
@@ -57,12 +47,16 @@ def mean(value: Expression) -> Bound | None:
         sums = sums.inputs[0]
     if sums.primitive != "reduce_sum" or len(sums.inputs[0].shape) != 4:
         return None
-    return _first(value, (_mean(sums.inputs[0].shape, value.dtype),))
+    return _first(value, (_of_one(_mean, sums.inputs[0].shape, value.dtype),))
+
+
+def _mean(images: jax.Array) -> jax.Array:
+    return images.mean((1, 2))
 
 
 @functools.cache
-def _mean(shape: tuple[int, ...], dtype: Any) -> Expression:
-    return _traced(lambda x: x.mean((1, 2)), x=(shape, dtype))
+def _of_one(function: Callable[[jax.Array], jax.Array], shape: tuple[int, ...], dtype: Any) -> Expression:
+    return _traced(function, x=(shape, dtype))
 
 
 def batch_normalized(value: Expression) -> Bound | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import jax.numpy as jnp
@@ -30,6 +30,11 @@ class Tracer(Protocol):
 
 
 Rule = Callable[[Tracer, Expression], Any]
+
+
+def inner(axes: Iterable[int], batch: int) -> list[int]:
+    """The same axes of a value without its batch."""
+    return [axis - (axis > batch) for axis in axes if axis != batch]
 
 
 def without(sizes: Sequence[Any], axis: int) -> tuple[Any, ...]:
@@ -113,26 +118,18 @@ def binary(function: str) -> Rule:
 
 def _sum(tracer: Tracer, expression: Expression) -> Any:
     """Add, or subtract a constant: an offset where it is one a channel, or one an element."""
-    left, right = expression.inputs
-    subtracted = expression.primitive == "sub"
-    constants = [each for each in expression.inputs if each.constant]
-    same = left.shape == right.shape and not subtracted
-    if not constants:
-        if not same:
-            return binary(expression.primitive)(tracer, expression)
-        values = operands(tracer, expression)
-        return tracer.add(graph.Add, *values)
-    value = tracer.of(left if right.constant else right)
-    sizes = without(expression.shape, value.axis)
-    (constant,) = constants
-    if (
-        (subtracted and left.constant)
-        or not _is_float(expression)
-        or not sizes
-        or sizes != without((left if right.constant else right).shape, value.axis)
-    ):
+    (left, right), subtracted = expression.inputs, expression.primitive == "sub"
+    if left.constant and not subtracted:
+        left, right = right, left
+    if not (left.constant or right.constant or subtracted) and left.shape == right.shape:
+        return tracer.add(graph.Add, *operands(tracer, expression))
+    if left.constant or not right.constant or not _is_float(expression):
         return binary(expression.primitive)(tracer, expression)
-    array = of_constant(constant, value.axis, len(expression.shape))
+    value = tracer.of(left)
+    sizes = without(expression.shape, value.axis)
+    if not sizes or sizes != without(left.shape, value.axis):
+        return binary(expression.primitive)(tracer, expression)
+    array = of_constant(right, value.axis, len(expression.shape))
     array = -array if subtracted else array
     if math.prod(array.shape[:-1]) == 1:
         array = np.broadcast_to(array.reshape(array.shape[-1]), sizes[-1:])
@@ -145,13 +142,13 @@ def _power(tracer: Tracer, expression: Expression) -> Any:
     value, power = tracer.of(expression.inputs[0]), expression.parameters["y"]
     if power == 2:
         return tracer.add(graph.Unary, value, function="square")
-    rank = len(expression.shape) - 1
-    exponent = _constant(tracer, np.full((1,) * rank, power, np.float32), expression.dtype, value.axis)
-    if power > 0 and power <= 4:
+    if 0 < power <= 4:
         made = value
         for _ in range(power - 1):
             made = tracer.add(graph.Binary, made, value, function="mul")
         return made
+    rank = len(expression.shape) - 1
+    exponent = _constant(tracer, np.full((1,) * rank, power, np.float32), expression.dtype, value.axis)
     return tracer.add(graph.Binary, value, exponent, function="pow")
 
 
@@ -216,20 +213,19 @@ def _broadcast(tracer: Tracer, expression: Expression) -> Any:
     axis = places[value.axis]
     if expression.shape[axis] != given.shape[value.axis]:
         raise unknown(expression, "of the batch")
-    inner = [1] * len(expression.shape)
+    whole = [1] * len(expression.shape)
     for place, size in zip(places, given.shape, strict=True):
-        inner[place] = size
+        whole[place] = size
     sizes = without(expression.shape, axis)
-    made = reshape(tracer, value, without(given.shape, value.axis), without(inner, axis))
-    if without(inner, axis) != sizes:
+    made = reshape(tracer, value, without(given.shape, value.axis), without(whole, axis))
+    if without(whole, axis) != sizes:
         made = tracer.add(graph.Broadcast, made, sizes=sizes)
     return moved(made, axis)
 
 
 def _transpose(tracer: Tracer, expression: Expression) -> Any:
     value, axes = tracer.of(expression.inputs[0]), expression.parameters["permutation"]
-    inner = [axis - (axis > value.axis) for axis in axes if axis != value.axis]
-    return moved(transpose(tracer, value, inner), axes.index(value.axis))
+    return moved(transpose(tracer, value, inner(axes, value.axis)), axes.index(value.axis))
 
 
 def _reduce(function: str) -> Rule:
@@ -237,8 +233,8 @@ def _reduce(function: str) -> Rule:
         value, axes = tracer.of(expression.inputs[0]), expression.parameters["axes"]
         if value.axis in axes:
             raise unknown(expression, "over the batch")
-        inner = tuple(axis - (axis > value.axis) for axis in axes)
-        made = tracer.add(graph.Reduce, value, function=function, axes=inner) if axes else value
+        kept = tuple(inner(axes, value.axis))
+        made = tracer.add(graph.Reduce, value, function=function, axes=kept) if axes else value
         return moved(made, value.axis - sum(axis < value.axis for axis in axes))
 
     return rule
