@@ -13,6 +13,7 @@ from ssm_jax import errors
 from ssm_jax.core import control
 from ssm_jax.core.tree import RAMP, path_of
 from ssm_jax.nn.density import follow_density
+from ssm_jax.nn.layers import masked_layers
 from ssm_jax.types import PyTree
 
 
@@ -117,7 +118,7 @@ class Optimizer(nnx.Optimizer[Any]):
       wrt: What is trained.
 
     Raises:
-      InputError: Neither steps nor a transformation is given.
+      InputError: Neither steps nor a transformation is given, or the model has no masked layer.
 
     Examples:
       >>> import ssm_jax
@@ -146,6 +147,10 @@ class Optimizer(nnx.Optimizer[Any]):
     ) -> None:
         if tx is None and not steps:
             raise errors.InputError("steps is missing: the default optimizer has a schedule")
+        if not any(masked_layers(model)):
+            raise errors.InputError(
+                "the model has no masked layer: ssm_jax.supermask masks it; a dense one takes nnx.Optimizer"
+            )
         super().__init__(model, score_optimizer(steps) if tx is None else tx, wrt=wrt)
         self.steps = steps
 

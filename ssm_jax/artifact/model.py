@@ -27,7 +27,7 @@ def export(
     model: trace.Function,
     example_input: jax.typing.ArrayLike,
     path: str | os.PathLike[str],
-    format: str = "ssm",
+    format: str | None = None,
     *,
     class_names: Sequence[str] | None = None,
     calibration: jax.typing.ArrayLike | None = None,
@@ -40,7 +40,7 @@ def export(
         `nnx.Sequential(ssm_jax.standardize, model)`.
       example_input: A batch of inputs, uint8, int32 or float32 `[B, ...]`; the file takes any B.
       path: The file; its folder exists.
-      format: `ssm`, `c`, `onnx`, `stablehlo`, `safetensors` or `npz`.
+      format: `ssm`, `c`, `onnx`, `stablehlo`, `safetensors` or `npz`; by default what the path ends in.
       class_names: Names of the logits; numbers by default.
       calibration: Of `c`: images, uint8 `[B, H, W, C]`, that scales of int8 follow from; the C is without
         floating point then, and has fewer operations.
@@ -57,6 +57,7 @@ def export(
       [(4,), (3,), (3,), (1,), (3,)]
     """
     path = pathlib.Path(path)
+    format = format or exports.by_ending(path)
     exports.check(format, path)
     if calibration is not None and format != "c":
         raise errors.InputError(f"calibration is for format='c', whole numbers, not for {format!r}")

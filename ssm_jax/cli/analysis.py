@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
             "runs/fcn",
             "runs/fcn runs/fcn-binary --seeds 0 1",
             "runs/fcn --draws 0 --json > fcn.json",
-            "runs/own --model own.py:Net",
+            "runs/own --model own.py:build",
             "runs/fcn fcn.ssm --draws 0",
         ],
     )

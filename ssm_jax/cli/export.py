@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
             "runs/mcu --format c --integer        # C without floating point, for a microcontroller",
             "runs/fcn-50 --seed 7 --output 7.ssm  # one network of a run of several",
             "model.ssm --format onnx              # another format without the run",
-            "runs/own --model own.py:Net          # a run that trained a model of your own",
+            "runs/own --model own.py:build          # a run that trained a model of your own",
             "saved.npz --model own.py:build --input 28x28x1",
         ],
     )

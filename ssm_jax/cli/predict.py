@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         description=_ABOUT,
         examples=[
             "runs/digits/model.ssm photo.png",
-            "runs/own images.npy --model own.py:Net   # a run of your own model",
+            "runs/own images.npy --model own.py:build   # a run of your own model",
             "model.ssm images.npy photos/*.jpg --top 5",
             "model.ssm images.npy --json | jq .label",
         ],

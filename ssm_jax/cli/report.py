@@ -27,9 +27,9 @@ def _parser() -> argparse.ArgumentParser:
             "runs/conv8                   # runs/conv8/report.html",
             "runs/conv8 runs/conv8-dense  # runs/report.html",
             "runs/fcn-50 --seed 7 --output fcn.html",
-            "runs/own --model own.py:Net  # a run that trained a model of your own",
+            "runs/own --model own.py:build  # a run that trained a model of your own",
             "conv8.ssm",
-            "saved.npz --model own.py:Net --input 28x28x1",
+            "saved.npz --model own.py:build --input 28x28x1",
         ],
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help=sources.SOURCE)

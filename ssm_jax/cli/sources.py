@@ -10,10 +10,11 @@ import os
 import pathlib
 import re
 import sys
+import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ssm_jax import errors, files, graph
+from ssm_jax import errors, files, graph, terminal
 from ssm_jax.artifact import format
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.cli import configs, status
@@ -33,6 +34,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--model",
         metavar="FILE.py:NAME",
         help="the function from nnx.Rngs to the model, where that is your own; or package.module:NAME",
+    )
+    parser.add_argument(
+        "--rules",
+        metavar="FILE.py",
+        help="a file that adds mask rules of your own to ssm_jax.core.RULES; or package.module",
     )
     parser.add_argument(
         "--input",
@@ -56,6 +62,8 @@ def read(
     Raises:
       InputError: It can't be read, or needs the function that built its model.
     """
+    if arguments.rules:
+        _module(arguments.rules, "--rules")
     if os.path.isdir(source):
         _refuse("input", arguments, f"{source} is a run, which knows it")
         return _of_run(source, arguments.model, seed, best)
@@ -87,6 +95,8 @@ def shown(
       InputError: There is no such file or folder, or it can't be read without another argument.
     """
     paths = existing(given)
+    if arguments.rules:
+        _module(arguments.rules, "--rules")
     saved = {path: _of_saved(arguments, path) for path in paths if not path.is_dir() and is_saved(path)}
     if not saved:
         _refuse("input", arguments, "it is of a file of ssm_jax.save")
@@ -136,7 +146,9 @@ def is_saved(path: pathlib.Path) -> bool:
 def _of_run(folder: pathlib.Path, name: str | None, seed: int | None, best: bool) -> Artifact:
     exported, record = folder / "model.ssm", RunFolder(folder).require_record()
     if record.model is not None and name is None and seed is None and not best and os.path.isfile(exported):
-        return format.read(exported)  # what has been exported of it holds the network by itself
+        # What has been exported of it holds the network by itself.
+        terminal.complain(f"reading {exported}, which was exported of the run; --model reads its checkpoint")
+        return format.read(exported)
     build = None if name is None else function(name)
     from ssm_jax.artifact import pack
 
@@ -159,24 +171,30 @@ def function(text: str) -> Build:
         raise errors.InputError(
             f"--model is {text!r}; allowed is a function of a file or module: own.py:build, package.module:f"
         )
-    path = pathlib.Path(os.path.expanduser(where))
-    if path.suffix != ".py":
-        with configs.running(where, os.getcwd()):
-            module = importlib.import_module(where)
-    else:
-        if not os.path.isfile(path):
-            raise errors.InputError(f"there is no file {path}, of which --model takes {name}")
-        loader = importlib.util.spec_from_file_location(f"_model_{path.stem}", path)
-        assert loader is not None and loader.loader is not None
-        module = importlib.util.module_from_spec(loader)
-        sys.modules[loader.name] = module  # where dataclasses look for it
-        with configs.running(str(path), str(path.resolve().parent)):
-            loader.loader.exec_module(module)
+    module = _module(where, "--model")
     known = {key for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
     if not callable(getattr(module, name, None)):
         raise errors.unknown(f"function of {where}", name, sorted(known))
     made: Build = getattr(module, name)
     return made
+
+
+def _module(where: str, option: str) -> types.ModuleType:
+    """Import `own.py` or `package.module`."""
+    path = pathlib.Path(os.path.expanduser(where))
+    if path.suffix != ".py":
+        with configs.running(where, os.getcwd()):
+            return importlib.import_module(where)
+    if not os.path.isfile(path):
+        raise errors.InputError(f"there is no file {path}, which {option} names")
+    name = f"_own_{path.stem}"
+    loader = importlib.util.spec_from_file_location(name, path)
+    assert loader is not None and loader.loader is not None
+    module = importlib.util.module_from_spec(loader)
+    sys.modules[name] = module  # where dataclasses look for it
+    with configs.running(str(path), str(path.resolve().parent)):
+        loader.loader.exec_module(module)
+    return module
 
 
 def input_of(text: str) -> tuple[graph.Shape, str | None]:

@@ -35,13 +35,21 @@ def network(
       before: What is done with the examples first.
 
     Raises:
-      InputError: The model computes something that there is no operation for.
+      InputError: The model fails on such examples, or computes something that there is no operation for.
     """
     call, known = function(model)
     example = jax.ShapeDtypeStruct((_BATCH, *shape), dtype)
-    closed = jax.make_jaxpr(lambda known, x: call(known, x if before is None else before(x)))(
-        [array for _, array in known], example
-    )
+    try:
+        closed = jax.make_jaxpr(lambda known, x: call(known, x if before is None else before(x)))(
+            [array for _, array in known], example
+        )
+    except errors.InputError:
+        raise
+    except Exception as error:  # the user's own code
+        raise errors.InputError(
+            f"the model fails on {dtype} [B, {', '.join(map(str, shape))}]: {type(error).__name__}: "
+            f"{errors.one_line(error)}"
+        ) from error
     images = expressions.variable(example.shape, example.dtype, "images")
     constants = [expressions.constant(array, name) for name, array in known]
     outputs = expressions.Reader().read(closed, [*constants, images])

@@ -23,7 +23,7 @@ from ssm_jax.data.batches import Data
 from ssm_jax.data.stream import Images, Split
 from ssm_jax.nn.layers import Conv, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS
-from ssm_jax.nn.variables import split
+from ssm_jax.nn.variables import Score, split
 from ssm_jax.training.from_config import RunSettings
 from ssm_jax.training.step import Task, merged
 from ssm_jax.types import PyTree
@@ -258,6 +258,14 @@ def check_logits(task: Task, image_shape: Sequence[int], classes: int) -> None:
     if logits.shape != (2, classes):
         given = ", ".join(map(str, logits.shape[1:]))
         raise errors.InputError(f"the network gives [B, {given}]; the dataset needs logits [B, {classes}]")
+
+
+def seed_decides(task: Task, seed: int) -> bool:
+    """Tell whether another seed begins with other scores."""
+    first, second = (
+        jax.tree.leaves(nnx.state(task.network(np.int32(each)), Score)) for each in (seed, seed ^ 1)
+    )
+    return any(not np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
 def training_bytes(task: Task, image_shape: Sequence[int]) -> int:

@@ -34,6 +34,7 @@ from ssm_jax.training.layout import (
     mask_rules,
     place_split,
     scans,
+    seed_decides,
     seeds_per_group,
 )
 from ssm_jax.training.loop import Group, train_group
@@ -44,6 +45,8 @@ from ssm_jax.training.stored import check_same_data, look
 
 # Steps are counted in int32.
 _MOST_STEPS = 2**31 - 1
+# Settings that a model of the caller\'s own does not have.
+_OF_OUR_NETWORKS = ("model.", "mask.", "init.")
 
 
 @environment.own_program()
@@ -111,6 +114,11 @@ def train_and_evaluate(
         products = _products(setup, stored)
         if model is not None:
             check_logits(task, data.image_shape, data.classes)
+            if stored is None and not seed_decides(task, config.seed):
+                hosts.say(
+                    "warning: all seeds begin with the same scores. Unless the model's kernels are given, "
+                    "draw by its rngs: ssm_jax.supermask(..., rngs=rngs)"
+                )
 
         # 5. Lay the networks out on the devices, in groups that are trained at the same time.
         size = stored.seeds_per_group if stored else seeds_per_group(setup.run, task, data.image_shape)
@@ -143,7 +151,7 @@ def train_and_evaluate(
     with _alone(folder, contents), _memory_errors():
         if stored is None and jax.process_index() == 0:
             folder.write_record(record)
-        hosts.say(f"{_headline(record, shapes, method, folder)}\n{_settings(config)}")
+        hosts.say(f"{_headline(record, shapes, method, folder)}\n{_settings(record)}")
         results = []
         with _placed(data, task.batch_size) as (splits, sizes), preemption.stop_requests() as stop:
             for seeds in record.groups():
@@ -242,13 +250,20 @@ def _headline(record: Record, shapes: dict[str, tuple[int, ...]], method: str, f
     )
 
 
-def _settings(config: ConfigDict) -> str:
+def _settings(record: Record) -> str:
     """Name what a config or its variants set to other than the defaults, in one line."""
     default = dict(configuration.fields(configuration.default()))
-    changed = [
-        f"{name}={value}" for name, value in configuration.fields(config) if value != default.get(name)
-    ]
-    return f"settings: {', '.join(changed) or 'the defaults'}"
+    changed = {
+        name: f"{name}={value}"
+        for name, value in configuration.fields(record.config)
+        if value != default.get(name)
+    }
+    without_effect = [name for name in changed if record.model and name.startswith(_OF_OUR_NETWORKS)]
+    applied = [text for name, text in changed.items() if name not in without_effect]
+    line = f"settings: {', '.join(applied) or 'the defaults'}"
+    if without_effect:
+        line += f"\nwarning: a model of your own does not take {', '.join(without_effect)}"
+    return line
 
 
 @contextlib.contextmanager
@@ -275,8 +290,13 @@ def _next_steps(folder: RunFolder, model: Build | None) -> str:
     path = shlex.quote(str(folder.path))
     curves = f"curves:  pip install tensorboard && tensorboard --logdir {path}"
     if model is not None:
-        # Nobody but the caller can build the network, and what it computes can't be written down.
-        return f"use it:  ssm_jax.restore({str(folder.path)!r}, model=...).logits(images)\n{curves}"
+        # Nobody but the caller can build the network.
+        own = f"{path} --model=FILE.py:{model_name(model)}"
+        return (
+            f"use it:  ssm_jax.restore({str(folder.path)!r}, model=...).logits(images)\n"
+            f"export:  ssm-jax export {own}\n"
+            f"report:  ssm-jax report {own}\n{curves}"
+        )
     return (
         f"use it:  ssm_jax.restore({str(folder.path)!r}).logits(images)\n"
         f"export:  ssm-jax export {path}\n"

@@ -227,3 +227,20 @@ def test_whole_numbers_that_cannot_be_are_refused(tmp_path):
     with pytest.raises(errors.InputError, match="has no form in whole numbers"):
         ssm_jax.export(model, inputs, tmp_path / "net.c", "c", calibration=inputs)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_format_is_what_the_name_ends_in(tmp_path):
+    model, inputs = nnx.Linear(4, 2, rngs=nnx.Rngs(0)), np.zeros((1, 4), np.float32)
+    ssm_jax.export(model, inputs, tmp_path / "net.npz")
+    with np.load(tmp_path / "net.npz") as arrays:
+        assert len(arrays.files)
+    with pytest.raises(errors.InputError, match=r"net\.pt has no format: end it in one of \.ssm"):
+        ssm_jax.export(model, inputs, tmp_path / "net.pt")
+
+
+def test_a_model_that_fails_on_the_input_is_one_line(tmp_path):
+    model = nnx.Linear(4, 2, rngs=nnx.Rngs(0))
+    with pytest.raises(
+        errors.InputError, match=r"the model fails on float32 \[B, 5\]: TypeError: dot_general"
+    ):
+        ssm_jax.export(model, np.zeros((1, 5), np.float32), tmp_path / "net.ssm")

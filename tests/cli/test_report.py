@@ -28,6 +28,7 @@ def test_what_is_there_is_kept_without_force(ssm, refused, run_folder):
     path = run_folder / "report.html"
     path.write_text("before")
     assert f"{path} is there already" in refused("report", run_folder)
+    assert "there is no file or folder none" in refused("report", run_folder, "none")
     assert path.read_text() == "before"
     assert ssm("report", run_folder, "--force")[0] == 0 and path.read_text() != "before"
 

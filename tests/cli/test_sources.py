@@ -147,7 +147,7 @@ def test_what_a_saved_model_lacks_is_told(refused, saved, network, own):
     ("text", "said"),
     [
         ("own.py", "allowed is a function of a file or module: own.py:build"),
-        ("none.py:build", "there is no file none.py, of which --model takes build"),
+        ("none.py:build", "there is no file none.py, which --model names"),
         (f"{FILE}:own", r"unknown function of .*own.py 'own'; did you mean 'Own'\?"),
         ("no_such_module:build", "no_such_module: ModuleNotFoundError: No module named 'no_such_module'"),
     ],
@@ -168,3 +168,13 @@ def test_a_file_imports_what_lies_beside_it_and_its_fault_is_told_with_its_line(
     with pytest.raises(errors.InputError, match=r"broken\.py, line 3: ZeroDivisionError: division by zero"):
         sources.function("broken.py:build")
     assert sys.path == before
+
+
+def test_a_rule_of_ones_own_is_added_by_its_file(ssm, refused, tmp_path, monkeypatch):
+    from ssm_jax import core
+
+    monkeypatch.setattr(core, "RULES", dict(core.RULES))  # what a file adds is gone afterwards
+    (tmp_path / "rules.py").write_text("from ssm_jax import core\ncore.RULES['mine'] = core.Signed\n")
+    assert "there is no file none.py, which --rules names" in refused("inspect", tmp_path, "--rules=none.py")
+    assert "holds no run" in refused("inspect", tmp_path, f"--rules={tmp_path / 'rules.py'}")
+    assert core.RULES["mine"] is core.Signed

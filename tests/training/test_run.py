@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 
 import jax
@@ -271,7 +272,8 @@ def test_a_network_of_the_users_own_trains_and_comes_back(tmp_path, capsys):
     config = small(**{"training.epochs": 1, "logging.eval_every_epochs": 1})
     summary = ssm_jax.train_and_evaluate(config, tmp_path, model=Own)
     said = capsys.readouterr().out
-    assert f"ssm_jax.restore({str(tmp_path)!r}, model=...).logits(images)" in said and "ssm-jax" not in said
+    assert f"ssm_jax.restore({str(tmp_path)!r}, model=...).logits(images)" in said
+    assert f"ssm-jax export {tmp_path} --model=FILE.py:Own" in said and "same scores" not in said
     assert summary.network == "Own" and summary.weights == 9 * 4 + 640
     with pytest.raises(ssm_jax.InputError, match="pass the same `model`"):
         ssm_jax.restore(tmp_path)
@@ -328,6 +330,20 @@ def test_a_full_device_is_a_run_error_that_says_what_to_lower(tmp_path, monkeypa
     monkeypatch.setattr(Programs, "initialize", full)
     with pytest.raises(ssm_jax.RunError, match="seeds_per_device"):
         ssm_jax.train_and_evaluate(small(), tmp_path)
+
+
+@pytest.mark.parametrize("own_draw", [True, False])
+def test_a_model_whose_scores_no_seed_decides_is_told(tmp_path, capsys, own_draw):
+    def build(rngs):
+        net = nnx.Sequential(lambda images: images.reshape(len(images), -1), nnx.Linear(64, 10, rngs=rngs))
+        return ssm_jax.supermask(net, rngs=rngs) if own_draw else ssm_jax.supermask(net)
+
+    config = small()
+    config.mask.density = 0.3
+    ssm_jax.train_and_evaluate(config, tmp_path, model=build)
+    said = capsys.readouterr().out
+    assert ("all seeds begin with the same scores" in said) != own_draw
+    assert re.search(r"warning: a model of your own does not take .*mask\.density", said)
 
 
 def test_a_network_without_our_layers_is_refused(tmp_path):

@@ -67,6 +67,20 @@ FORMATS: dict[str, Format] = {
 }
 
 
+def by_ending(path: str | os.PathLike[str]) -> str:
+    """Find the format that a file's name ends in.
+
+    Raises:
+      InputError: There is none.
+    """
+    ending = pathlib.Path(path).suffix
+    for name, each in FORMATS.items():
+        if pathlib.Path(each.file).suffix == ending:
+            return name
+    endings = ", ".join(pathlib.Path(each.file).suffix for each in FORMATS.values())
+    raise errors.InputError(f"{os.fspath(path)} has no format: end it in one of {endings}, or give format=")
+
+
 def check(name: str, path: str | os.PathLike[str]) -> Format:
     """Check what can be checked of an export before there is a network.
 
