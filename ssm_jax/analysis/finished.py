@@ -8,14 +8,14 @@ import pathlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from ssm_jax import config as configuration
 from ssm_jax import errors, graph
 from ssm_jax.analysis import stored
+from ssm_jax.analysis.mistakes import BATCH, Mistakes, find_mistakes
 from ssm_jax.analysis.stored import Stored
-from ssm_jax.artifact import format, pack, run
+from ssm_jax.artifact import format, pack
 from ssm_jax.config import DENSE
 from ssm_jax.data import datasets
 from ssm_jax.runs.folder import Record, RunFolder
@@ -24,8 +24,6 @@ from ssm_jax.runs.summary import Layer, Statistics, Summary
 from ssm_jax.trained import models, read_record, restore, restore_each
 from ssm_jax.training.from_config import loader
 from ssm_jax.training.step import Build
-
-_BATCH = 500
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -131,29 +129,6 @@ class Finished:
             "device": f"{summary.device_count} x {summary.device}",
             "versions": ", ".join(f"{name} {version}" for name, version in summary.versions.items()),
         }
-
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Mistakes:
-    """The test images that a network takes for something else, the largest loss first.
-
-    Attributes:
-      images: uint8 `[N, H, W, C]`, only the first of them.
-      labels: What they are, `[N]`.
-      predictions: What the network says, `[N]`.
-      sure: The probability of that, in [0, 1], `[N]`.
-      true: The probability of what they are, `[N]`.
-      wrong: Number of all that are taken for something else.
-      total: Number of test images.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    predictions: np.ndarray
-    sure: np.ndarray
-    true: np.ndarray
-    wrong: int
-    total: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -283,7 +258,7 @@ def networks(shown: Iterable[Shown], most: int = 20) -> Iterator[Network]:
             artifact=artifact,
             size=len(format.encode(artifact)),
             masks=trained.masks if one.masked else {},
-            mistakes=data if isinstance(data, str) else mistakes(artifact.network, data, most),
+            mistakes=data if isinstance(data, str) else find_mistakes(artifact.network, data, most),
             mean_image=None if isinstance(data, str) else mean_image(data.train_images),
         )
 
@@ -314,42 +289,6 @@ def mean_image(images: np.ndarray) -> np.ndarray:
     Returns:
       float64 `[H, W]`.
     """
-    parts = (np.asarray(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH))
+    parts = (np.asarray(images[start : start + BATCH]) for start in range(0, len(images), BATCH))
     total = sum(part.sum((0, 3), dtype=np.int64) for part in parts)
     return np.asarray(total / (len(images) * images.shape[3]))
-
-
-def mistakes(network: graph.Network, data: datasets.Dataset, most: int) -> Mistakes:
-    """Find the test images that a network takes for something else.
-
-    Args:
-      network: The network.
-      data: The dataset.
-      most: The most of them to return.
-    """
-    parameters = run.parameters(network)
-    apply = jax.jit(lambda parameters, images: run.apply(network, parameters, images))
-    total = len(data.test_labels)
-    # One shape is compiled once.
-    batch = min(_BATCH, total)
-    starts = [min(start, total - batch) for start in range(0, total, batch)]
-    logits = np.zeros((total, network.classes))
-    for start in starts:
-        images = np.asarray(data.test_images[start : start + batch])
-        logits[start : start + batch] = np.asarray(apply(parameters, images), np.float64)
-    shifted = logits - logits.max(1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    predictions = logits.argmax(1)
-    places = np.arange(total)
-    losses = -log_probabilities[places, data.test_labels]
-    wrong = np.flatnonzero(predictions != data.test_labels)
-    first = wrong[np.argsort(-losses[wrong], kind="stable")][:most]
-    return Mistakes(
-        images=np.asarray(data.test_images[first]),
-        labels=data.test_labels[first],
-        predictions=predictions[first],
-        sure=np.exp(log_probabilities[first, predictions[first]]),
-        true=np.exp(-losses[first]),
-        wrong=len(wrong),
-        total=total,
-    )

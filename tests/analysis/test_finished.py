@@ -6,34 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from ssm_jax import errors, graph
+from ssm_jax import errors
 from ssm_jax.analysis import finished
 from ssm_jax.artifact import format, pack
 from ssm_jax.data import datasets
-
-
-def dataset(images, labels):
-    none = np.zeros((0, *images.shape[1:]), np.uint8), np.zeros(0, np.int32)
-    return datasets.Dataset("made-up", "1", 2, *none, *none, images, labels)
-
-
-def test_the_largest_loss_comes_first():
-    # The logits are those of an image of two pixels: standardized, it is [1, -1] or [-1, 1], or [0, 0].
-    kernel = graph.Kernel(np.int8([[1, 0], [0, 1]]))
-    nodes = (
-        graph.Standardize(inputs=(0,)),
-        graph.Flatten(inputs=(1,)),
-        graph.Dense(inputs=(2,), name="dense", kernel=kernel),
-    )
-    network = graph.Network(image_shape=(1, 2, 1), classes=2, nodes=nodes)
-    images = np.uint8([[200, 0], [7, 7], [0, 200], [200, 0]]).reshape(4, 1, 2, 1)
-    found = finished.mistakes(network, dataset(images, np.int32([0, 1, 0, 1])), most=2)
-    assert (found.wrong, found.total) == (3, 4)
-    assert found.labels.tolist() == [0, 1] and found.predictions.tolist() == [1, 0]
-    sigmoid = 1 / (1 + np.exp(-2.0))
-    np.testing.assert_allclose(found.sure, [sigmoid] * 2, rtol=1e-6)
-    np.testing.assert_allclose(found.true, [1 - sigmoid] * 2, rtol=1e-6)
-    np.testing.assert_array_equal(found.images, images[2:])
 
 
 def test_mistakes_are_those_of_the_accuracy(shown):
@@ -98,7 +74,8 @@ def test_data_that_are_not_at_hand_are_said_to_be(signed, monkeypatch):
 
 
 def test_data_of_another_version_are_not_used(signed, monkeypatch):
-    made = dataset(np.zeros((1, 8, 8, 1), np.uint8), np.int32([0]))
+    split = np.zeros((1, 8, 8, 1), np.uint8), np.int32([0])
+    made = datasets.Dataset("made-up", "1", 2, *split, *split, *split)
     monkeypatch.setattr(datasets, "load", lambda *args, **kwargs: made)
     (network,) = finished.networks(finished.read([signed]))
     assert network.mistakes == "the data at hand is version 1, the run's was 1.0.0"
