@@ -1,4 +1,4 @@
-"""The paper's experiments from the command line: `python -m ssm_jax.experiments`.
+"""The paper's experiments from the command line: `ssm-jax experiments`.
 
 An experiment can be stopped at any moment, and goes on when the same command is given again; a finished
 run is never repeated. More rows, densities, rules or seeds than before are added to what is there. Exit
@@ -56,7 +56,7 @@ def _overrides(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 def _parser() -> argparse.ArgumentParser:
     examples = ["paper --rows fcn conv2 --seeds 20 --workdir=runs/paper", "paper --help"]
-    parser = Parser(prog="python -m ssm_jax.experiments", description=__doc__, examples=examples)
+    parser = Parser(prog="ssm-jax experiments", description=__doc__, examples=examples)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
 
     def verb(name: str, text: str, example: str) -> argparse.ArgumentParser:
