@@ -13,14 +13,13 @@ from ssm_jax import errors
 from ssm_jax.core import control
 from ssm_jax.core.tree import RAMP, path_of
 from ssm_jax.nn.density import follow_density
-from ssm_jax.nn.layers import masked_layers
 from ssm_jax.types import PyTree
 
 
 def score_optimizer(
     steps: int,
     *,
-    learning_rate: float = 1e-2,
+    learning_rate: float = 3e-2,
     weight_decay: float = 1e-3,
     scores: optax.GradientTransformation | None = None,
     others: optax.GradientTransformation | None = None,
@@ -107,8 +106,8 @@ def _by_kind(
 class Optimizer(nnx.Optimizer[Any]):
     """An `nnx.Optimizer` for masked models: its `update` also moves the thresholds of rules with a density.
 
-    The density is reached in the first fifth of the steps. From then on thresholds follow it in every tenth
-    step and in the last.
+    The density is reached in the first three fifths of the steps. From then on thresholds follow it in every
+    tenth step and in the last.
 
     Args:
       model: The masked model.
@@ -118,7 +117,7 @@ class Optimizer(nnx.Optimizer[Any]):
       wrt: What is trained.
 
     Raises:
-      InputError: Neither steps nor a transformation is given, or the model has no masked layer.
+      InputError: Neither steps nor a transformation is given.
 
     Examples:
       >>> import ssm_jax
@@ -147,10 +146,6 @@ class Optimizer(nnx.Optimizer[Any]):
     ) -> None:
         if tx is None and not steps:
             raise errors.InputError("steps is missing: the default optimizer has a schedule")
-        if not any(masked_layers(model)):
-            raise errors.InputError(
-                "the model has no masked layer: ssm_jax.supermask masks it; a dense one takes nnx.Optimizer"
-            )
         super().__init__(model, score_optimizer(steps) if tx is None else tx, wrt=wrt)
         self.steps = steps
 

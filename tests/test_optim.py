@@ -104,5 +104,3 @@ def test_a_bad_setting_is_one_line(arguments, message):
         ssm_jax.score_optimizer(**arguments)
     with pytest.raises(errors.InputError, match="steps is missing"):
         ssm_jax.Optimizer(model_of("signed"))
-    with pytest.raises(errors.InputError, match=r"no masked layer: ssm_jax\.supermask masks it"):
-        ssm_jax.Optimizer(nnx.Linear(4, 2, rngs=nnx.Rngs(0)), steps=3)

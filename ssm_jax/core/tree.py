@@ -26,7 +26,7 @@ from ssm_jax.types import PyTree
 
 KERNELS = ("drawn", "given")
 # The share of the steps in which masks go to the density that their rule asks for.
-RAMP = 0.2
+RAMP = 0.6
 
 Where = Callable[[str, Any], bool | Blocks]
 
@@ -89,8 +89,8 @@ def init(
         in the order of the sizes of the weights.
       stacked: How many of a kernel's first axes stack layers, for `scan` over blocks or `vmap` over heads,
         seeds or tasks: a number, or a function of path and array.
-      steps: Steps of the whole training. A density is reached in their first fifth, and thresholds follow
-        it in every tenth step and in the last. 0: at once, and in every step.
+      steps: Steps of the whole training. A density is reached in their first three fifths, and thresholds
+        follow it in every tenth step and in the last. 0: at once, and in every step.
 
     Raises:
       InputError: Nothing is masked, or an argument is not what it must be.

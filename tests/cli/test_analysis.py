@@ -67,8 +67,8 @@ def test_help_has_examples(capsys):
 
 
 @pytest.mark.slow
-def test_the_package_is_the_command(folder):
-    command = [sys.executable, "-m", "ssm_jax.analysis", str(folder), "--draws=0", "--json"]
+def test_the_package_is_the_command(trained):
+    command = [sys.executable, "-m", "ssm_jax.analysis", str(trained), "--draws=0", "--json"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert json.loads(done.stdout)["runs"][0]["network"] == "fcn" and not done.stderr

@@ -87,7 +87,7 @@ def test_a_density_is_reached_exactly_by_steps_alone(steps):
     for number in range(steps or 3):
         masks, state = step(masks, state, jax.random.key(number))
         if number == 4:
-            assert remaining(masks) > 0.1  # on the way, in the first fifth
+            assert remaining(masks) > 0.1  # on the way
     assert masks.step == (steps or 3)
     assert remaining(masks) == pytest.approx(0.1, abs=0.5 / 224)
 
