@@ -96,6 +96,7 @@ def test_stored_results_are_of_the_configs_as_they_are():
         config = load(run.setting.config.replace(".py", ""))
         summary = json.loads((STORED / f"{run.name}.json").read_text())
         requested = dict(configuration.fields(config)) | {"seed": run.seed, "seeds": run.seeds}
+        requested |= {name: type(requested[name])(text) for name, text in run.setting.overrides.items()}
         stored = dict(configuration.fields(configuration.from_dict(summary["config"])))
         assert configuration.differences(requested, stored) == [], run.name
 
