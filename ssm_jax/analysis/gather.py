@@ -179,7 +179,7 @@ def _check_same_layers(opened: Sequence[_Run | Stored]) -> None:
 
 
 def _has_masks(run: _Run) -> bool:
-    return mask_rules(run.task) != configuration.DENSE
+    return mask_rules(run.task.abstract()) != configuration.DENSE
 
 
 def _test_set(run: _Run) -> TestSet:
@@ -221,7 +221,7 @@ def _analyze(run: _Run, draws: int, tests: TestSet | None) -> tuple[RunReport, l
         name=run.name,
         network=record.network,
         dataset=record.dataset,
-        rule=mask_rules(run.task),
+        rule=mask_rules(run.task.abstract()),
         settings=_settings(dict(configuration.fields(record.config))),
         seeds=tuple(run.seeds),
         steps=tuple(steps.values()),

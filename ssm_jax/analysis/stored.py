@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from ssm_jax import config as configuration
-from ssm_jax import core, errors, graph
+from ssm_jax import errors, graph
 from ssm_jax.analysis import masks
 from ssm_jax.analysis.transfer import effective_signs
 from ssm_jax.artifact import format, model
@@ -19,6 +19,7 @@ from ssm_jax.config import DENSE
 from ssm_jax.nn.layers import evaluated, masked_layers
 from ssm_jax.runs.folder import model_name
 from ssm_jax.runs.summary import Layer, Statistics
+from ssm_jax.training.layout import mask_rules
 from ssm_jax.training.step import Build
 
 Value = TypeVar("Value")
@@ -212,9 +213,7 @@ def of_saved(
     if not own:
         raise errors.InputError(f"{model_name(build)} has no masked layer; ssm_jax.supermask masks a model")
     artifact = model.of_model(network, shape, dtype, name=model_name(build))
-    artifact.record["rule"] = ", ".join(
-        sorted({core.name_of(layer.rule) for _, layer in masked_layers(network)})
-    )
+    artifact.record["rule"] = mask_rules(network)
     return Stored(
         path=pathlib.Path(path),
         artifact=artifact,

@@ -85,7 +85,10 @@ def export(
 
         call, known = trace.function(model)
         arrays = [array for _, array in known]
-        program = stablehlo.of_function(lambda inputs: call(arrays, inputs), shape, dtype)
+        try:
+            program = stablehlo.of_function(lambda inputs: call(arrays, inputs), shape, dtype)
+        except Exception as error:  # the user's own code
+            raise trace.fails(error, dtype, shape) from error
         with files.writing(path):
             stablehlo.save(program, path)
 

@@ -46,16 +46,21 @@ def network(
     except errors.InputError:
         raise
     except Exception as error:  # the user's own code
-        raise errors.InputError(
-            f"the model fails on {dtype} [B, {', '.join(map(str, shape))}]: {type(error).__name__}: "
-            f"{errors.one_line(error)}"
-        ) from error
+        raise fails(error, dtype, shape) from error
     images = expressions.variable(example.shape, example.dtype, "images")
     constants = [expressions.constant(array, name) for name, array in known]
     outputs = expressions.Reader().read(closed, [*constants, images])
     if len(outputs) != 1:
         raise errors.InputError(f"the model returns {len(outputs)} arrays; allowed is one")
     return _Tracer(images).network(outputs[0], shape, dtype)
+
+
+def fails(error: Exception, dtype: str, shape: Sequence[int]) -> errors.InputError:
+    """Say that a model fails on such examples."""
+    examples = f"{dtype} [B, {', '.join(map(str, shape))}]"
+    return errors.InputError(
+        f"the model fails on {examples}: {type(error).__name__}: {errors.one_line(error)}"
+    )
 
 
 def function(model: Function) -> tuple[Callable[..., Any], list[tuple[str, jax.Array]]]:

@@ -229,9 +229,9 @@ def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def mask_rules(task: Task) -> str:
-    """Name the mask rule of a network, or all of them."""
-    return ", ".join(sorted({core.name_of(layer.rule) for _, layer in masked_layers(task.abstract())}))
+def mask_rules(model: nnx.Module) -> str:
+    """Name the mask rule of a model, or all of them."""
+    return ", ".join(sorted({core.name_of(layer.rule) for _, layer in masked_layers(model)}))
 
 
 def convolves(task: Task) -> bool:

@@ -110,7 +110,7 @@ def train_and_evaluate(
         use_compilation_cache(setup.run.cache)
         network = model or setup.network(data.image_shape, data.classes)
         task = setup.task(network, len(data.train_labels))
-        shapes, method = kernel_shapes(task), mask_rules(task)
+        shapes, method = kernel_shapes(task), mask_rules(task.abstract())
         products = _products(setup, stored)
         if model is not None:
             check_logits(task, data.image_shape, data.classes)

@@ -238,9 +238,10 @@ def test_the_format_is_what_the_name_ends_in(tmp_path):
         ssm_jax.export(model, inputs, tmp_path / "net.pt")
 
 
-def test_a_model_that_fails_on_the_input_is_one_line(tmp_path):
+@pytest.mark.parametrize("ending", ["ssm", "stablehlo"])
+def test_a_model_that_fails_on_the_input_is_one_line(tmp_path, ending):
     model = nnx.Linear(4, 2, rngs=nnx.Rngs(0))
     with pytest.raises(
         errors.InputError, match=r"the model fails on float32 \[B, 5\]: TypeError: dot_general"
     ):
-        ssm_jax.export(model, np.zeros((1, 5), np.float32), tmp_path / "net.ssm")
+        ssm_jax.export(model, np.zeros((1, 5), np.float32), tmp_path / f"net.{ending}")
