@@ -21,7 +21,7 @@ from ssm_jax.nn import convolution as convolutions
 from ssm_jax.nn import layers
 from ssm_jax.training.from_config import from_config
 from ssm_jax.training.layout import Layout, kernel_shapes, replicate, scans
-from ssm_jax.training.programs import Programs
+from ssm_jax.training.programs import CompiledSteps
 
 LEARNING_RATE = 1e-6
 WEIGHT_DECAY = 1e-9
@@ -106,7 +106,7 @@ def convolution(form: str) -> contextlib.AbstractContextManager[Any]:
 
 
 class JaxTraining:
-    """A contender: `ssm_jax.training.programs.Programs`, called as training calls them.
+    """A contender: `ssm_jax.training.programs.CompiledSteps`, called as training calls them.
 
     Args:
       config: of the run.
@@ -128,7 +128,7 @@ class JaxTraining:
         build = setup.network(data["images"].shape[1:], CLASSES)
         self.task = setup.task(build, len(data["labels"]))
         self.steps = self.task.steps_per_epoch if scans(self.task) else 1
-        self._programs = Programs(self.task, Layout(mode, seeds))
+        self._programs = CompiledSteps(self.task, Layout(mode, seeds))
         self._state, self._frozen = self._programs.initialize(range(seeds))
         self._data = replicate(data)
         self._form = form

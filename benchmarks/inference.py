@@ -36,7 +36,7 @@ from jax.experimental.sparse import BCOO
 from benchmarks import contenders
 from benchmarks.timing import BEGUN, Budget, log, measure, ratio
 from ssm_jax import graph
-from ssm_jax.artifact import format, load, pack, run
+from ssm_jax.artifact import format, load, run, to_graph
 from ssm_jax.graph.compact import compact
 from ssm_jax.nn.networks import build
 
@@ -107,7 +107,7 @@ def draw(name: str) -> graph.Network:
     layers = json.loads((RESULTS / path).read_text())["layers"]
     densities = [1 - layer["hidden"] for layer in layers]
     shape = contenders.image_shape(name)
-    whole = pack.network(build(name, shape, contenders.CLASSES, rngs=nnx.Rngs(0)), shape)
+    whole = to_graph.network(build(name, shape, contenders.CLASSES, rngs=nnx.Rngs(0)), shape)
     if density is not None:
         sizes = [layer.kernel.values.size for layer in whole.layers()]
         densities = power_law([layer["weights"] for layer in layers], densities, sizes, density)

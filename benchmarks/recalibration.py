@@ -33,7 +33,7 @@ from ssm_jax.artifact import run
 from ssm_jax.data import datasets
 from ssm_jax.nn import statistics
 from ssm_jax.training.evaluation import RECALIBRATION_BATCHES
-from ssm_jax.training.loop import Group
+from ssm_jax.training.loop import SeedGroup
 from ssm_jax.training.reports import Evaluation
 
 DENSITY = 0.05
@@ -67,9 +67,9 @@ def both() -> Iterator[dict[int, dict[str, list[float]]]]:
       By step the two lists of test accuracies in %, one number a seed.
     """
     found: dict[int, dict[str, list[float]]] = {}
-    measured = Group.evaluate
+    measured = SeedGroup.evaluate
 
-    def twice(self: Group, state: Any, frozen: nnx.State, step: int) -> tuple[Any, Evaluation]:
+    def twice(self: SeedGroup, state: Any, frozen: nnx.State, step: int) -> tuple[Any, Evaluation]:
         running = self.measure(state, frozen, step)
         state, anew = measured(self, state, frozen, step)
         at_step = found.setdefault(step, {"running_statistics": [], "measured_anew": []})
@@ -77,11 +77,11 @@ def both() -> Iterator[dict[int, dict[str, list[float]]]]:
         at_step["measured_anew"] += _accuracy(anew)
         return state, anew
 
-    Group.evaluate = twice  # type: ignore[method-assign]
+    SeedGroup.evaluate = twice  # type: ignore[method-assign]
     try:
         yield found
     finally:
-        Group.evaluate = measured  # type: ignore[method-assign]
+        SeedGroup.evaluate = measured  # type: ignore[method-assign]
 
 
 def _accuracy(evaluation: Evaluation) -> list[float]:

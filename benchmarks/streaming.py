@@ -33,7 +33,7 @@ from PIL import Image
 
 import ssm_jax
 from ssm_jax import config as base
-from ssm_jax.training.programs import Programs
+from ssm_jax.training.programs import CompiledSteps
 
 SIDE, PHOTOS, TESTED = 192, 10_000, 500
 PAIRS = ("photos", "fcn", "conv2")
@@ -74,15 +74,15 @@ def draw_photos(folder: pathlib.Path) -> None:
 def run(config: ConfigDict, model: Any) -> dict[str, Any]:
     """Train, and measure this process; the rate is that of the second epoch, if there is one."""
     calls: list[tuple[int, float, float, float, float]] = []
-    train = Programs.train
+    train = CompiledSteps.train
 
-    def timed(self: Programs, state: Any, frozen: Any, data: Any, steps: int) -> Any:
+    def timed(self: CompiledSteps, state: Any, frozen: Any, data: Any, steps: int) -> Any:
         begun = time.perf_counter(), time.process_time()
         state = jax.block_until_ready(train(self, state, frozen, data, steps))
         calls.append((steps, *begun, time.perf_counter(), time.process_time()))
         return state
 
-    Programs.train = timed  # type: ignore[method-assign]
+    CompiledSteps.train = timed  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as workdir:
         summary = ssm_jax.train_and_evaluate(config, workdir, model=model)
         masks = ssm_jax.restore(workdir, model=model).masks

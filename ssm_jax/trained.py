@@ -21,7 +21,7 @@ from ssm_jax.runs.checkpoint import Checkpoints
 from ssm_jax.runs.folder import Record, RunFolder, model_name
 from ssm_jax.training.from_config import from_config
 from ssm_jax.training.layout import kernel_shapes
-from ssm_jax.training.step import Build, State, Task
+from ssm_jax.training.step import Build, State, TrainSpec
 from ssm_jax.types import PyTree
 
 
@@ -161,7 +161,7 @@ def restore_each(
 
 
 def _restore_group(
-    folder: RunFolder, record: Record, task: Task, group: range, seeds: Sequence[int], best: bool
+    folder: RunFolder, record: Record, task: TrainSpec, group: range, seeds: Sequence[int], best: bool
 ) -> Iterator[Trained]:
     checkpoints = Checkpoints(folder.checkpoints(group, "best" if best else "latest"), read_only=True)
     step = checkpoints.latest()
@@ -179,7 +179,7 @@ def _restore_group(
 
 
 @environment.own_program()
-def _read(checkpoints: Checkpoints, task: Task, group: range) -> dict[str, PyTree]:
+def _read(checkpoints: Checkpoints, task: TrainSpec, group: range) -> dict[str, PyTree]:
     one = dict(zip(("state", "frozen"), jax.eval_shape(task.initialize, np.int32(group[0])), strict=True))
     template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(group), *leaf.shape), leaf.dtype), one)
     tree: dict[str, PyTree] = checkpoints.restore(template)[0]
@@ -187,14 +187,14 @@ def _read(checkpoints: Checkpoints, task: Task, group: range) -> dict[str, PyTre
 
 
 @environment.own_program()
-def _network(task: Task, state: State, frozen: nnx.State) -> tuple[nnx.Module, dict[str, np.ndarray]]:
+def _network(task: TrainSpec, state: State, frozen: nnx.State) -> tuple[nnx.Module, dict[str, np.ndarray]]:
     parts = *jax.device_put((state.params, frozen, state.rest)), task.random(state)
     network = nnx.merge(task.graph(training=False), *parts)
     return network, {path: np.asarray(evaluated(layer).mask) for path, layer in masked_layers(network)}
 
 
 @environment.own_program()
-def make_task(record: Record, model: Build | None = None) -> Task:
+def make_task(record: Record, model: Build | None = None) -> TrainSpec:
     """Set up what a run trained, and check that it can be.
 
     Args:

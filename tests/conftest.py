@@ -102,7 +102,7 @@ def strict_arithmetic() -> Iterator[None]:
 
 @pytest.fixture
 def optimized() -> Iterator[None]:
-    """Programs are compiled as they are for users, with LLVM's optimizations."""
+    """CompiledSteps are compiled as they are for users, with LLVM's optimizations."""
     import jax
 
     before = jax.config.values["jax_disable_most_optimizations"]

@@ -9,7 +9,7 @@ from ssm_jax.runs.summary import Statistics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Moment:
+class MaskSnapshot:
     """Masks at one report of the training, means over the seeds.
 
     Attributes:
@@ -116,7 +116,7 @@ class RunReport:
     shares: ByLayer[Shares]
     units: ByLayer[Units] | None
     connectivity: Connectivity | None
-    moments: tuple[Moment, ...] | None
+    moments: tuple[MaskSnapshot, ...] | None
     since_start: ByLayer[Overlap] | None
     transfer: Transfers | None
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssm_jax import errors, files
-from ssm_jax.analysis import finished, style
-from ssm_jax.analysis.cards import Drawing
-from ssm_jax.analysis.finished import Finished, Network, Shown
+from ssm_jax.analysis import read_runs, style
+from ssm_jax.analysis.panels import Drawing
+from ssm_jax.analysis.read_runs import Finished, Network, Shown
 from ssm_jax.analysis.sections import Section, sections
 from ssm_jax.analysis.stored import Stored
 from ssm_jax.training.step import Build
@@ -57,9 +57,9 @@ def write(
     path = pathlib.Path(os.path.expanduser(path))
     if not path.parent.is_dir() or path.is_dir():
         raise errors.InputError(f"cannot write {path}: its folder must exist, and it must be a file")
-    found = finished.read(runs, seed, model)
+    found = read_runs.read(runs, seed, model)
     _log.info("reading the networks of %s", ", ".join(str(run.path) for run in found))
-    networks = list(finished.networks(found))
+    networks = list(read_runs.networks(found))
     _log.info("drawing")
     text = page(found, networks, list(sections(found, networks)))
     try:

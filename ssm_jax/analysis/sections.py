@@ -9,9 +9,9 @@ from typing import Any
 
 from ssm_jax import config as configuration
 from ssm_jax import errors
-from ssm_jax.analysis import figures, finished, masks
-from ssm_jax.analysis.cards import KINDS, Card, Drawing, Table, number
-from ssm_jax.analysis.finished import Finished, Network, Shown
+from ssm_jax.analysis import figures, masks, read_runs
+from ssm_jax.analysis.panels import KINDS, Card, Drawing, Table, number
+from ssm_jax.analysis.read_runs import Finished, Network, Shown
 
 # More lines than these can't be told apart in one figure.
 _MOST_PAIRS = 6
@@ -142,14 +142,14 @@ def _compared(runs: Sequence[Shown], networks: Sequence[Network]) -> list[tuple[
     fixed = [
         (run, network)
         for run, network in zip(runs, networks, strict=True)
-        if run.masked and not network.random
+        if run.has_masks and not network.random
     ]
     if len(runs) > 1:
         return [(run.name, network.masks) for run, network in fixed if not run.signs_alone]
     if not fixed or not isinstance(run := runs[0], Finished):
         return []
     seeds = sorted(run.seeds, key=lambda seed: seed != run.seed)[:_MOST_SEEDS]
-    found = finished.masks_of(run, seeds)
+    found = read_runs.masks_of(run, seeds)
     return [(f"seed {seed}", found[seed]) for seed in seeds]
 
 

@@ -57,7 +57,7 @@ class Stored:
         return self.own_masks is None
 
     @property
-    def masked(self) -> bool:
+    def has_masks(self) -> bool:
         """Whether there are masks, or kernels that look like it."""
         return self.own_masks is not None or any(
             _masked(layer.kernel) for layer in self.artifact.network.layers()
@@ -86,7 +86,7 @@ class Stored:
     @property
     def rule(self) -> str:
         """Name of the mask rule."""
-        return self._told("rule", "masked" if self.masked else DENSE)
+        return self._told("rule", "masked" if self.has_masks else DENSE)
 
     @property
     def test_accuracy(self) -> Statistics | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from ssm_jax.analysis import inversion
-from ssm_jax.analysis.findings import Difference, Moment, Pairs, Report, RunReport, Transfers
+from ssm_jax.analysis.findings import Difference, MaskSnapshot, Pairs, Report, RunReport, Transfers
 from ssm_jax.analysis.masks import ByLayer, Overlap
 from ssm_jax.columns import aligned
 from ssm_jax.config import DENSE
@@ -97,7 +97,7 @@ def _layers(run: RunReport) -> str:
     return _titled(title, aligned(rows, left=1))
 
 
-def _training(run: RunReport, moments: Sequence[Moment]) -> str:
+def _training(run: RunReport, moments: Sequence[MaskSnapshot]) -> str:
     head = ("epoch", "-1 %", "0 %", "+1 %", "appeared %", "vanished %", "inverted %")
     rows: list[Sequence[str]] = [head]
     for moment in _some(moments):
@@ -135,11 +135,13 @@ def _training(run: RunReport, moments: Sequence[Moment]) -> str:
     return "\n\n".join(parts)
 
 
-def _flipped(moment: Moment) -> list[float]:
+def _flipped(moment: MaskSnapshot) -> list[float]:
     return [] if moment.flips is None else [flips.changed for flips in moment.flips.layers.values()]
 
 
-def _by_epoch(moments: Sequence[Moment], numbers: Callable[[Moment], Sequence[float]]) -> list[str]:
+def _by_epoch(
+    moments: Sequence[MaskSnapshot], numbers: Callable[[MaskSnapshot], Sequence[float]]
+) -> list[str]:
     """Layers by the first epochs and then every twofold."""
     places = sorted({0, *(2**i for i in range(20)), len(moments) - 1} & set(range(len(moments))))
     columns = [numbers(moments[place]) for place in places]
@@ -149,7 +151,7 @@ def _by_epoch(moments: Sequence[Moment], numbers: Callable[[Moment], Sequence[fl
     return aligned(rows, left=1, total=False)
 
 
-def _some(moments: Sequence[Moment]) -> list[Moment]:
+def _some(moments: Sequence[MaskSnapshot]) -> list[MaskSnapshot]:
     places = {round(i * (len(moments) - 1) / (_ROWS - 1)) for i in range(_ROWS)}
     return [moments[place] for place in sorted(places)]
 

@@ -124,7 +124,7 @@ def dense(
     """
     network = nnx.clone(network)
     for path, layer in list(masked_layers(network)):
-        layer.become_dense(layer.masked(kernels[path], masks[path]))
+        layer.become_dense(layer.apply_rule(kernels[path], masks[path]))
     apply_masks(network)  # frees layers of Flax from what held their masks
     return network
 

@@ -22,10 +22,10 @@ def main(argv: list[str]) -> None:
     """Do what the arguments say; returns the exit status."""
     arguments = _parser().parse_args(argv or ["--help"])
     shown, model = sources.shown(arguments, arguments.folders)
-    from ssm_jax.analysis import gather, tables
+    from ssm_jax.analysis import analyze, tables
 
     status.set_up_logging()
-    report = gather.analyze(shown, seeds=arguments.seeds, draws=arguments.draws, model=model)
+    report = analyze.analyze(shown, seeds=arguments.seeds, draws=arguments.draws, model=model)
     if arguments.json:
         terminal.say(json.dumps(dataclasses.asdict(report), indent=1))
     else:

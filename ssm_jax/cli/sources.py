@@ -150,10 +150,10 @@ def _of_run(folder: pathlib.Path, name: str | None, seed: int | None, best: bool
         terminal.complain(f"reading {exported}, which was exported of the run; --model reads its checkpoint")
         return format.read(exported)
     build = None if name is None else function(name)
-    from ssm_jax.artifact import pack
+    from ssm_jax.artifact import to_graph
 
     status.set_up_logging()
-    return pack.of_run(folder, model=build, seed=seed, best=best)
+    return to_graph.of_run(folder, model=build, seed=seed, best=best)
 
 
 def function(text: str) -> Build:

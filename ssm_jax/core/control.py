@@ -106,7 +106,7 @@ def leave(layers: Sequence[Layer], density: jax.Array | float, floor: float, bud
     values, scales = [], []
     for layer in layers:
         assert isinstance(layer.rule, Threshold)
-        values.append(layer.rule.compared(layer.scores))
+        values.append(layer.rule.selection_values(layer.scores))
         scale = layer.state["scale" if "scale" in layer.state else "threshold"]
         # Thresholds of 0, or below where all weights remain, have no proportions: values count as they are.
         scales.append(jnp.where(scale > 0, scale, 1))

@@ -69,7 +69,7 @@ class Layer:
         keys = jax.random.split(key, self.stack) if self.stack else key
         return self._each(self.rule.mask, self.scores, self.state, keys)
 
-    def masked(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
+    def apply_rule(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
         """Apply a mask to a kernel, by the rule, in the compute dtype.
 
         Args:
@@ -84,7 +84,7 @@ class Layer:
         Args:
           key: See `mask`.
         """
-        return self.masked(self.random_kernel(), self.mask(key))
+        return self.apply_rule(self.random_kernel(), self.mask(key))
 
     def count(self, mask: jax.Array | None = None) -> Counts:
         """Count what a mask inverts, hides and keeps, over the whole stack.

@@ -103,10 +103,10 @@ class Threshold(Rescaled):
         threshold = self.threshold * scale
         if not self.density:
             return {"threshold": threshold}
-        start = jnp.mean(self.compared(scores) > threshold, dtype=scores.dtype)
+        start = jnp.mean(self.selection_values(scores) > threshold, dtype=scores.dtype)
         return {"threshold": threshold, "scale": scale, "start": start}
 
-    def compared(self, scores: jax.Array) -> jax.Array:
+    def selection_values(self, scores: jax.Array) -> jax.Array:
         """What has to be above the threshold for a weight to remain, in the shape of the scores."""
         raise NotImplementedError
 
@@ -129,7 +129,7 @@ class Signed(Threshold):
         """Compare both signs of the scores with the threshold; the same in training and evaluation."""
         return ternary(scores, state["threshold"])
 
-    def compared(self, scores: jax.Array) -> jax.Array:
+    def selection_values(self, scores: jax.Array) -> jax.Array:
         """The sizes of the scores."""
         return jnp.abs(scores)
 
@@ -150,6 +150,6 @@ class Binary(Threshold):
         """Compare the scores with the threshold; the same in training and evaluation."""
         return above(scores, state["threshold"])
 
-    def compared(self, scores: jax.Array) -> jax.Array:
+    def selection_values(self, scores: jax.Array) -> jax.Array:
         """The scores."""
         return scores

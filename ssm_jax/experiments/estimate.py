@@ -12,7 +12,7 @@ from ssm_jax.data.batches import steps_per_epoch
 from ssm_jax.runs.summary import Summary
 from ssm_jax.training.from_config import from_config
 from ssm_jax.training.layout import Layout, place_split, scans, seeds_per_group
-from ssm_jax.training.programs import Programs
+from ssm_jax.training.programs import CompiledSteps
 
 # How many steps are timed, where a call takes many and where it takes one.
 _SCANNED_STEPS = 50
@@ -21,10 +21,10 @@ _SINGLE_STEPS = 3
 _EVALUATION = 1 / 3
 
 # What decides the time of a step: the network's settings, and the mask rule.
-Task = tuple[tuple[object, ...], str]
+TrainSpec = tuple[tuple[object, ...], str]
 
 
-def task_of(config: ConfigDict) -> Task:
+def task_of(config: ConfigDict) -> TrainSpec:
     """Return what decides the time of a step of a config, as a key."""
     network = (*config.model.to_dict().items(), config.data.name, config.data.augment)
     return (*network, config.training.batch_size, config.training.precision), config.mask.rule
@@ -34,7 +34,7 @@ def task_of(config: ConfigDict) -> Task:
 class Speeds:
     """Seconds that a step takes per network, by task: of finished runs, or of some steps that were timed."""
 
-    measured: dict[Task, float] = dataclasses.field(default_factory=dict)
+    measured: dict[TrainSpec, float] = dataclasses.field(default_factory=dict)
 
     def add(self, summary: Summary) -> None:
         """Take up what a finished run tells."""
@@ -55,7 +55,7 @@ class Speeds:
         data = setup.load()
         task = setup.task(setup.network(data.image_shape, data.classes), len(data.train_labels))
         size = seeds_per_group(setup.run, task, data.image_shape)
-        programs = Programs(task, Layout(setup.run.mode, size))
+        programs = CompiledSteps(task, Layout(setup.run.mode, size))
         state, frozen = programs.initialize(range(config.seed, config.seed + size))
         split = place_split(data.train_images, data.train_labels)
         at_once = max(1, min(_SCANNED_STEPS, task.steps_per_epoch // 2)) if scans(task) else 1

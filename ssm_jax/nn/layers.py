@@ -140,14 +140,14 @@ class Masked(nnx.Module):
         training = hasattr(self, "stream") and not self.deterministic
         return self.effective_kernel(self.stream() if training else None)
 
-    def masked(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
+    def apply_rule(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
         """The kernel that the layer would apply, had it another one or another mask, in the compute dtype.
 
         Args:
           kernel: A kernel in the shape of the layer's, float32.
           mask: A mask of the layer's rule in the same shape, float32.
         """
-        return kernel.astype(self.dtype) if self.rule is None else self.layer().masked(kernel, mask)
+        return kernel.astype(self.dtype) if self.rule is None else self.layer().apply_rule(kernel, mask)
 
     def stored_mask(self) -> jax.Array:
         """The mask of an evaluation as it is stored: int8, or float32 where the rule takes an expectation."""
@@ -278,7 +278,7 @@ class Conv(Masked):
             return convolve(inputs.astype(self.dtype), self.applied_kernel(), self.stride, self.products)
 
 
-class Evaluated(NamedTuple):
+class LayerSnapshot(NamedTuple):
     """What a layer is in evaluation.
 
     Attributes:
@@ -292,7 +292,7 @@ class Evaluated(NamedTuple):
     kernel: jax.Array
 
 
-def evaluated(layer: Masked) -> Evaluated:
+def evaluated(layer: Masked) -> LayerSnapshot:
     """Compute what a layer is in evaluation, in one compiled program, as a trained network's is.
 
     Args:
@@ -302,9 +302,9 @@ def evaluated(layer: Masked) -> Evaluated:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _evaluated(graph: nnx.GraphDef[Masked], state: nnx.State) -> Evaluated:
+def _evaluated(graph: nnx.GraphDef[Masked], state: nnx.State) -> LayerSnapshot:
     layer = nnx.merge(graph, state)
-    return Evaluated(layer.stored_mask(), layer.count(), layer.effective_kernel())
+    return LayerSnapshot(layer.stored_mask(), layer.count(), layer.effective_kernel())
 
 
 def masked_layers(model: nnx.Module) -> Iterator[tuple[str, Masked]]:

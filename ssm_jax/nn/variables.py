@@ -35,7 +35,7 @@ class RuleState(nnx.Variable):
     """What a layer's mask rule keeps beside the scores, for example a threshold."""
 
 
-class Parts(NamedTuple):
+class ModelSplit(NamedTuple):
     """A model taken apart; `nnx.merge(*parts)` puts it together again.
 
     Attributes:
@@ -53,7 +53,7 @@ class Parts(NamedTuple):
     random: nnx.State
 
 
-def split(model: nnx.Module) -> Parts:
+def split(model: nnx.Module) -> ModelSplit:
     """Take a model apart into what is trained, what is frozen, the rest and its streams of random numbers.
 
     Args:
@@ -62,4 +62,4 @@ def split(model: nnx.Module) -> Parts:
     graph, params, frozen, random, rest = cast(
         tuple[Any, ...], nnx.split(model, nnx.Param, Frozen, nnx.RngState, ...)
     )
-    return Parts(graph, params, frozen, rest, random)
+    return ModelSplit(graph, params, frozen, rest, random)

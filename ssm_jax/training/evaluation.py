@@ -16,8 +16,8 @@ from ssm_jax.nn import statistics
 from ssm_jax.nn.layers import masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.nn.statistics import Moments
-from ssm_jax.nn.variables import Parts, split
-from ssm_jax.training.step import RECALIBRATION, State, Task, images_of, losses, merged
+from ssm_jax.nn.variables import ModelSplit, split
+from ssm_jax.training.step import RECALIBRATION, State, TrainSpec, images_of, losses, merged
 
 # Statistics of normalizations are measured over so many batches at most.
 RECALIBRATION_BATCHES = 32
@@ -33,8 +33,8 @@ def no_sums() -> dict[str, jax.Array]:
 
 
 def evaluate_batch(
-    task: Task,
-    network: Parts,
+    task: TrainSpec,
+    network: ModelSplit,
     data: Data,
     sums: dict[str, jax.Array],
     shard: jax.Array | int = 0,
@@ -69,12 +69,12 @@ def evaluate_batch(
     }
 
 
-def measuring_graph(task: Task) -> nnx.GraphDef[Any]:
+def measuring_graph(task: TrainSpec) -> nnx.GraphDef[Any]:
     """The network's definition for `recalibrate_batch`."""
     return split(statistics.measuring(task.abstract(), BATCH_AXIS)).graph
 
 
-def recalibration_order(task: Task, seed: jax.Array) -> jax.Array:
+def recalibration_order(task: TrainSpec, seed: jax.Array) -> jax.Array:
     """The batches over which the statistics of normalizations are measured: int32 `[batches, B]`."""
     key = jax.random.fold_in(environment.key(seed), RECALIBRATION)
     order = batches.epoch_order(key, 0, task.examples, task.batch_size)
@@ -82,8 +82,8 @@ def recalibration_order(task: Task, seed: jax.Array) -> jax.Array:
 
 
 def recalibrate_batch(
-    task: Task,
-    network: Parts,
+    task: TrainSpec,
+    network: ModelSplit,
     data: Data,
     order: jax.Array | None,
     known: tuple[jax.Array, list[Moments]],
@@ -106,14 +106,14 @@ def recalibrate_batch(
 
 
 def mask_counts(
-    task: Task, graph: nnx.GraphDef[Any], state: State, frozen: nnx.State
+    task: TrainSpec, graph: nnx.GraphDef[Any], state: State, frozen: nnx.State
 ) -> dict[str, core.Counts]:
     """How many weights each masked layer inverts, hides and keeps, by the layer's path."""
     model = merged(graph, state.params, frozen, state.rest, task.random(state))
     return {path: layer.count() for path, layer in masked_layers(model)}
 
 
-def masks(task: Task, graph: nnx.GraphDef[Any], state: State, frozen: nnx.State) -> dict[str, jax.Array]:
+def masks(task: TrainSpec, graph: nnx.GraphDef[Any], state: State, frozen: nnx.State) -> dict[str, jax.Array]:
     """The masks of an evaluation as they are stored, by the layer's path; see `Masked.stored_mask`."""
     model = merged(graph, state.params, frozen, state.rest, task.random(state))
     return {path: layer.stored_mask() for path, layer in masked_layers(model)}

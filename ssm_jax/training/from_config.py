@@ -22,7 +22,7 @@ from ssm_jax.nn.layers import Masking
 from ssm_jax.nn.products.handlers import Products
 from ssm_jax.nn.products.use import choose, use
 from ssm_jax.training import optimizer
-from ssm_jax.training.step import Build, Task
+from ssm_jax.training.step import Build, TrainSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Setup:
         """Count the steps of an epoch of so many examples."""
         return steps_per_epoch(examples, self.batch_size, self.passes)
 
-    def task(self, build: Build, examples: int) -> Task:
+    def task(self, build: Build, examples: int) -> TrainSpec:
         """Make the task: the network, its optimizer and its batches.
 
         Args:
@@ -111,7 +111,7 @@ class Setup:
 
         steps = self.steps_per_epoch(examples)
         schedule = self.schedule(steps_per_epoch=steps, total_epochs=self.run.epochs)
-        return Task(
+        return TrainSpec(
             build=with_products,
             optimizer=self.optimizer(schedule=schedule),
             examples=examples,

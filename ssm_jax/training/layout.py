@@ -25,7 +25,7 @@ from ssm_jax.nn.layers import Conv, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.nn.variables import Score, split
 from ssm_jax.training.from_config import RunSettings
-from ssm_jax.training.step import Task, merged
+from ssm_jax.training.step import TrainSpec, merged
 from ssm_jax.types import PyTree
 
 DEVICE_AXIS = "devices"
@@ -180,7 +180,7 @@ def pad_split(images: np.ndarray, labels: np.ndarray, batch_size: int) -> dict[s
     }
 
 
-def seeds_per_group(run: RunSettings, task: Task, image_shape: Sequence[int]) -> int:
+def seeds_per_group(run: RunSettings, task: TrainSpec, image_shape: Sequence[int]) -> int:
     """Decide how many networks are trained at the same time, on all devices together.
 
     On an accelerator the dense layers of several seeds become one batched matrix product, and all seeds
@@ -203,12 +203,12 @@ def seeds_per_group(run: RunSettings, task: Task, image_shape: Sequence[int]) ->
     return -(-run.seeds // groups)
 
 
-def scans(task: Task) -> bool:
+def scans(task: TrainSpec) -> bool:
     """Tell whether one call of a program may take several steps: on a CPU not with convolutions."""
     return not convolves(task) or jax.default_backend() != "cpu"
 
 
-def kernel_shapes(task: Task) -> dict[str, tuple[int, ...]]:
+def kernel_shapes(task: TrainSpec) -> dict[str, tuple[int, ...]]:
     """Find the kernel shapes of a network's masked layers by their path.
 
     Raises:
@@ -234,13 +234,13 @@ def mask_rules(model: nnx.Module) -> str:
     return ", ".join(sorted({core.name_of(layer.rule) for _, layer in masked_layers(model)}))
 
 
-def convolves(task: Task) -> bool:
+def convolves(task: TrainSpec) -> bool:
     """Tell whether a task's network has a convolution."""
     kinds = (Conv, nnx.Conv, nnx.ConvTranspose)
     return any(isinstance(module, kinds) for _, module in nnx.iter_graph(task.abstract()))
 
 
-def check_logits(task: Task, image_shape: Sequence[int], classes: int) -> None:
+def check_logits(task: TrainSpec, image_shape: Sequence[int], classes: int) -> None:
     """Check that a network of the caller's own fits the dataset.
 
     Raises:
@@ -260,7 +260,7 @@ def check_logits(task: Task, image_shape: Sequence[int], classes: int) -> None:
         raise errors.InputError(f"the network gives [B, {given}]; the dataset needs logits [B, {classes}]")
 
 
-def seed_decides(task: Task, seed: int) -> bool:
+def seed_decides(task: TrainSpec, seed: int) -> bool:
     """Tell whether another seed begins with other scores."""
     first, second = (
         jax.tree.leaves(nnx.state(task.network(np.int32(each)), Score)) for each in (seed, seed ^ 1)
@@ -268,7 +268,7 @@ def seed_decides(task: Task, seed: int) -> bool:
     return any(not np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
-def training_bytes(task: Task, image_shape: Sequence[int]) -> int:
+def training_bytes(task: TrainSpec, image_shape: Sequence[int]) -> int:
     """Estimate the memory that one network takes in training beside others, in bytes.
 
     A little more than what compiled programs take: in float32 the kernel, scores, momentum, gradient,

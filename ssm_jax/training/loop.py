@@ -22,7 +22,7 @@ from ssm_jax.runs.snapshots import Snapshots
 from ssm_jax.runs.summary import Failure
 from ssm_jax.training import hosts, optimizer, preemption
 from ssm_jax.training.from_config import RunSettings
-from ssm_jax.training.programs import Programs
+from ssm_jax.training.programs import CompiledSteps
 from ssm_jax.training.reports import Clock, Evaluation, Reports
 from ssm_jax.training.step import FAILURES, Data, State
 
@@ -30,11 +30,11 @@ PROFILED_STEPS = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class SeedGroup:
     """Networks that are trained at the same time, S of them, and what their training needs.
 
     Attributes:
-      programs: Programs for S networks.
+      programs: CompiledSteps for S networks.
       data: The splits `train`, `test` and perhaps `validation`, on the devices or on disk.
       sizes: The sizes of the evaluated splits, without their padding.
       scan: Whether several steps may run in one call of a program.
@@ -43,7 +43,7 @@ class Group:
     run: RunSettings
     folder: RunFolder
     seeds: Sequence[int]
-    programs: Programs
+    programs: CompiledSteps
     data: dict[str, Data | Split]
     sizes: dict[str, int]
     metrics: Metrics
@@ -132,7 +132,7 @@ class Result:
     compile_seconds: float
 
 
-def train_group(group: Group) -> Result:
+def train_group(group: SeedGroup) -> Result:
     """Train a group of networks to the end; continue from its latest checkpoint, if it has one.
 
     Raises:
@@ -147,7 +147,7 @@ def train_group(group: Group) -> Result:
 class _Training:
     """A group in training: its state, and how far it is."""
 
-    def __init__(self, group: Group, latest: Checkpoints, best: Checkpoints) -> None:
+    def __init__(self, group: SeedGroup, latest: Checkpoints, best: Checkpoints) -> None:
         self.group, self.latest, self.best = group, latest, best
         run, programs = group.run, group.programs
         self.clock = Clock(programs)
@@ -301,7 +301,7 @@ class _Training:
 
 
 @contextlib.contextmanager
-def _checkpoints(group: Group) -> Iterator[tuple[Checkpoints, Checkpoints]]:
+def _checkpoints(group: SeedGroup) -> Iterator[tuple[Checkpoints, Checkpoints]]:
     """The group's latest checkpoint and its best, closed at the end."""
     latest, best = (Checkpoints(group.folder.checkpoints(group.seeds, which)) for which in ("latest", "best"))
     try:
@@ -319,7 +319,7 @@ def _checkpoints(group: Group) -> Iterator[tuple[Checkpoints, Checkpoints]]:
 
 
 @contextlib.contextmanager
-def _profiled(group: Group, call: int) -> Iterator[None]:
+def _profiled(group: SeedGroup, call: int) -> Iterator[None]:
     # The first call compiles; the second shows what a step does.
     if not (group.run.profile and jax.process_index() == 0 and call == 1):
         yield

@@ -21,7 +21,7 @@ from ssm_jax.nn.networks import BATCH_AXIS
 from ssm_jax.nn.variables import split
 from ssm_jax.training import evaluation, streaming
 from ssm_jax.training.layout import DEVICE_AXIS, Layout, own_rows
-from ssm_jax.training.step import Data, State, Task, merged
+from ssm_jax.training.step import Data, State, TrainSpec, merged
 from ssm_jax.types import PyTree
 
 
@@ -33,7 +33,7 @@ def _repeated(body: Callable[[PyTree], PyTree], carry: PyTree, times: int) -> Py
 
 
 def take_steps(
-    task: Task,
+    task: TrainSpec,
     graph: nnx.GraphDef[Any],
     state: State,
     frozen: nnx.State,
@@ -68,7 +68,7 @@ def take_steps(
     return _repeated(body, (state, kernels_of(state)), steps)[0]
 
 
-class Programs:
+class CompiledSteps:
     """The compiled programs of a run, each for all of this host's devices and their seeds.
 
     Attributes:
@@ -78,7 +78,7 @@ class Programs:
       InputError: The batch does not divide by the devices that share it.
     """
 
-    def __init__(self, task: Task, layout: Layout) -> None:
+    def __init__(self, task: TrainSpec, layout: Layout) -> None:
         if task.batch_size % layout.shards:
             raise errors.InputError(
                 f"a batch of {task.batch_size} does not divide by {layout.shards} devices: choose a "

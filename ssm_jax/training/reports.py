@@ -17,7 +17,7 @@ from ssm_jax.runs.metrics import Metrics
 from ssm_jax.runs.progress import Progress
 from ssm_jax.runs.snapshots import Snapshots
 from ssm_jax.training.preemption import StopRequest
-from ssm_jax.training.programs import Programs
+from ssm_jax.training.programs import CompiledSteps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Clock:
       train_seconds: Time in training steps, over all the processes that took part one after another.
     """
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(self, programs: CompiledSteps) -> None:
         self._programs = programs
         self.train_seconds = 0.0
         self._compile_seconds = -programs.compile_seconds  # what other groups compiled is theirs

@@ -37,8 +37,8 @@ from ssm_jax.training.layout import (
     seed_decides,
     seeds_per_group,
 )
-from ssm_jax.training.loop import Group, train_group
-from ssm_jax.training.programs import Programs
+from ssm_jax.training.loop import SeedGroup, train_group
+from ssm_jax.training.programs import CompiledSteps
 from ssm_jax.training.results import summarize
 from ssm_jax.training.step import Build, Data
 from ssm_jax.training.stored import check_same_data, look
@@ -122,7 +122,7 @@ def train_and_evaluate(
 
         # 5. Lay the networks out on the devices, in groups that are trained at the same time.
         size = stored.seeds_per_group if stored else seeds_per_group(setup.run, task, data.image_shape)
-        programs = functools.cache(lambda count: Programs(task, Layout(setup.run.mode, count)))
+        programs = functools.cache(lambda count: CompiledSteps(task, Layout(setup.run.mode, count)))
         programs(size)  # tells whether the batch divides by the devices
         record = Record(
             network=config.model.name if model is None else type(task.abstract()).__name__,
@@ -155,7 +155,7 @@ def train_and_evaluate(
         results = []
         with _placed(data, task.batch_size) as (splits, sizes), preemption.stop_requests() as stop:
             for seeds in record.groups():
-                group = Group(
+                group = SeedGroup(
                     run=setup.run,
                     folder=folder,
                     seeds=seeds,

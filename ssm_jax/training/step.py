@@ -1,6 +1,6 @@
 """The training step of one network, as pure functions seen by one device.
 
-A `Task` holds what never changes during a run and whose values are compiled into the program; a
+A `TrainSpec` holds what never changes during a run and whose values are compiled into the program; a
 `State` holds what a step changes. `ssm_jax.training.programs` spreads these functions over seeds and devices.
 Gradients and metrics are averaged over the named axis `networks.BATCH_AXIS`.
 """
@@ -26,7 +26,7 @@ from ssm_jax.data.batches import Data
 from ssm_jax.nn.density import follow_density
 from ssm_jax.nn.layers import apply_masks, masked_layers
 from ssm_jax.nn.networks import BATCH_AXIS
-from ssm_jax.nn.variables import Parts, split
+from ssm_jax.nn.variables import ModelSplit, split
 from ssm_jax.training import optimizer
 from ssm_jax.types import PyTree
 
@@ -65,7 +65,7 @@ class State:
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class TrainSpec:
     """What is compiled into the program of a run.
 
     Attributes:
@@ -170,7 +170,7 @@ class Task:
         *,
         training: bool,
         shard: jax.Array | int = 0,
-    ) -> Parts:
+    ) -> ModelSplit:
         """Make the dense network that the masked one amounts to at this step.
 
         Args:

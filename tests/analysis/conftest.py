@@ -9,8 +9,8 @@ import pytest
 
 import ssm_jax
 from ssm_jax import config
-from ssm_jax.analysis import finished
-from ssm_jax.analysis.finished import Finished, Network
+from ssm_jax.analysis import read_runs
+from ssm_jax.analysis.read_runs import Finished, Network
 
 
 def _train(workdir: pathlib.Path, **overrides: object) -> pathlib.Path:
@@ -58,5 +58,5 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.fixture(scope="session")
 def shown(signed, binary, dense) -> dict[str, tuple[Finished, Network]]:
     """The three runs as a report shows them, by their names."""
-    runs = finished.read([signed, binary, dense])
-    return {run.name: (run, network) for run, network in zip(runs, finished.networks(runs), strict=True)}
+    runs = read_runs.read([signed, binary, dense])
+    return {run.name: (run, network) for run, network in zip(runs, read_runs.networks(runs), strict=True)}

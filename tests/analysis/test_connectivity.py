@@ -8,7 +8,7 @@ from flax import nnx
 
 from ssm_jax import graph
 from ssm_jax.analysis import connectivity, masks
-from ssm_jax.artifact import pack
+from ssm_jax.artifact import to_graph
 from ssm_jax.nn import layers, networks
 
 
@@ -126,7 +126,7 @@ def with_masks(network, found):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_network_computes_the_same_without_what_is_on_no_path(name):
     network, found = build(name, positive=False)
-    paths = connectivity.connected(found, pack.network(network, NETWORKS[name][0]))
+    paths = connectivity.connected(found, to_graph.network(network, NETWORKS[name][0]))
     assert 0 < sum(map(np.count_nonzero, paths.values())) < sum(map(np.count_nonzero, found.values()))
     images = jax.random.normal(jax.random.key(0), (8, *NETWORKS[name][0]))
     expected = network(images)
@@ -140,7 +140,7 @@ def test_every_weight_on_a_path_moves_a_logit(name):
     # Where all weights and images are positive nothing cancels, and ELU is the identity: a weight has a
     # gradient where it is on a path, unless max-pools never choose that path on any of these images.
     network, found = build(name, positive=True)
-    paths = connectivity.connected(found, pack.network(network, NETWORKS[name][0]))
+    paths = connectivity.connected(found, to_graph.network(network, NETWORKS[name][0]))
     images = jax.random.uniform(jax.random.key(0), (300, *NETWORKS[name][0])) ** 4
     definition, params, rest = nnx.split(network, nnx.Param, ...)
     gradient = jax.jit(jax.grad(lambda params: nnx.merge(definition, params, rest)(images).sum()))(params)

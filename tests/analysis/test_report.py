@@ -13,7 +13,7 @@ pytest.importorskip("jinja2", reason="the extra `report` is not installed")
 from analysis.pages import Page
 
 from ssm_jax import errors
-from ssm_jax.analysis import finished, report, style
+from ssm_jax.analysis import read_runs, report, style
 from ssm_jax.analysis.sections import sections
 
 
@@ -114,7 +114,7 @@ def test_a_missing_extra_is_said_before_a_run_is_read(missing, message, tmp_path
 
 
 def test_what_can_not_be_shown_is_said_before_anything_slow(signed, tmp_path, monkeypatch):
-    monkeypatch.setattr(finished, "networks", lambda *_: pytest.fail("it was begun"))
+    monkeypatch.setattr(read_runs, "networks", lambda *_: pytest.fail("it was begun"))
     with pytest.raises(errors.InputError, match=r"no-folder.*must exist"):
         report.write([signed], tmp_path / "no-folder" / "report.html")
     with pytest.raises(errors.InputError, match="must be a file"):

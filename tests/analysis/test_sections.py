@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="the extra `report` is not installed")
 
 from ssm_jax.analysis import masks, sections
-from ssm_jax.analysis.cards import Card
+from ssm_jax.analysis.panels import Card
 from ssm_jax.trained import restore
 
 

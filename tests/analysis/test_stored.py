@@ -11,16 +11,16 @@ from flax import nnx
 
 import ssm_jax
 from ssm_jax import errors
-from ssm_jax.analysis import gather, masks, stored
+from ssm_jax.analysis import analyze, masks, stored
 from ssm_jax.analysis.transfer import effective_signs
-from ssm_jax.artifact import format, pack
+from ssm_jax.artifact import format, to_graph
 
 
 @pytest.fixture(scope="module")
 def exported(signed, tmp_path_factory):
     """The first network of the signed run as a file."""
     path = tmp_path_factory.mktemp("stored") / "net.ssm"
-    format.write(pack.of_run(signed), path)
+    format.write(to_graph.of_run(signed), path)
     return path
 
 
@@ -35,7 +35,7 @@ def saved(tmp_path_factory):
 def test_a_file_tells_what_the_run_told_but_for_the_mask(exported, signed):
     one, trained = stored.of_file(exported), ssm_jax.restore(signed)
     assert (one.network, one.dataset, one.rule, one.seeds) == ("fcn", "digits", "signed", (5,))
-    assert (one.epochs, one.steps, one.masked, one.signs_alone) == ((2,), (24,), True, True)
+    assert (one.epochs, one.steps, one.has_masks, one.signs_alone) == ((2,), (24,), True, True)
     assert one.settings["mask.density"] == 0.2 and one.weights == 64 * 30 + 30 * 10 + 10 * 10
     for name, signs in effective_signs(trained.model).items():
         np.testing.assert_array_equal(one.masks[name], signs)
@@ -79,11 +79,11 @@ def test_a_record_of_anything_is_bearable(exported):
     odd = dataclasses.replace(one, artifact=dataclasses.replace(one.artifact, record=record))
     assert (odd.network, odd.dataset, odd.seeds, odd.epochs) == ("a network", "", (), ())
     assert odd.test_accuracy is None and odd.settings == {"mask.density": [1]}
-    assert odd.facts()["versions"] == "" and gather.analyze([odd]).runs[0].rule == "masked"
+    assert odd.facts()["versions"] == "" and analyze.analyze([odd]).runs[0].rule == "masked"
 
 
 def test_an_analysis_takes_a_file_beside_its_run(exported, signed):
-    report = gather.analyze([signed, exported], draws=0)
+    report = analyze.analyze([signed, exported], draws=0)
     run, file = report.runs
     assert file.signs_alone and not run.signs_alone and file.moments is None and file.transfer is None
     assert file.units == masks.units(ssm_jax.restore(signed).masks)
@@ -95,7 +95,7 @@ def test_an_analysis_takes_a_file_beside_its_run(exported, signed):
 
 def test_seeds_are_of_runs(exported):
     with pytest.raises(errors.InputError, match="seeds are of runs"):
-        gather.analyze([exported], seeds=[5])
+        analyze.analyze([exported], seeds=[5])
 
 
 def test_a_report_shows_files_beside_a_run(exported, saved, signed, tmp_path):

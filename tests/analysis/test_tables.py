@@ -2,8 +2,16 @@
 
 import dataclasses
 
-from ssm_jax.analysis import gather, tables
-from ssm_jax.analysis.findings import Connectivity, Difference, Moment, Pairs, Report, RunReport, Transfers
+from ssm_jax.analysis import analyze, tables
+from ssm_jax.analysis.findings import (
+    Connectivity,
+    Difference,
+    MaskSnapshot,
+    Pairs,
+    Report,
+    RunReport,
+    Transfers,
+)
 from ssm_jax.analysis.masks import ByLayer, Flips, Overlap, Shares, Units
 from ssm_jax.runs.summary import Statistics
 
@@ -34,8 +42,8 @@ RUN = RunReport(
     units=UNITS,
     connectivity=Connectivity(connected=all_of(0.875), units=UNITS),
     moments=(
-        Moment(epoch=0.0, step=0, shares=HALF, flips=None),
-        Moment(epoch=1.0, step=10, shares=HALF, flips=FLIPS),
+        MaskSnapshot(epoch=0.0, step=0, shares=HALF, flips=None),
+        MaskSnapshot(epoch=1.0, step=10, shares=HALF, flips=FLIPS),
     ),
     since_start=OVERLAP,
     transfer=Transfers(
@@ -85,7 +93,9 @@ def test_what_is_not_there_is_said():
 
 
 def test_a_long_training_is_told_by_some_of_its_reports():
-    moments = [Moment(epoch=float(i), step=i, shares=HALF, flips=FLIPS if i else None) for i in range(101)]
+    moments = [
+        MaskSnapshot(epoch=float(i), step=i, shares=HALF, flips=FLIPS if i else None) for i in range(101)
+    ]
     text = told(dataclasses.replace(RUN, moments=tuple(moments)))
     epochs = [line.split()[0] for line in text.splitlines() if line.endswith(" 0.000") or "- " in line]
     epochs = [int(epoch) for epoch in epochs if epoch.isdigit()]
@@ -121,7 +131,7 @@ def test_several_runs_are_compared():
 
 
 def test_a_real_report_is_laid_out(signed, dense):
-    text = tables.text(gather.analyze([signed, dense], draws=0))
+    text = tables.text(analyze.analyze([signed, dense], draws=0))
     head = next(line for line in text.splitlines() if line.startswith("layer"))
     assert head.split("  ")[-3:] == ["on a path %", "inputs off", "outputs off"]
     assert "It has no mask." in text

@@ -13,7 +13,7 @@ from flax import nnx
 
 import ssm_jax
 from ssm_jax import graph
-from ssm_jax.artifact import pack, run
+from ssm_jax.artifact import run, to_graph
 from ssm_jax.artifact.format import Artifact
 from ssm_jax.data import datasets
 
@@ -42,7 +42,7 @@ def digits(name: str) -> Case:
     width = 0.25 if name == "resnet20" else 0.1
     model = ssm_jax.build(name, images.shape[1:], 10, width=width, rngs=nnx.Rngs(0))
     model.eval()
-    return case_of(pack.network(model, images.shape[1:]), images)
+    return case_of(to_graph.network(model, images.shape[1:]), images)
 
 
 def case_of(network: graph.Network, images: np.ndarray) -> Case:

@@ -10,7 +10,7 @@ from flax import nnx
 
 import ssm_jax
 from ssm_jax import graph
-from ssm_jax.artifact import pack
+from ssm_jax.artifact import to_graph
 
 IMAGES = {"fcn": (6, 6, 1), "conv2": (8, 8, 3), "conv4": (8, 8, 3), "micro": (9, 8, 3), "resnet20": (8, 8, 3)}
 CLASSES = 5
@@ -40,7 +40,7 @@ def model_of(name: str, normalization: str = "none", **masking: Any) -> nnx.Modu
 
 def network_of(name: str, normalization: str = "none", **masking: Any) -> graph.Network:
     """The same as plain data."""
-    return pack.network(model_of(name, normalization, **masking), IMAGES[name])
+    return to_graph.network(model_of(name, normalization, **masking), IMAGES[name])
 
 
 def images_of(name: str, batch: int = 3) -> np.ndarray:

@@ -16,7 +16,7 @@ from flax import nnx
 
 import ssm_jax
 from ssm_jax import compilers, errors, graph
-from ssm_jax.artifact import format, load, native, pack
+from ssm_jax.artifact import format, load, native, to_graph
 
 NAMES = tuple("abcde")
 
@@ -134,7 +134,7 @@ def test_the_best_is_native_where_few_weights_are_left_and_the_batch_is_small(co
     assert [load.best(all_, batch) for batch in (1, 32)] == ["compact", "compact"]
     # Convolutions gain with every batch, if a tenth of their weights is left.
     for threshold, expected in ((0.9, "native"), (0.0, "compact")):
-        network = pack.network(large_conv(threshold), (32, 32, 3))
+        network = to_graph.network(large_conv(threshold), (32, 32, 3))
         assert [load.best(network, batch) for batch in (1, 32)] == [expected, expected]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ssm_jax
-from ssm_jax.artifact import export, format, integer, pack
+from ssm_jax.artifact import export, format, integer, to_graph
 from ssm_jax.artifact.export import c, c_integer
 from ssm_jax.data import datasets
 from ssm_jax.graph.compact import compact
@@ -74,7 +74,7 @@ def test_a_network_is_converted_without_its_run(ssm, network, tmp_path, name):
 
 def test_a_run_becomes_c_in_whole_numbers_and_is_tested_as_such(ssm, run_folder):
     status, out, _ = ssm("export", run_folder, "--format=c", "--integer")
-    artifact = pack.of_run(run_folder)
+    artifact = to_graph.of_run(run_folder)
     data = datasets.load("digits")
     whole = integer.quantize(artifact.network, data.train_images[:256])
     flash, ram = c_integer.memory(whole)

@@ -236,7 +236,7 @@ class Own(nnx.Module):
 def test_another_kernel_and_mask_are_applied_by_the_layers_rule(name):
     layer = layers(Masking(rule=core.Signed(rescale=1.0), dtype=jnp.bfloat16))[name]
     mask = jnp.zeros(layer.shape).at[..., 0].set(-1.0)
-    found = layer.masked(jnp.full(layer.shape, 3.0), mask)
+    found = layer.apply_rule(jnp.full(layer.shape, 3.0), mask)
     assert found.dtype == jnp.bfloat16
     np.testing.assert_allclose(found.astype("f"), np.asarray(mask) * 3 * layer.shape[-1], rtol=1e-2)
 

@@ -13,14 +13,14 @@ import numpy as np
 from ssm_jax import config as configuration
 from ssm_jax.training.from_config import from_config
 from ssm_jax.training.layout import Layout, replicate
-from ssm_jax.training.programs import Programs
-from ssm_jax.training.step import Task
+from ssm_jax.training.programs import CompiledSteps
+from ssm_jax.training.step import TrainSpec
 
 EXAMPLES, STEPS, CLASSES = 40, 20, 5
 SEEDS = range(3, 10)
 
 
-def task(image_shape: tuple[int, int, int], **settings: object) -> Task:
+def task(image_shape: tuple[int, int, int], **settings: object) -> TrainSpec:
     """A task of a config with these dotted fields, `__` for the dot."""
     config = configuration.default()
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in settings.items()})
@@ -37,7 +37,7 @@ def examples(image_shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
     return {"images": images.astype(np.uint8), "labels": labels}
 
 
-def train(programs: Programs, state, frozen, data, steps: int = STEPS):
+def train(programs: CompiledSteps, state, frozen, data, steps: int = STEPS):
     """Some steps, one a call; returns the state."""
     for _ in range(steps):
         state = programs.train(state, frozen, data, 1)
@@ -49,7 +49,7 @@ def leaves(tree) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
-def drawn(task: Task):
+def drawn(task: TrainSpec):
     """A state and frozen kernels `[1, ...]`, drawn without JAX, which would compile every draw.
 
     Normal kernels: sums of signed constants are often equal but for rounding where a crop has its border
@@ -81,7 +81,7 @@ def resnet() -> dict[str, np.ndarray]:
         data__augment="crop_flip",
         training__batch_size=16,
     )
-    programs = Programs(made, Layout("data", 1))
+    programs = CompiledSteps(made, Layout("data", 1))
     state, frozen = programs.layout.place(drawn(made))
     return leaves(programs.layout.gather(train(programs, state, frozen, replicate(examples(shape)))))
 
@@ -89,7 +89,9 @@ def resnet() -> dict[str, np.ndarray]:
 def seeds() -> dict[str, np.ndarray]:
     """Seven FCNs at the same time, each on one device; before (`begun`) and after."""
     shape = (4, 4, 1)
-    programs = Programs(task(shape, model__width=0.1, training__batch_size=16), Layout("seeds", len(SEEDS)))
+    programs = CompiledSteps(
+        task(shape, model__width=0.1, training__batch_size=16), Layout("seeds", len(SEEDS))
+    )
     state, frozen = programs.initialize(SEEDS)
     gather = programs.layout.gather
     begun = leaves({"begun": gather((state, frozen))})

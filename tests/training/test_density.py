@@ -9,7 +9,7 @@ import steps_on_devices
 from steps_on_devices import examples, leaves
 
 from ssm_jax.training.layout import Layout, replicate
-from ssm_jax.training.programs import Programs
+from ssm_jax.training.programs import CompiledSteps
 
 SHAPE, EPOCHS, BATCH = (4, 4, 1), 4, 8
 
@@ -23,7 +23,7 @@ def made(mode="data", count=1, **settings):
     task = steps_on_devices.task(
         SHAPE, model__width=0.2, training__batch_size=BATCH, training__epochs=EPOCHS, **settings
     )
-    return Programs(task, Layout(mode, count))
+    return CompiledSteps(task, Layout(mode, count))
 
 
 def trained(programs, seeds, data, steps=None, state=None):

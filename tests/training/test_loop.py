@@ -8,8 +8,8 @@ from ssm_jax.runs.metrics import Metrics, read_metrics
 from ssm_jax.training import preemption
 from ssm_jax.training.from_config import from_config
 from ssm_jax.training.layout import Layout, pad_split, replicate
-from ssm_jax.training.loop import Group, train_group
-from ssm_jax.training.programs import Programs
+from ssm_jax.training.loop import SeedGroup, train_group
+from ssm_jax.training.programs import CompiledSteps
 
 EXAMPLES, TEST, BATCH = 50, 21, 8  # 7 steps an epoch
 
@@ -23,7 +23,7 @@ def parts():
     )
     setup = from_config(config)
     task = setup.task(setup.network((6, 6, 1), 10), EXAMPLES)
-    programs = Programs(task, Layout("seeds", 2))
+    programs = CompiledSteps(task, Layout("seeds", 2))
     random = np.random.default_rng(0)
 
     def split(size):
@@ -42,7 +42,7 @@ def group(parts, workdir, stop=None, **overrides):
     config, programs, data = parts
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict(overrides)
-    return Group(
+    return SeedGroup(
         run=from_config(config).run,
         folder=RunFolder(workdir),
         seeds=range(2),
@@ -113,13 +113,13 @@ def test_reports_come_every_so_many_epochs_and_after_the_last(parts, tmp_path):
     assert [line["epoch"] for line in lines if line["seed"] == 0] == [2, 3]
 
 
-evaluate = Programs.evaluate
+evaluate = CompiledSteps.evaluate
 
 
 def test_the_last_step_is_evaluated_once(parts, tmp_path, monkeypatch):
     evaluated = []
     monkeypatch.setattr(
-        Programs, "evaluate", lambda self, *rest: evaluated.append(rest) or evaluate(self, *rest)
+        CompiledSteps, "evaluate", lambda self, *rest: evaluated.append(rest) or evaluate(self, *rest)
     )
     result = train_group(group(parts, tmp_path))
     assert len(evaluated) == 3
@@ -144,7 +144,7 @@ def test_a_group_ends_when_the_plateau_has_stopped_all_of_its_networks(parts, tm
     )
     setup = from_config(config)
     task = setup.task(setup.network((6, 6, 1), 10), EXAMPLES)
-    plateau = config, Programs(task, Layout("seeds", 2)), data
+    plateau = config, CompiledSteps(task, Layout("seeds", 2)), data
     result = train_group(group(plateau, tmp_path))
     assert 7 * 14 <= result.steps < 7 * 40  # at the earliest the epochs 11 to 14 are bad
     lines = read_metrics(tmp_path / "metrics.jsonl")

@@ -24,8 +24,8 @@ from ssm_jax.nn.convert import supermask
 from ssm_jax.nn.statistics import recalibrate
 from ssm_jax.training.evaluation import RECALIBRATION_BATCHES, recalibration_order
 from ssm_jax.training.layout import Layout, pad_split, replicate
-from ssm_jax.training.programs import Programs
-from ssm_jax.training.step import Task
+from ssm_jax.training.programs import CompiledSteps
+from ssm_jax.training.step import TrainSpec
 
 SHAPE = (4, 4, 1)
 DEVICES = 8
@@ -74,9 +74,9 @@ def programs(task):
     """By mode and number of networks; each is compiled once."""
     made = {}
 
-    def get(mode, count) -> Programs:
+    def get(mode, count) -> CompiledSteps:
         if (mode, count) not in made:
-            made[mode, count] = Programs(task, Layout(mode, count))
+            made[mode, count] = CompiledSteps(task, Layout(mode, count))
         return made[mode, count]
 
     return get
@@ -103,8 +103,8 @@ def trained(programs, seeds, data, steps=STEPS):
 def test_a_batch_that_does_not_divide_by_the_devices():
     odd = steps_on_devices.task(SHAPE, training__batch_size=12)
     with pytest.raises(errors.InputError, match=r"batch of 12 does not divide by 8 devices.*multiple of 8"):
-        Programs(odd, Layout("data", 1))
-    Programs(odd, Layout("seeds", 1))  # nobody shares a batch
+        CompiledSteps(odd, Layout("data", 1))
+    CompiledSteps(odd, Layout("seeds", 1))  # nobody shares a batch
 
 
 @pytest.mark.slow
@@ -144,7 +144,7 @@ def test_networks_side_by_side_equal_single_runs(programs, data):
 def test_convolutional_networks_side_by_side_equal_single_runs():
     task = steps_on_devices.task((8, 8, 1), model__name="conv2", model__width=0.05, training__batch_size=8)
     data = replicate(examples((8, 8, 1)))
-    together, single = (Programs(task, Layout("seeds", count)) for count in (DEVICES + 1, 1))
+    together, single = (CompiledSteps(task, Layout("seeds", count)) for count in (DEVICES + 1, 1))
     ended = trained(together, range(DEVICES + 1), data)
     for seed in (0, DEVICES):
         one = jax.tree.map(lambda array, seed=seed: array[seed : seed + 1], ended)
@@ -212,8 +212,8 @@ def test_a_scan_of_some_steps_equals_single_steps(programs, data, task):
 
 def test_train_is_traced_and_compiled_once(monkeypatch, data, task):
     # A second trace is an error.
-    monkeypatch.setattr(Task, "train_step", chex.assert_max_traces(Task.train_step, n=1))
-    programs = Programs(task, Layout("seeds", 1))
+    monkeypatch.setattr(TrainSpec, "train_step", chex.assert_max_traces(TrainSpec.train_step, n=1))
+    programs = CompiledSteps(task, Layout("seeds", 1))
     state, frozen = programs.initialize([0])
     state = programs.train(state, frozen, data, 1)
     seconds = programs.compile_seconds
@@ -294,7 +294,7 @@ def test_mask_counts(programs):
 
 def test_an_epoch_visits_every_example_in_an_order_of_the_networks_own(programs, task, data, monkeypatch):
     """Also the first epoch of the networks that come after others in the same program."""
-    made = Programs(task, Layout("seeds", 12))
+    made = CompiledSteps(task, Layout("seeds", 12))
     seen = []
     call = made._call
     monkeypatch.setattr(made, "_call", lambda *arguments: seen.append(arguments) or call(*arguments))
@@ -314,7 +314,7 @@ def test_dense_baselines_are_spread_alike(data):
     task = steps_on_devices.task(
         SHAPE, model__width=0.1, mask__rule="dense", init__kernel="elu", training__batch_size=16
     )
-    made = Programs(task, Layout("seeds", 3))
+    made = CompiledSteps(task, Layout("seeds", 3))
     state, frozen = made.initialize([0, 1, 2])
     assert not jax.tree.leaves(frozen)
     assert set(nnx.to_flat_state(made.layout.gather(state).params).paths) == {
@@ -355,7 +355,7 @@ def test_a_users_batch_norm_sees_the_whole_batch_and_every_shard_drops_by_itself
     plain = dataclasses.replace(task, build=lambda rngs: supermask(Plain(rngs), rngs=rngs))
     ended = {}
     for mode in ("data", "seeds"):
-        programs = Programs(plain, Layout(mode, 1))
+        programs = CompiledSteps(plain, Layout(mode, 1))
         state, frozen = programs.initialize([0])
         ended[mode] = jax.device_get(train(programs, state, frozen, data, 4))
     shared, alone = ended["data"], ended["seeds"]
@@ -372,7 +372,7 @@ def test_a_users_batch_norm_sees_the_whole_batch_and_every_shard_drops_by_itself
 
 def test_statistics_of_networks_side_by_side_on_all_devices_are_those_of_recalibrate(task, data):
     plain = dataclasses.replace(task, build=lambda rngs: supermask(Plain(rngs), rngs=rngs))
-    programs = Programs(plain, Layout("data", 2))
+    programs = CompiledSteps(plain, Layout("data", 2))
     state, frozen = programs.initialize([3, 0])
     before = jax.device_get(state)
     once = programs.recalibrate(state, frozen, data, 0)

@@ -19,7 +19,7 @@ from ssm_jax.runs.folder import RunFolder
 from ssm_jax.runs.metrics import read_metrics
 from ssm_jax.runs.summary import Failure
 from ssm_jax.training import run as training
-from ssm_jax.training.programs import Programs
+from ssm_jax.training.programs import CompiledSteps
 
 
 def small(**overrides):
@@ -146,7 +146,7 @@ def test_a_run_that_ended_while_another_loaded_its_data_stays(finished, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize("lock", [False, True], ids=["folder", "lock"])
 def test_a_workdir_that_is_moved_while_it_runs_ends_the_run(tmp_path, monkeypatch, lock):
-    workdir, train = tmp_path / "run", Programs.train
+    workdir, train = tmp_path / "run", CompiledSteps.train
 
     def moving(self, *arguments):
         if lock:
@@ -155,7 +155,7 @@ def test_a_workdir_that_is_moved_while_it_runs_ends_the_run(tmp_path, monkeypatc
             workdir.rename(tmp_path / "moved")
         return train(self, *arguments)
 
-    monkeypatch.setattr(Programs, "train", moving)
+    monkeypatch.setattr(CompiledSteps, "train", moving)
     with pytest.raises(ssm_jax.RunError, match="was deleted, moved or replaced"):
         ssm_jax.train_and_evaluate(small(), workdir)
     if lock:
@@ -227,7 +227,7 @@ def test_a_loss_that_is_not_finite_names_step_and_metric(tmp_path):
 @pytest.mark.slow
 def test_a_failed_seed_is_listed_and_the_others_finish_as_they_would_have(tmp_path, monkeypatch):
     healthy = ssm_jax.train_and_evaluate(small(seeds=3), tmp_path / "healthy")
-    initialize = Programs.initialize
+    initialize = CompiledSteps.initialize
 
     def poisoned(self, seeds):
         state, frozen = (self.layout.gather(tree) for tree in initialize(self, seeds))
@@ -235,7 +235,7 @@ def test_a_failed_seed_is_listed_and_the_others_finish_as_they_would_have(tmp_pa
             kernel[1] = np.nan if kernel.dtype == np.float32 else kernel[1]
         return self.layout.place(state), self.layout.place(frozen)
 
-    monkeypatch.setattr(Programs, "initialize", poisoned)
+    monkeypatch.setattr(CompiledSteps, "initialize", poisoned)
     summary = ssm_jax.train_and_evaluate(small(seeds=3), tmp_path / "poisoned")
     assert summary.failed_seeds == (Failure(seed=1, step=0, metric="loss"),)
     assert summary.seeds == (0, 2)
@@ -249,7 +249,7 @@ def test_seeds_that_all_failed_are_not_trained_again(tmp_path, monkeypatch):
     config = small(seeds=2, **{"optimizer.learning_rate": 1e30, "mask.rule": "dense"})
     with pytest.raises(ssm_jax.RunError, match="every seed failed") as first:
         ssm_jax.train_and_evaluate(config, tmp_path)
-    monkeypatch.setattr(Programs, "train", None)
+    monkeypatch.setattr(CompiledSteps, "train", None)
     with pytest.raises(ssm_jax.RunError) as second:
         ssm_jax.train_and_evaluate(config, tmp_path)
     assert str(second.value) == str(first.value)
@@ -327,7 +327,7 @@ def test_a_full_device_is_a_run_error_that_says_what_to_lower(tmp_path, monkeypa
     def full(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
 
-    monkeypatch.setattr(Programs, "initialize", full)
+    monkeypatch.setattr(CompiledSteps, "initialize", full)
     with pytest.raises(ssm_jax.RunError, match="seeds_per_device"):
         ssm_jax.train_and_evaluate(small(), tmp_path)
 

@@ -22,7 +22,7 @@ from ssm_jax.nn.variables import Frozen
 from ssm_jax.training import optimizer
 from ssm_jax.training.evaluation import evaluate_batch, mask_counts, no_sums
 from ssm_jax.training.programs import take_steps
-from ssm_jax.training.step import FAILURES, Task
+from ssm_jax.training.step import FAILURES, TrainSpec
 
 pytestmark = pytest.mark.usefixtures("strict_arithmetic")
 
@@ -43,7 +43,7 @@ def make_task(build, **options):
     made = optimizer.make(
         "nesterov", learning_rate=LEARNING_RATE, weight_decay=DECAY, momentum=0.9, schedule=schedule
     )
-    return Task(build=build, optimizer=made, examples=EXAMPLES, batch_size=BATCH, **options)
+    return TrainSpec(build=build, optimizer=made, examples=EXAMPLES, batch_size=BATCH, **options)
 
 
 def fcn(rngs, masking=Masking()):
@@ -429,7 +429,7 @@ def test_a_network_whose_schedule_has_stopped_is_final(data):
         "plateau", steps_per_epoch=steps, total_epochs=20, factor=0.5, patience=3, max_reductions=1
     )
     made = optimizer.make("nesterov", learning_rate=1e-9, weight_decay=0.0, momentum=0.9, schedule=schedule)
-    trainer = Trainer(Task(build=Own, optimizer=made, examples=EXAMPLES, batch_size=BATCH), data)
+    trainer = Trainer(TrainSpec(build=Own, optimizer=made, examples=EXAMPLES, batch_size=BATCH), data)
     states = trainer.run(*trainer.initialize(jnp.int32(0)), steps=40 * steps)
     active = [bool(trainer.task.is_active(state)) for state in states]
     assert True in active and not active[-1] and active == sorted(active, reverse=True)

@@ -19,7 +19,7 @@ from ssm_jax import config as configuration
 from ssm_jax.data import stream
 from ssm_jax.runs.metrics import read_metrics
 from ssm_jax.training.layout import Layout, place_split
-from ssm_jax.training.programs import Programs
+from ssm_jax.training.programs import CompiledSteps
 
 pytest.importorskip("grain")
 
@@ -74,7 +74,7 @@ def test_every_layout_trains_and_evaluates_alike(mode, build, monkeypatch):
         lambda split, size=1: place_split(**split, batch_size=size),
         lambda split, _=1: on_disk(split),
     ):
-        programs = Programs(task, Layout(mode, len(seeds)))
+        programs = CompiledSteps(task, Layout(mode, len(seeds)))
         data = place(split)
         state, frozen = programs.initialize(seeds)
         for steps in (2, 1, 2, 1):
@@ -141,7 +141,7 @@ def test_a_run_is_that_of_images_in_memory_and_so_is_one_that_was_stopped(
     folder, loaded, tmp_path, few_at_once, monkeypatch
 ):
     workdir, summary = loaded
-    train, calls = Programs.train, []
+    train, calls = CompiledSteps.train, []
 
     def stopping(self, state, frozen, data, steps):
         calls.append(steps)
@@ -149,7 +149,7 @@ def test_a_run_is_that_of_images_in_memory_and_so_is_one_that_was_stopped(
             os.kill(os.getpid(), signal.SIGTERM)
         return train(self, state, frozen, data, steps)
 
-    monkeypatch.setattr(Programs, "train", stopping)
+    monkeypatch.setattr(CompiledSteps, "train", stopping)
     config = small(folder, **{"data.stream": True})
     with pytest.raises(ssm_jax.Preempted, match="at step 10 of 24"):
         ssm_jax.train_and_evaluate(config, tmp_path)

@@ -15,7 +15,7 @@ from ssm_jax import errors, graph
 from ssm_jax.analysis import stored
 from ssm_jax.analysis.mistakes import BATCH, Mistakes, find_mistakes
 from ssm_jax.analysis.stored import Stored
-from ssm_jax.artifact import format, pack
+from ssm_jax.artifact import format, to_graph
 from ssm_jax.config import DENSE
 from ssm_jax.data import datasets
 from ssm_jax.runs.folder import Record, RunFolder
@@ -49,7 +49,7 @@ class Finished:
     model: Build | None = None
 
     @property
-    def masked(self) -> bool:
+    def has_masks(self) -> bool:
         """Whether it has masks; a dense baseline has none."""
         return self.summary.method != DENSE
 
@@ -241,13 +241,13 @@ def networks(shown: Iterable[Shown], most: int = 20) -> Iterator[Network]:
             yield Network(
                 artifact=one.artifact,
                 size=len(format.encode(one.artifact)),
-                masks=one.masks if one.masked else {},
+                masks=one.masks if one.has_masks else {},
                 mistakes="a file by itself names no test images",
                 mean_image=None,
             )
             continue
         trained = restore(one.folder.path, seed=one.seed, model=one.model)
-        artifact = pack.of_trained(one.record, one.summary, trained)
+        artifact = to_graph.of_trained(one.record, one.summary, trained)
         key = tuple(one.record.config.data.items())
         if key not in known:
             known[key] = _load(one.record)
@@ -257,7 +257,7 @@ def networks(shown: Iterable[Shown], most: int = 20) -> Iterator[Network]:
         yield Network(
             artifact=artifact,
             size=len(format.encode(artifact)),
-            masks=trained.masks if one.masked else {},
+            masks=trained.masks if one.has_masks else {},
             mistakes=data if isinstance(data, str) else find_mistakes(artifact.network, data, most),
             mean_image=None if isinstance(data, str) else mean_image(data.train_images),
         )

@@ -15,7 +15,7 @@ from flax import nnx
 import ssm_jax
 from ssm_jax import config as configuration
 from ssm_jax import core, errors, graph
-from ssm_jax.artifact import format, pack, run
+from ssm_jax.artifact import format, run, to_graph
 from ssm_jax.core.initializers import he_uniform
 from ssm_jax.data import datasets
 
@@ -115,7 +115,7 @@ def finished(tmp_path_factory):
 
 def test_a_finished_run_becomes_a_file_of_the_same_logits(finished, tmp_path):
     workdir, summary = finished
-    artifact = pack.of_run(workdir, seed=6)
+    artifact = to_graph.of_run(workdir, seed=6)
     format.write(artifact, tmp_path / "model.ssm")
     found = format.read(tmp_path / "model.ssm")
     images, labels = datasets.load("digits").test_images, datasets.load("digits").test_labels
@@ -127,7 +127,7 @@ def test_a_finished_run_becomes_a_file_of_the_same_logits(finished, tmp_path):
 
 def test_the_record_says_how_the_network_came_to_be(finished):
     workdir, summary = finished
-    record = pack.of_run(workdir).record
+    record = to_graph.of_run(workdir).record
     config = record.pop("config")
     assert record == {
         "network": "fcn",
@@ -150,7 +150,7 @@ def test_the_record_says_how_the_network_came_to_be(finished):
 
 def test_the_best_state_has_been_tested_by_nobody_unless_it_is_the_last(finished):
     workdir, summary = finished
-    record = pack.of_run(workdir, best=True).record
+    record = to_graph.of_run(workdir, best=True).record
     assert record["step"] == ssm_jax.restore(workdir, best=True).step
     assert (record["test_accuracy"] is None) == (record["step"] < summary.steps)
 
@@ -158,21 +158,21 @@ def test_the_best_state_has_been_tested_by_nobody_unless_it_is_the_last(finished
 def test_a_run_that_cannot_be_exported_is_refused_in_one_line(finished, tmp_path):
     workdir, summary = finished
     with pytest.raises(errors.InputError, match="holds no run"):
-        pack.of_run(tmp_path)
+        to_graph.of_run(tmp_path)
     with pytest.raises(errors.InputError, match="there is no seed 7: it has 5 to 6"):
-        pack.of_run(workdir, seed=7)
+        to_graph.of_run(workdir, seed=7)
     shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
     (tmp_path / "summary.json").unlink()
     with pytest.raises(errors.InputError, match=f"the run in {tmp_path} is not finished"):
-        pack.of_run(tmp_path)
+        to_graph.of_run(tmp_path)
     failed = {"seed": 6, "step": 1, "metric": "loss"}
     one = json.loads((workdir / "summary.json").read_text()) | {"seeds": [5], "failed_seeds": [failed]}
     for name in ("test_accuracy", "remaining_weights"):
         one[name]["values"] = one[name]["values"][:1]
     (tmp_path / "summary.json").write_text(json.dumps(one))
     with pytest.raises(errors.InputError, match=r"seed 6 of the run in .* has failed"):
-        pack.of_run(tmp_path, seed=6)
+        to_graph.of_run(tmp_path, seed=6)
     values = json.loads((workdir / "run.json").read_text()) | {"model": "Own", "network": "Own"}
     (tmp_path / "run.json").write_text(json.dumps(values))
     with pytest.raises(errors.InputError, match=r"trained Own: pass the same `model`, Own"):
-        pack.of_run(tmp_path)
+        to_graph.of_run(tmp_path)

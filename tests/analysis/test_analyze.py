@@ -10,15 +10,15 @@ import pytest
 from flax import nnx
 
 import ssm_jax
-from ssm_jax.analysis import gather, masks
+from ssm_jax.analysis import analyze, masks
 from ssm_jax.analysis.connectivity import connected
-from ssm_jax.artifact import pack
+from ssm_jax.artifact import to_graph
 from ssm_jax.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
 def report(signed, binary, dense):
-    return gather.analyze([signed, binary, dense], draws=2)
+    return analyze.analyze([signed, binary, dense], draws=2)
 
 
 def test_a_run_is_told_by_what_its_folder_holds(report, signed):
@@ -37,7 +37,7 @@ def test_a_run_is_told_by_what_its_folder_holds(report, signed):
 
 def test_units_and_paths_are_means_over_the_seeds(report, signed):
     trees = [ssm_jax.restore(signed, seed=seed).masks for seed in (5, 6)]
-    network = pack.network(ssm_jax.restore(signed, seed=5).model, (8, 8, 1))
+    network = to_graph.network(ssm_jax.restore(signed, seed=5).model, (8, 8, 1))
     paths = [connected(tree, network) for tree in trees]
     run = report.runs[0]
     assert run.units == masks.mean(map(masks.units, trees))
@@ -117,7 +117,7 @@ def test_the_report_is_json_without_a_path_of_this_machine(report, signed):
 
 
 def test_one_seed_of_several_and_no_other_kernels(signed):
-    report = gather.analyze([signed], seeds=[6], draws=0)
+    report = analyze.analyze([signed], seeds=[6], draws=0)
     (run,) = report.runs
     assert run.name == "signed" and run.seeds == (6,) and run.transfer is None and report.overlaps == ()
     assert run.shares == masks.shares(ssm_jax.restore(signed, seed=6).masks)
@@ -127,7 +127,7 @@ def test_a_run_under_way_is_told_as_far_as_it_is(signed, tmp_path):
     shutil.copytree(signed, tmp_path / "run")
     (tmp_path / "run" / "summary.json").unlink()
     (tmp_path / "run" / "metrics.jsonl").unlink()
-    (run,) = gather.analyze([tmp_path / "run"], draws=0).runs
+    (run,) = analyze.analyze([tmp_path / "run"], draws=0).runs
     assert run.device is run.versions is run.test_accuracy is None and len(run.moments) == 3
 
 
@@ -135,7 +135,7 @@ def test_a_run_under_way_is_told_as_far_as_it_is(signed, tmp_path):
 def test_a_rule_that_draws_its_mask_has_expected_shares_alone(tmp_path, signed, train):
     changed = {"mask.rule": "stochastic", "mask.density": 0.0, "training.epochs": 1, "seeds": 1}
     folder = train(tmp_path / "run", **changed, **{"logging.masks": True})
-    report = gather.analyze([folder, signed], draws=0)
+    report = analyze.analyze([folder, signed], draws=0)
     run = report.runs[0]
     assert run.units is run.connectivity is run.since_start is None and run.shares.all.kept > 0
     assert [moment.flips for moment in run.moments] == [None, None]
@@ -145,7 +145,7 @@ def test_a_rule_that_draws_its_mask_has_expected_shares_alone(tmp_path, signed, 
 def test_what_cannot_be_analyzed_is_one_line(signed, tmp_path):
     def refused(match, *folders, **settings):
         with pytest.raises(ssm_jax.InputError, match=match) as caught:
-            gather.analyze(folders, **settings)
+            analyze.analyze(folders, **settings)
         assert "\n" not in str(caught.value)
 
     refused("holds no run", tmp_path)
@@ -184,10 +184,10 @@ def test_a_network_that_failed_is_left_out(signed, tmp_path):
     for name in ("test_accuracy", "remaining_weights"):
         values[name]["values"] = values[name]["values"][1:]
     path.write_text(json.dumps(values))
-    (run,) = gather.analyze([tmp_path / "run"], draws=0).runs
+    (run,) = analyze.analyze([tmp_path / "run"], draws=0).runs
     assert run.seeds == (6,)
     with pytest.raises(ssm_jax.InputError, match=r"seed 5 of the run in .* failed"):
-        gather.analyze([tmp_path / "run"], seeds=[5])
+        analyze.analyze([tmp_path / "run"], seeds=[5])
 
 
 class Own(nnx.Module):
@@ -206,7 +206,7 @@ def test_a_network_of_the_callers_own_has_the_rule_of_its_layers(tmp_path):
     config.data.name = "digits"
     config.training.epochs = 1
     ssm_jax.train_and_evaluate(config, tmp_path, model=Own)
-    (run,) = gather.analyze([tmp_path], draws=0, model=Own).runs
+    (run,) = analyze.analyze([tmp_path], draws=0, model=Own).runs
     assert run.rule == "binary" and run.connectivity.units.layers["dense"].inputs == 64
     assert run.shares.all.inverted == 0 < run.shares.all.kept < 1
     assert run.units.layers["dense"].outputs == 10

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssm_jax import graph
 from ssm_jax.analysis import figures, masks, style
-from ssm_jax.analysis.finished import Network, Shown
+from ssm_jax.analysis.read_runs import Network, Shown
 from ssm_jax.artifact.sizes import Sizes, entropy
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def layers(run: Shown, network: Network) -> Card:
     head = ["layer", "kernel", "weights", "-1 %", "0 %", "+1 %"]
     caption = "Shares by layer" + ", means over seeds" * (len(run.seeds) > 1)
     table = Table(caption=caption, head=head, rows=rows, folded=len(rows) > _MOST_ROWS)
-    if not run.masked:
+    if not run.has_masks:
         return Card(tables=[table], note=_DENSE)
     if run.signs_alone:
         drawing = figures.layer_shares(found, ("negative", "hidden", "positive"))
@@ -119,7 +119,7 @@ def image_mask(run: Shown, network: Network) -> Card:
       run: The run.
       network: Its network.
     """
-    if not run.masked:
+    if not run.has_masks:
         return Card(note=_DENSE)
     node, shape = _first_dense(network)
     if node is None:
@@ -170,7 +170,7 @@ def filters(run: Shown, network: Network) -> Card:
         if count > _MOST_FILTERS
         else "All units"
     )
-    what = "the signs of mask times frozen kernel" if run.masked else "the trained kernel"
+    what = "the signs of mask times frozen kernel" if run.has_masks else "the trained kernel"
     channels = "; the channels of a unit side by side" if kernel.shape[2] > 1 else ""
     caption = f"{which} of {node.name}: {what}{channels}."
     return Card(figures=[Drawing(figure=figures.filters(kernel, _MOST_FILTERS), caption=caption)])
@@ -183,7 +183,7 @@ def units(run: Shown, network: Network) -> Card:
       run: The run.
       network: Its network.
     """
-    if not run.masked:
+    if not run.has_masks:
         return Card(note=_DENSE)
     if network.random:
         return Card(note=f"The rule {run.rule} draws its mask at random: no unit is dead for certain.")

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="the extra `report` is not installed")
 
 from ssm_jax import graph
-from ssm_jax.analysis import cards, masks
+from ssm_jax.analysis import masks, panels
 from ssm_jax.artifact.sizes import entropy
 
 
@@ -23,7 +23,7 @@ def percent(share):
 
 def test_shares_are_those_of_the_summary(shown):
     run, network = shown["signed"]
-    found = cells(cards.layers(run, network), "Shares by layer, means over seeds")
+    found = cells(panels.layers(run, network), "Shares by layer, means over seeds")
     for layer in run.summary.layers:
         shares = [percent(share) for share in (layer.inverted, layer.hidden, layer.kept)]
         assert found[layer.name] == ["x".join(map(str, layer.shape)), f"{layer.weights:,}", *shares]
@@ -31,7 +31,7 @@ def test_shares_are_those_of_the_summary(shown):
     assert float(found["all"][3]) == pytest.approx(100 - 100 * run.summary.remaining_weights.mean, abs=0.006)
 
 
-@pytest.mark.parametrize("card", [cards.layers, cards.image_mask, cards.units])
+@pytest.mark.parametrize("card", [panels.layers, panels.image_mask, panels.units])
 def test_of_a_dense_network_a_note_says_that_it_has_no_mask(shown, card):
     assert card(*shown["dense"]).note == "A dense network has no mask." and not card(*shown["dense"]).figures
 
@@ -39,7 +39,7 @@ def test_of_a_dense_network_a_note_says_that_it_has_no_mask(shown, card):
 def test_the_first_mask_is_folded_to_the_image(shown):
     run, network = shown["signed"]
     mask = network.masks["denses/0"]
-    (drawing,) = cards.image_mask(run, network).figures
+    (drawing,) = panels.image_mask(run, network).figures
     empty = np.count_nonzero(~mask.any(1))
     assert (
         f"denses/0 takes the image of 8x8: its weights that remain by place, {np.count_nonzero(mask)} in all"
@@ -60,7 +60,7 @@ def test_maps_of_features_are_folded_too_and_an_average_is_not(shown):
         dense = graph.Dense(inputs=(3,), name="dense", kernel=graph.Kernel(mask))
         made = graph.Network(image_shape=(8, 8, 1), classes=10, nodes=(*head, *nodes, dense))
         artifact = dataclasses.replace(network.artifact, network=made)
-        return cards.image_mask(run, dataclasses.replace(network, artifact=artifact, masks={"dense": mask}))
+        return panels.image_mask(run, dataclasses.replace(network, artifact=artifact, masks={"dense": mask}))
 
     (drawing,) = of(graph.Flatten(inputs=(2,)), weights=32).figures
     assert drawing.caption.startswith(
@@ -71,7 +71,7 @@ def test_maps_of_features_are_folded_too_and_an_average_is_not(shown):
 
 def test_dead_units_are_counted(shown):
     run, network = shown["signed"]
-    card = cards.units(run, network)
+    card = panels.units(run, network)
     found = cells(card, "Dead units and unused inputs")
     units = masks.units(network.masks)
     for name, of in units.layers.items():
@@ -85,13 +85,13 @@ def test_dead_units_are_counted(shown):
 def test_no_unit_of_a_mask_that_is_drawn_is_dead(shown):
     run, network = shown["signed"]
     drawn = {name: mask.astype(np.float32) for name, mask in network.masks.items()}
-    assert "drawn" not in (card := cards.units(run, dataclasses.replace(network, masks=drawn))).note
+    assert "drawn" not in (card := panels.units(run, dataclasses.replace(network, masks=drawn))).note
     assert card.note.startswith("The rule signed draws its mask at random") and not card.figures
 
 
 def test_mistakes_are_listed_with_their_probabilities(shown):
     run, network = shown["signed"]
-    card = cards.mistakes(run, network)
+    card = panels.mistakes(run, network)
     found, shown_rows = network.mistakes, cells(card, "The same in numbers")
     assert f"{found.wrong} of 360 test images" in card.figures[0].caption
     accuracy = run.summary.test_accuracy.values[0]
@@ -109,15 +109,17 @@ def test_mistakes_are_listed_with_their_probabilities(shown):
 def test_without_mistakes_or_data_a_note_says_so(shown):
     run, network = shown["signed"]
     none = dataclasses.replace(network.mistakes, wrong=0)
-    assert cards.mistakes(run, dataclasses.replace(network, mistakes=none)).note == (
+    assert panels.mistakes(run, dataclasses.replace(network, mistakes=none)).note == (
         "All 360 test images are recognized."
     )
-    assert cards.mistakes(run, dataclasses.replace(network, mistakes="no data")).note == "Not shown: no data."
+    assert (
+        panels.mistakes(run, dataclasses.replace(network, mistakes="no data")).note == "Not shown: no data."
+    )
 
 
 def test_sizes_are_of_the_kernels_and_of_the_file(shown):
     run, network = shown["signed"]
-    card = cards.sizes(run, network)
+    card = panels.sizes(run, network)
     found = cells(card, "Sizes")
     layers = [layer.kernel for layer in network.graph.layers()]
     kernels = [kernel.values for kernel in layers]
@@ -137,5 +139,5 @@ def test_sizes_are_of_the_kernels_and_of_the_file(shown):
 
 
 def test_trained_kernels_have_no_entropy(shown):
-    card = cards.sizes(*shown["dense"])
+    card = panels.sizes(*shown["dense"])
     assert list(cells(card, "Sizes")) == ["dense, float32", ".ssm file"] and len(card.tables) == 1

@@ -17,7 +17,7 @@ from ssm_jax import config as configuration
 from ssm_jax import environment, errors, graph
 from ssm_jax.analysis import inversion, masks, stored
 from ssm_jax.analysis.connectivity import connected
-from ssm_jax.analysis.findings import Connectivity, Moment, Report, RunReport, Transfers
+from ssm_jax.analysis.findings import Connectivity, MaskSnapshot, Report, RunReport, Transfers
 from ssm_jax.analysis.masks import Masks
 from ssm_jax.analysis.pairs import Network, overlaps
 from ssm_jax.analysis.stored import Stored
@@ -33,7 +33,7 @@ from ssm_jax.trained import make_task, models, read_record, restore_each
 from ssm_jax.training.from_config import loader
 from ssm_jax.training.layout import kernel_shapes, mask_rules
 from ssm_jax.training.results import versions
-from ssm_jax.training.step import Build, Task
+from ssm_jax.training.step import Build, TrainSpec
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class _Run:
     folder: RunFolder
     record: Record
     summary: Summary | None
-    task: Task
+    task: TrainSpec
     seeds: list[int]
     model: Build | None
 
@@ -240,7 +240,7 @@ def _analyze(run: _Run, draws: int, tests: TestSet | None) -> tuple[RunReport, l
 
 
 def _of_stored(one: Stored) -> tuple[RunReport, list[Network]]:
-    exact = one.masked and _exact(one.masks)
+    exact = one.has_masks and _exact(one.masks)
     seed = one.seeds[0] if one.seeds else None
     network = Network(seed, one.own_masks, one.effective_signs)
     return RunReport(
@@ -317,18 +317,18 @@ def _connectivity(structure: graph.Network, found: Iterable[Masks]) -> Connectiv
 
 def _over_training(
     run: _Run, found: Mapping[int, Masks], ends: Mapping[int, int], exact: bool
-) -> tuple[tuple[Moment, ...], masks.ByLayer[masks.Overlap] | None]:
+) -> tuple[tuple[MaskSnapshot, ...], masks.ByLayer[masks.Overlap] | None]:
     """The stored masks that all networks have, and the overlap of the first of them with the last."""
     snapshots = Snapshots(run.folder.path)
     stored = [{step for step in snapshots.steps(seed) if step <= end} for seed, end in ends.items()]
-    moments: list[Moment] = []
+    moments: list[MaskSnapshot] = []
     first: list[Masks] = []
     before: list[Masks] = []
     for step in sorted(set.intersection(*stored)):
         now: list[Masks] = [snapshots.read(seed, step, like) for seed, like in found.items()]
         flips = masks.mean(map(masks.flips, before, now)) if exact and before else None
         shares = masks.mean(map(masks.shares, now))
-        moments.append(Moment(epoch=run.epochs(step), step=step, shares=shares, flips=flips))
+        moments.append(MaskSnapshot(epoch=run.epochs(step), step=step, shares=shares, flips=flips))
         first, before = first or now, now
     if not exact or len(moments) < 2:
         return tuple(moments), None
