@@ -10,11 +10,11 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
 
 # A data set: `images` uint8 `[N, H, W, C]`, `labels` int32 `[N]`, and `mean` and `deviation` of the images,
 # float32 `[N]`, see `statistics`: known beforehand, they need not be found again in every step. Or, of images
@@ -26,6 +26,8 @@ PADDING = 4
 
 # Statistics of fewer images at once are rounded otherwise than those of many.
 FEWEST = 64
+# Of uint8 images, whose statistics are computed at once.
+_BYTES_AT_ONCE = 2**24
 
 
 def steps_per_epoch(examples: int, batch_size: int, passes: int = 1) -> int:
@@ -93,13 +95,22 @@ def statistics(images: jax.Array) -> tuple[jax.Array, jax.Array]:
     return images.mean(axes), jnp.maximum(images.std(axes), math.prod(images.shape[-3:]) ** -0.5)
 
 
-def with_statistics(split: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+def with_statistics(split: Mapping[str, Any]) -> dict[str, Any]:
     """Make of a split, `images` and `labels`, a data set for training and evaluation, see `Data`."""
-    images = jnp.asarray(split["images"])
+    images = split["images"]
+    # Some at a time: in float32 all of them at once would take several times the memory of the data.
+    count = max(FEWEST, _BYTES_AT_ONCE // math.prod(images.shape[1:]))
+    pieces = [_statistics(images[first : first + count]) for first in range(0, max(1, len(images)), count)]
+    mean, deviation = map(jnp.concatenate, zip(*pieces, strict=True))
+    return {**split, "mean": mean, "deviation": deviation}
+
+
+@jax.jit
+def _statistics(images: jax.Array) -> tuple[jax.Array, jax.Array]:
     missing = max(0, FEWEST - len(images))
-    padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else images
-    mean, deviation = jax.jit(statistics)(padded)
-    return {**split, "mean": mean[: len(images)], "deviation": deviation[: len(images)]}
+    padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+    mean, deviation = statistics(padded)
+    return mean[: len(images)], deviation[: len(images)]
 
 
 def standardize(images: jax.Array, known: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:

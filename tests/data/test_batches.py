@@ -110,6 +110,21 @@ def test_statistics_do_not_depend_on_how_many_images_there_are(shape):
             np.testing.assert_array_equal(some[name], whole[name][:count], f"{name} of {count}")
 
 
+def test_statistics_of_many_images_take_little_memory(monkeypatch):
+    """The pieces are as small as they may be, and what they give is put together in order."""
+    images = np.random.default_rng(0).integers(0, 256, (200, 8, 9, 3), np.uint8)
+    whole = batches.with_statistics({"images": images})
+    pieces = []
+    compute = batches.statistics
+    monkeypatch.setattr(batches, "statistics", lambda piece: pieces.append(len(piece)) or compute(piece))
+    monkeypatch.setattr(batches, "_BYTES_AT_ONCE", 1)
+    split = batches.with_statistics({"images": images})
+    assert pieces == [64, 64]  # traced twice: for whole pieces, and for the last of 8 images
+    for name in ("mean", "deviation"):
+        np.testing.assert_array_equal(split[name], whole[name], name)
+    assert not len(batches.with_statistics({"images": images[:0]})["mean"])
+
+
 def test_standardize_takes_floats():
     images = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype("f")
     found = batches.standardize(jnp.asarray(images))
