@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ssm_jax import config as configuration
 from ssm_jax import errors, graph
 from ssm_jax.analysis import stored
 from ssm_jax.analysis.mistakes import BATCH, Mistakes, find_mistakes
@@ -105,8 +104,8 @@ class Finished:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The fields of its config by their dotted names."""
-        return dict(configuration.fields(self.record.config))
+        """The fields of its config that apply to it, by their dotted names."""
+        return self.record.settings()
 
     def facts(self) -> dict[str, str]:
         """What a report says of it, by what that is of."""

@@ -15,10 +15,14 @@ from typing import Any, ClassVar
 
 from ml_collections import ConfigDict
 
+from ssm_jax import config as configuration
 from ssm_jax import errors, files
 from ssm_jax.runs import schema
 from ssm_jax.runs.schema import Count
 from ssm_jax.runs.summary import Summary
+
+# Settings that a model of the caller's own does not have.
+_OF_OUR_NETWORKS = ("model.", "mask.", "init.")
 
 
 def model_name(model: Callable[..., Any] | None) -> str | None:
@@ -69,6 +73,13 @@ class Record:
     def seeds(self) -> range:
         """The seeds of the run."""
         return range(self.config.seed, self.config.seed + self.config.seeds)
+
+    def settings(self) -> dict[str, Any]:
+        """The fields of the config that apply to the run, by their dotted names."""
+        fields = dict(configuration.fields(self.config))
+        if self.model:
+            fields = {name: fields[name] for name in fields if not name.startswith(_OF_OUR_NETWORKS)}
+        return fields
 
     def groups(self) -> Iterator[range]:
         """Yield the seeds of every group: those of networks that are trained and saved together."""

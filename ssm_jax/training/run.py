@@ -45,8 +45,6 @@ from ssm_jax.training.stored import check_same_data, look
 
 # Steps are counted in int32.
 _MOST_STEPS = 2**31 - 1
-# Settings that a model of the caller\'s own does not have.
-_OF_OUR_NETWORKS = ("model.", "mask.", "init.")
 
 
 @environment.own_program()
@@ -258,11 +256,11 @@ def _settings(record: Record) -> str:
         for name, value in configuration.fields(record.config)
         if value != default.get(name)
     }
-    without_effect = [name for name in changed if record.model and name.startswith(_OF_OUR_NETWORKS)]
+    without_effect = changed.keys() - record.settings()
     applied = [text for name, text in changed.items() if name not in without_effect]
     line = f"settings: {', '.join(applied) or 'the defaults'}"
     if without_effect:
-        line += f"\nwarning: a model of your own does not take {', '.join(without_effect)}"
+        line += f"\nwarning: a model of your own does not take {', '.join(sorted(without_effect))}"
     return line
 
 

@@ -38,6 +38,13 @@ def test_groups_are_the_seeds_in_order():
         record(seeds=1, seeds_per_group=1).group(4)
 
 
+def test_settings_of_our_networks_are_no_settings_of_a_model_of_ones_own():
+    ours, own = record(), dataclasses.replace(record(), model="Own")
+    dropped = ours.settings().keys() - own.settings().keys()
+    assert {"mask.density", "model.width", "init.elu_factor"} <= dropped
+    assert {name.split(".")[0] for name in dropped} == {"mask", "model", "init"}
+
+
 def test_every_group_has_checkpoints_of_its_own(tmp_path):
     folder = RunFolder(tmp_path)
     paths = {folder.checkpoints(group, which) for group in record().groups() for which in ("latest", "best")}
