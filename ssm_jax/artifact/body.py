@@ -116,12 +116,12 @@ def encode_array(array: np.ndarray, name: str, body: Written) -> dict[str, Any]:
 
 def decode_array(value: Any, name: str, body: Body) -> np.ndarray:
     """Read an array by its entry in the header."""
-    given = checked.fields(value, name, ("shape",), ("dtype",))
-    shape = body.shape(given["shape"], f"{name}.shape")
-    if given.get("dtype") == "int32":
+    entry = checked.fields(value, name, ("shape",), ("dtype",))
+    shape = body.shape(entry["shape"], f"{name}.shape")
+    if entry.get("dtype") == "int32":
         return np.frombuffer(body.take(4 * math.prod(shape), name), "<i4").astype(np.int32).reshape(shape)
-    if "dtype" in given:
-        raise errors.wrong_value(f"{name}.dtype", given["dtype"], "int32, or none of float32")
+    if "dtype" in entry:
+        raise errors.wrong_value(f"{name}.dtype", entry["dtype"], "int32, or none of float32")
     return body.floats(math.prod(shape), name).reshape(shape)
 
 
@@ -156,38 +156,38 @@ def decode_kernel(value: Any, name: str, body: Body) -> graph.Kernel:
     """Read a kernel by its entry in the header."""
     packed = body.packed
     keys = version1.KEYS if packed is None else ("dtype", "gaps", "scale", "shape")
-    given = checked.fields(value, name, keys)
-    shape = body.shape(given["shape"], f"{name}.shape")
-    size, dtype = math.prod(shape), given["dtype"]
+    entry = checked.fields(value, name, keys)
+    shape = body.shape(entry["shape"], f"{name}.shape")
+    size, dtype = math.prod(shape), entry["dtype"]
     if dtype not in ("int8", "float32", *(() if packed is None else ("ternary",))):
         raise errors.wrong_value(f"{name}.dtype", dtype, "ternary, int8 or float32")
-    if dtype == "float32" and given["scale"] != 1.0:
-        raise errors.wrong_value(f"{name}.scale", given["scale"], "1.0 of a float32 kernel")
+    if dtype == "float32" and entry["scale"] != 1.0:
+        raise errors.wrong_value(f"{name}.scale", entry["scale"], "1.0 of a float32 kernel")
     if packed is None:
-        data = body.take(checked.integer(given["bytes"], f"{name}.bytes"), name)
-        values = body.first.values(given, data, size, name)
+        data = body.take(checked.integer(entry["bytes"], f"{name}.bytes"), name)
+        values = body.first.values(entry, data, size, name)
         if dtype == "float32" and not ((values == 0) | (values == 1)).all():
-            raise errors.wrong_value(f"{name}.values", given["values"], "0 and 1 of a float32 kernel")
+            raise errors.wrong_value(f"{name}.values", entry["values"], "0 and 1 of a float32 kernel")
     else:
-        values = _marks(packed, checked.integer(given["gaps"], f"{name}.gaps", 0, size), size, name)
-        there = values.view(bool)
-        remaining = int(np.count_nonzero(there))
+        values = _marks(packed, checked.integer(entry["gaps"], f"{name}.gaps", 0, size), size, name)
+        mask = values.view(bool)
+        remaining = int(np.count_nonzero(mask))
         if dtype == "ternary":
             bits = np.frombuffer(packed.take(-(-remaining // 8), name), np.uint8)
             signs = np.unpackbits(bits, count=remaining, bitorder="little").view(np.int8)
-            values[there] = 2 * signs - 1
+            values[mask] = 2 * signs - 1
         elif dtype == "int8":
-            found = np.frombuffer(packed.take(remaining, name), np.int8)
-            if (found == 0).any() or (found == -128).any():
+            integers = np.frombuffer(packed.take(remaining, name), np.int8)
+            if (integers == 0).any() or (integers == -128).any():
                 raise errors.InputError(f"{name} holds whole numbers other than -127 to 127, or zeros")
-            values[there] = found
+            values[mask] = integers
     if dtype == "float32":
-        there = values.view(bool)
+        mask = values.view(bool)
         values = np.zeros(size, np.float32)
-        values[there] = body.floats(int(np.count_nonzero(there)), name)
+        values[mask] = body.floats(int(np.count_nonzero(mask)), name)
     if packed is not None and shape:
         values = np.ascontiguousarray(np.moveaxis(values.reshape(shape[-1], *shape[:-1]), 0, -1))
-    return graph.Kernel(values.reshape(shape), np.float32(_float32(given["scale"], f"{name}.scale")))
+    return graph.Kernel(values.reshape(shape), np.float32(_float32(entry["scale"], f"{name}.scale")))
 
 
 def _marks(packed: Packed, gaps: int, size: int, name: str) -> np.ndarray:

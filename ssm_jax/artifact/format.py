@@ -214,7 +214,7 @@ def _encode_integers(integers: tuple[int, ...], name: str, body: contents.Writte
 
 
 def _decode_integers(value: Any, name: str, body: contents.Body) -> tuple[int, ...]:
-    return tuple(checked.integer(one, name) for one in checked.items(value, name, _MOST_INTEGERS, 0))
+    return tuple(checked.integer(item, name) for item in checked.items(value, name, _MOST_INTEGERS, 0))
 
 
 def _plain(check: Callable[[Any, str], Any]) -> _Kind:
@@ -239,9 +239,9 @@ _KINDS: dict[Any, _Kind] = {
 @functools.cache
 def _kinds(operation: str) -> dict[str, _Kind]:
     """The fields of an operation in their order."""
-    made = graph.OPERATIONS[operation]
-    hints = get_type_hints(made)
-    return {field.name: _KINDS[hints[field.name]] for field in dataclasses.fields(made)}
+    node_type = graph.OPERATIONS[operation]
+    hints = get_type_hints(node_type)
+    return {field.name: _KINDS[hints[field.name]] for field in dataclasses.fields(node_type)}
 
 
 def _encode_node(node: graph.Node, name: str, body: contents.Written) -> dict[str, Any]:
@@ -258,15 +258,15 @@ def _decode_node(value: Any, name: str, body: contents.Body) -> graph.Node:
     if type(value) is not dict:
         raise errors.wrong_value(name, value, "an object")
     operation = checked.text(value.get("operation"), f"{name}.operation")
-    made = errors.choose("operation", operation, graph.OPERATIONS)
+    node_type = errors.choose("operation", operation, graph.OPERATIONS)
     kinds = _kinds(operation)
-    optional = tuple(field.name for field in dataclasses.fields(made) if field.default is None)
+    optional = tuple(field.name for field in dataclasses.fields(node_type) if field.default is None)
     needed = tuple(field for field in kinds if field not in optional)
-    given = checked.fields(value, name, ("operation", *needed), optional)
-    return made(
+    entry = checked.fields(value, name, ("operation", *needed), optional)
+    return node_type(
         **{
-            field: kind.decode(given[field], f"{name}.{field}", body)
+            field: kind.decode(entry[field], f"{name}.{field}", body)
             for field, kind in kinds.items()
-            if field in given
+            if field in entry
         }
     )

@@ -65,22 +65,22 @@ def _check_nesting(value: Any) -> None:
         if depth > _DEEPEST:
             raise ValueError(f"it is nested more than {_DEEPEST} deep")
         inner: list[Any] = []
-        for one in layer:
-            if isinstance(one, str):
-                one.encode()  # fails on half a pair of surrogates
-            elif isinstance(one, dict):
-                inner += one
-                inner += one.values()
-            elif isinstance(one, list):
-                inner += one
+        for item in layer:
+            if isinstance(item, str):
+                item.encode()  # fails on half a pair of surrogates
+            elif isinstance(item, dict):
+                inner += item
+                inner += item.values()
+            elif isinstance(item, list):
+                inner += item
         layer = inner
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
         raise ValueError("a key is there twice")
-    return made
+    return entries
 
 
 def _whole(digits: str) -> int:

@@ -205,11 +205,11 @@ def _scales(network: graph.Network, images: np.ndarray, kernels: dict[int, graph
         if all(isinstance(node, _SAME_SCALE) for node in network.nodes if i in node.inputs)
         and i + 1 < len(values)
     }
-    made = {}
+    by_group = {}
     for first in set(group) - {0}:
         members = [values[i].ravel() for i, of in enumerate(group) if of == first and i not in passing]
-        made[first] = max(_least_error(np.concatenate(members)), reach.get(first, 0) / 128)
-    scales = [1.0, *(made[first] for first in group[1:])]
+        by_group[first] = max(_least_error(np.concatenate(members)), reach.get(first, 0) / 128)
+    scales = [1.0, *(by_group[first] for first in group[1:])]
     last = network.nodes[-1]
     if len(network.nodes) - 1 in kernels:
         scales[-1] = scales[last.inputs[0]] * float(kernels[len(network.nodes) - 1].scale)
@@ -267,7 +267,7 @@ def _max_pool(node: graph.MaxPool, constant: None, values: np.ndarray) -> np.nda
     pool, sizes = node.general(), node.shape(values.shape[1:])[:2]
     padded = np.pad(values, [(0, 0), *zip(pool.low, pool.high)], constant_values=-128)
     met = graph.taps(padded, pool.window[:2], pool.stride[:2], (1, 1), sizes)
-    return np.max([one for _, one in met], 0)
+    return np.max([part for _, part in met], 0)
 
 
 _SAME_SCALE = (graph.Elu, graph.MaxPool, graph.Flatten)

@@ -135,8 +135,8 @@ class Model:
     def __repr__(self) -> str:
         network = self.artifact.network
         name = terminal.printable(str(self.artifact.record.get("network", "a network")))[:100]
-        given, made = f"{network.image_dtype} {network.image_shape}", f"{network.classes} logits"
-        return f"<Model of {name}: {given} to {made}, {self.backend}>"
+        inputs, outputs = f"{network.image_dtype} {network.image_shape}", f"{network.classes} logits"
+        return f"<Model of {name}: {inputs} to {outputs}, {self.backend}>"
 
     def module(self) -> Module:
         """Return the network as a module to inspect or to train on."""
@@ -208,11 +208,11 @@ class Module(nnx.Module):
         return dataclasses.replace(self.network, nodes=tuple(nodes))
 
     def _arrays(self) -> list[run.Arrays]:
-        found = [{name: variable[...] for name, variable in node.items()} for node in self.operations]
-        for arrays, masks in zip(found, self.masks, strict=True):
+        parameters = [{name: variable[...] for name, variable in node.items()} for node in self.operations]
+        for arrays, masks in zip(parameters, self.masks, strict=True):
             for name, mask in masks.items():
                 arrays[name] = jnp.where(mask[...], arrays[name], 0)
-        return found
+        return parameters
 
 
 def _variable(name: str, array: jax.Array) -> nnx.Variable[jax.Array]:

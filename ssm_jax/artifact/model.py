@@ -61,23 +61,23 @@ def export(
     exports.check(format, path)
     if calibration is not None and format != "c":
         raise errors.InputError(f"calibration is for format='c', whole numbers, not for {format!r}")
-    given = np.asarray(example_input)
-    if str(given.dtype) not in graph.INPUT_DTYPES or given.ndim < 2 or not len(given):
+    example = np.asarray(example_input)
+    if str(example.dtype) not in graph.INPUT_DTYPES or example.ndim < 2 or not len(example):
         allowed = f"a batch [B, ...] of {', '.join(graph.INPUT_DTYPES)}"
         raise errors.InputError(
-            f"the example input is {given.dtype} {list(given.shape)}; allowed is {allowed}"
+            f"the example input is {example.dtype} {list(example.shape)}; allowed is {allowed}"
         )
-    shape, dtype = given.shape[1:], str(given.dtype)
+    shape, dtype = example.shape[1:], str(example.dtype)
     try:
         record = {"network": type(model).__name__} if isinstance(model, nnx.Module) else {}
-        made = _artifact(checked(model, given), record, class_names)
+        artifact = _artifact(checked(model, example), record, class_names)
         if calibration is None:
             with files.writing(path):
-                exports.write(made, path, format)
+                exports.write(artifact, path, format)
         else:
-            whole = integer.quantize(made.network, np.asarray(calibration))
+            whole = integer.quantize(artifact.network, np.asarray(calibration))
             with files.writing(path):
-                c_integer.write(made, path, whole)
+                c_integer.write(artifact, path, whole)
     except errors.InputError:
         if format != "stablehlo":
             raise
@@ -169,9 +169,9 @@ def checked(model: trace.Function, example: np.ndarray) -> graph.Network:
     network = trace.network(model, example.shape[1:], str(example.dtype))
     call, known = trace.function(model)
     expected = np.asarray(jax.jit(call)([array for _, array in known], example), np.float32)
-    found = np.asarray(jax.jit(lambda x: run.apply(network, run.parameters(network), x))(example), np.float32)
+    out = np.asarray(jax.jit(lambda x: run.apply(network, run.parameters(network), x))(example), np.float32)
     most = np.abs(expected).max() + 1
-    if found.shape != expected.shape or not np.allclose(found, expected, 1e-2, 1e-2 * most, equal_nan=True):
+    if out.shape != expected.shape or not np.allclose(out, expected, 1e-2, 1e-2 * most, equal_nan=True):
         raise errors.InputError(
             "the model computes one thing of two examples and another of those given: does it depend on the "
             "batch?"

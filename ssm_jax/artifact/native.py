@@ -74,8 +74,8 @@ def compile(network: graph.Network) -> Callable[[np.ndarray], np.ndarray]:
         network.check(images)
         if not hasattr(own, "scratch"):
             own.scratch = np.empty(size, np.float32)
-        made = np.empty((len(images), network.classes), np.float32)
-        predict(images.ctypes.data, made.ctypes.data, own.scratch.ctypes.data, len(images))
-        return made
+        out = np.empty((len(images), network.classes), np.float32)
+        predict(images.ctypes.data, out.ctypes.data, own.scratch.ctypes.data, len(images))
+        return out
 
     return logits

@@ -72,11 +72,11 @@ def _max_pool(node: graph.MaxPool, arrays: Arrays, dtype: Any, inputs: jax.Array
 
 
 def _element(node: graph.Unary | graph.Binary, arrays: Arrays, dtype: Any, *inputs: jax.Array) -> jax.Array:
-    given = jnp.broadcast_arrays(*inputs)
+    operands = jnp.broadcast_arrays(*inputs)
     if node.function == "round":
-        return jnp.round(given[0])
+        return jnp.round(operands[0])
     logic = {"and": "bitwise_and", "or": "bitwise_or", "not": "bitwise_not"}
-    return getattr(lax, logic.get(node.function, node.function))(*given)
+    return getattr(lax, logic.get(node.function, node.function))(*operands)
 
 
 def _concatenate(node: graph.Concatenate, arrays: Arrays, dtype: Any, *inputs: jax.Array) -> jax.Array:

@@ -52,10 +52,10 @@ def of_run(
     trained = restore(workdir, seed=seed, best=best, model=model)
     if trained.seed not in summary.seeds:
         raise errors.InputError(f"seed {trained.seed} of the run in {folder.path} has failed")
-    made = of_trained(record, summary, trained)
+    artifact = of_trained(record, summary, trained)
     if best and trained.step < summary.steps:
-        made.record["test_accuracy"] = None  # only the last state has been tested
-    return made
+        artifact.record["test_accuracy"] = None  # only the last state has been tested
+    return artifact
 
 
 def of_trained(record: Record, summary: Summary, trained: Trained) -> format.Artifact:
@@ -69,9 +69,9 @@ def of_trained(record: Record, summary: Summary, trained: Trained) -> format.Art
     Raises:
       InputError: The network computes something that can't be exported.
     """
-    made = network(trained.model, record.image_shape)
+    traced = network(trained.model, record.image_shape)
     names = datasets.class_names(record.config.data.name, record.config.data.dir, classes=record.classes)
-    return format.Artifact(made, names, _record(record, summary, trained))
+    return format.Artifact(traced, names, _record(record, summary, trained))
 
 
 def _record(record: Record, summary: Summary, trained: Trained) -> dict[str, Any]:

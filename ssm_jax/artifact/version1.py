@@ -38,23 +38,23 @@ class _Table:
     shift: int
 
     @classmethod
-    def of(cls, given: dict[str, Any], size: int, name: str) -> _Table:
-        values, counts = (checked.items(given[key], f"{name}.{key}", 255) for key in ("values", "counts"))
-        made = cls(
+    def of(cls, entry: dict[str, Any], size: int, name: str) -> _Table:
+        values, counts = (checked.items(entry[key], f"{name}.{key}", 255) for key in ("values", "counts"))
+        table = cls(
             values=tuple(checked.integer(value, f"{name}.values", -127, 127) for value in values),
             counts=tuple(
                 checked.integer(count, f"{name}.counts", int(i > 0)) for i, count in enumerate(counts)
             ),
-            shift=checked.integer(given["shift"], f"{name}.shift", 0, 31),
+            shift=checked.integer(entry["shift"], f"{name}.shift", 0, 31),
         )
-        lengths = len({*made.values}) == len(values) == len(counts)
+        lengths = len({*table.values}) == len(values) == len(counts)
         if (
             not lengths
-            or (made.counts[0] << made.shift) + made.singles > size
-            or (made.counts[0] and not made.singles)
+            or (table.counts[0] << table.shift) + table.singles > size
+            or (table.counts[0] and not table.singles)
         ):
             raise errors.InputError(f"{name}: the table of {size} values can't be right")
-        return made
+        return table
 
     @property
     def events(self) -> int:
@@ -76,9 +76,9 @@ class _Table:
 
     def frequencies(self) -> np.ndarray:
         counts = np.array(self.counts, np.int64)
-        found = 1 + counts * ((1 << _PRECISION) - len(counts)) // max(self.events, 1)
-        found[counts.argmax()] += (1 << _PRECISION) - found.sum()
-        return found
+        frequencies = 1 + counts * ((1 << _PRECISION) - len(counts)) // max(self.events, 1)
+        frequencies[counts.argmax()] += (1 << _PRECISION) - frequencies.sum()
+        return frequencies
 
 
 class Decoder:
@@ -87,13 +87,13 @@ class Decoder:
     def __init__(self) -> None:
         self._steps = 0
 
-    def values(self, given: dict[str, Any], data: memoryview, size: int, name: str) -> np.ndarray:
+    def values(self, entry: dict[str, Any], data: memoryview, size: int, name: str) -> np.ndarray:
         """Read the whole numbers of a kernel.
 
         Takes at most twice `size` bytes of memory and a few megabytes, whatever the bytes are.
 
         Args:
-          given: Its entry in the header, with `values`, `counts` and `shift`.
+          entry: Its entry in the header, with `values`, `counts` and `shift`.
           data: Its bytes.
           size: Number of values.
           name: What it is called.
@@ -104,7 +104,7 @@ class Decoder:
         Raises:
           InputError: Entry or bytes are of no kernel of this size.
         """
-        table = _Table.of(given, size, name)
+        table = _Table.of(entry, size, name)
         self._steps += table.steps
         if self._steps > MOST_STEPS:
             raise errors.InputError(f"{name}: it is decoded in more than the {MOST_STEPS:,} steps allowed")
@@ -144,8 +144,8 @@ def _unpack(data: bytes | memoryview, first: int, count: int, width: int) -> np.
     start, end = first * width, (first + count) * width
     octets = np.frombuffer(data, np.uint8)[start // 8 : -(-end // 8)]
     bits = np.zeros((count, 32), np.uint8)
-    found = np.unpackbits(octets, bitorder="little")[start % 8 :][: end - start]
-    bits[:, :width] = found.reshape(count, width)
+    flat = np.unpackbits(octets, bitorder="little")[start % 8 :][: end - start]
+    bits[:, :width] = flat.reshape(count, width)
     return np.packbits(bits, axis=1, bitorder="little").view("<u4")[:, 0]
 
 

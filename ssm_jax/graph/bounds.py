@@ -29,26 +29,26 @@ class Cost(NamedTuple):
     pool_positions: int = 0
 
 
-def cost(node: graph.Node, given: graph.Shape, result: graph.Shape) -> Cost:
+def cost(node: graph.Node, shape: graph.Shape, result: graph.Shape) -> Cost:
     """Say what an operation takes.
 
     Args:
       node: The operation.
-      given: Shape of the value that it takes.
+      shape: Shape of the value that it takes.
       result: Shape of the value that it makes.
     """
     match node:
         case graph.Conv() | graph.Convolution():
             *window, channels, units = node.kernel.shape
             places = math.prod(result[:-1]) * math.prod(window)
-            reads = places * channels * node.general(given).groups
+            reads = places * channels * node.general(shape).groups
             return Cost(places * channels * units, reads, conv_positions=math.prod(window))
         case graph.Dense() | graph.Product():
-            return Cost(math.prod(given) * result[-1])
+            return Cost(math.prod(shape) * result[-1])
         case graph.Pool() | graph.MaxPool():
             positions = math.prod(node.general().window)
             return Cost(math.prod(result) * positions, pool_positions=positions)
-    return Cost(max(math.prod(given), math.prod(result)))
+    return Cost(max(math.prod(shape), math.prod(result)))
 
 
 def check(network: graph.Network) -> None:
@@ -71,15 +71,15 @@ def check(network: graph.Network) -> None:
         work += taken.work
         conv_positions += taken.conv_positions
         pool_positions += taken.pool_positions
-        for what, found, most in (
+        for what, count, most in (
             ("multiply-adds and comparisons for one image", work, MOST_WORK),
             ("elements of a convolution's windows", taken.windows, MOST_WINDOWS),
             ("positions in windows of convolutions", conv_positions, MOST_CONV_POSITIONS),
             ("positions in windows of pools", pool_positions, MOST_POOL_POSITIONS),
         ):
-            if found > most:
+            if count > most:
                 raise errors.InputError(
-                    f"the network takes {found:,} {what} up to operation {number}; allowed are {most:,}"
+                    f"the network takes {count:,} {what} up to operation {number}; allowed are {most:,}"
                 )
 
 

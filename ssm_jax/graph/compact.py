@@ -100,9 +100,9 @@ def _constants(network: graph.Network) -> list[_Constant]:
         else:
             known = np.logical_and.reduce([np.broadcast_to(one.known, shape[-1:]) for one in inputs])
         with np.errstate(all="ignore"):  # of what is not known and nothing else
-            made = _COMPUTE[type(node)](node, *(one.values for one in inputs))
-        finite = np.isfinite(made).all(tuple(range(made.ndim - 1)))
-        constants.append(_Constant.of(known & finite, np.broadcast_to(made, shape)))
+            values = _COMPUTE[type(node)](node, *(one.values for one in inputs))
+        finite = np.isfinite(values).all(tuple(range(values.ndim - 1)))
+        constants.append(_Constant.of(known & finite, np.broadcast_to(values, shape)))
     return constants
 
 

@@ -226,7 +226,7 @@ class Slice(Node):
 
     def shape(self, *inputs: Shape) -> Shape:
         parts = list(zip(inputs[0], self.start, self.stop, self.step))
-        same = len({len(given) for given in (inputs[0], self.start, self.stop, self.step)}) == 1
+        same = len({len(numbers) for numbers in (inputs[0], self.start, self.stop, self.step)}) == 1
         self.check(same and all(0 <= a < b <= size and step > 0 for size, a, b, step in parts), inputs[0])
         return tuple(-(-(b - a) // step) for _, a, b, step in parts)
 

@@ -152,9 +152,9 @@ def _opacity(body: Any) -> tuple[bool, int]:
     """Whether something in a jaxpr can't be read, and how long it is."""
     jaxpr = getattr(body, "jaxpr", body)
     inner = [equation.params[key] for equation in jaxpr.eqns for key in _BODIES if key in equation.params]
-    found = [_opacity(each) for each in inner if hasattr(each, "jaxpr") or hasattr(each, "eqns")]
+    bodies = [_opacity(each) for each in inner if hasattr(each, "jaxpr") or hasattr(each, "eqns")]
     closed = any(equation.primitive.name in _CLOSED for equation in jaxpr.eqns)
-    return closed or any(of for of, _ in found), len(jaxpr.eqns) + sum(length for _, length in found)
+    return closed or any(of for of, _ in bodies), len(jaxpr.eqns) + sum(length for _, length in bodies)
 
 
 def _applied(equation: Any, inputs: Sequence[Expression], scope: str) -> tuple[Expression, ...]:
@@ -163,8 +163,8 @@ def _applied(equation: Any, inputs: Sequence[Expression], scope: str) -> tuple[E
 
     def compute(place: int) -> Callable[[Sequence[Any]], Any]:
         def result(values: Sequence[Any]) -> Any:
-            made = equation.primitive.bind(*values, **equation.params)
-            return made[place] if equation.primitive.multiple_results else made
+            outputs = equation.primitive.bind(*values, **equation.params)
+            return outputs[place] if equation.primitive.multiple_results else outputs
 
         return result
 

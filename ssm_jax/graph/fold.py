@@ -32,17 +32,17 @@ def fold(network: Network) -> Network:
     for number, node in enumerate(network.nodes):
         if isinstance(node, Linear):
             chain, factors, offsets = _chain(network, users, shapes, number)
-            made = _scaled(node, factors) if chain else None
-            if made is not None and np.isfinite(offsets).all():
-                folded[number] = made, offsets.astype(np.float32)
+            scaled = _scaled(node, factors) if chain else None
+            if scaled is not None and np.isfinite(offsets).all():
+                folded[number] = scaled, offsets.astype(np.float32)
                 within |= dict.fromkeys(chain, number)
     nodes, values = list[Node](), [0]  # where a value of the network is among those of the new one
     for number, node in enumerate(network.nodes):
         if number in within:
             values.append(values[within[number] + 1])
             continue
-        made, offsets = folded.get(number, (node, np.zeros(0)))
-        nodes.append(dataclasses.replace(made, inputs=tuple(values[i] for i in node.inputs)))
+        scaled, offsets = folded.get(number, (node, np.zeros(0)))
+        nodes.append(dataclasses.replace(scaled, inputs=tuple(values[i] for i in node.inputs)))
         if offsets.any():
             nodes.append(Offset(inputs=(len(nodes),), values=offsets))
         values.append(len(nodes))
@@ -78,31 +78,31 @@ def _affine(
     """
     node = network.nodes[number]
     channels = shapes[value][-1]
-    one, nothing = np.ones(channels), np.zeros(channels)
+    ones, nothing = np.ones(channels), np.zeros(channels)
     match node:
         case Offset() if node.values.ndim == 1:
-            return one, node.values.astype(np.float64)
+            return ones, node.values.astype(np.float64)
         case Normalize() if not whole:
             return node.affine()
         case Binary(function="add" | "sub" | "mul" | "div"):
             first, second = node.inputs
-            other = network.nodes[(second if first == value else first) - 1]
-            if not isinstance(other, Constant) or shapes[number + 1] != shapes[value]:
+            operand = network.nodes[(second if first == value else first) - 1]
+            if not isinstance(operand, Constant) or shapes[number + 1] != shapes[value]:
                 return None
-            if max(other.values.shape[:-1], default=1) > 1 or (whole and other.values.size > 1):
+            if max(operand.values.shape[:-1], default=1) > 1 or (whole and operand.values.size > 1):
                 return None
-            number_of = np.broadcast_to(other.values.astype(np.float64).reshape(-1), (channels,))
+            number_of = np.broadcast_to(operand.values.astype(np.float64).reshape(-1), (channels,))
             match node.function, first == value:
                 case "mul", _:
                     return number_of, nothing
                 case "div", True if number_of.all():
                     return 1 / number_of, nothing
                 case "add", _:
-                    return one, number_of
+                    return ones, number_of
                 case "sub", True:
-                    return one, -number_of
+                    return ones, -number_of
                 case "sub", False:
-                    return -one, number_of
+                    return -ones, number_of
     return None
 
 

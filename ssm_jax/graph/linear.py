@@ -20,8 +20,8 @@ def _kernel(tracer: Tracer, expression: Expression, array: np.ndarray) -> graph.
 
 def conv(tracer: Tracer, expression: Expression) -> Any:
     """A convolution with a constant kernel."""
-    given, kernel = expression.inputs
-    value, settings = tracer.of(given), expression.parameters
+    operand, kernel = expression.inputs
+    value, settings = tracer.of(operand), expression.parameters
     numbers = settings["dimension_numbers"]
     if not kernel.constant or settings["batch_group_count"] != 1 or value.axis != numbers.lhs_spec[0]:
         raise unknown(expression, "with these settings")
@@ -29,7 +29,7 @@ def conv(tracer: Tracer, expression: Expression) -> Any:
     array = kernel.array.transpose([*places, inputs, outputs])
     batch, channels, *sides = numbers.lhs_spec
     value = transpose(tracer, value, inner((*sides, channels), batch))
-    sizes = [given.shape[axis] for axis in sides]
+    sizes = [operand.shape[axis] for axis in sides]
     low, high = zip(*settings["padding"]) if sides else ((), ())
     stride, groups = settings["window_strides"], settings["feature_group_count"]
     dilation, spread = settings["rhs_dilation"], settings["lhs_dilation"]
@@ -42,15 +42,15 @@ def conv(tracer: Tracer, expression: Expression) -> Any:
     ] == list(zip(low, high))
     fields: dict[str, Any] = {"name": name, "kernel": _kernel(tracer, expression, array)}
     if same and {*dilation, *spread, groups} == {1}:
-        made = tracer.add(graph.Conv, value, stride=stride[0], **fields)
+        out = tracer.add(graph.Conv, value, stride=stride[0], **fields)
     else:
         fields |= {"stride": stride, "low": low, "high": high, "dilation": dilation, "spread": spread}
-        made = tracer.add(graph.Convolution, value, groups=groups, **fields)
+        out = tracer.add(graph.Convolution, value, groups=groups, **fields)
     # The result is [..., O]; the model has its axes in the order of out_spec.
     batch, channels, *sides = numbers.out_spec
     order = {axis: place for place, axis in enumerate((*sides, channels))}
-    made = transpose(tracer, made, [order[axis] for axis in sorted(order)])
-    return moved(made, batch)
+    out = transpose(tracer, out, [order[axis] for axis in sorted(order)])
+    return moved(out, batch)
 
 
 def dot(tracer: Tracer, expression: Expression) -> Any:
@@ -60,31 +60,31 @@ def dot(tracer: Tracer, expression: Expression) -> Any:
     if batched == ((), ()) and right.constant:
         return _dense(tracer, expression, left, right, contracted[0], contracted[1])
     if batched == ((), ()) and left.constant:
-        made = _dense(tracer, expression, right, left, contracted[1], contracted[0])
+        product = _dense(tracer, expression, right, left, contracted[1], contracted[0])
         # Now the value's axes are first, and behind them the kernel's, which the model has first.
         free = len(right.shape) - len(contracted[1])
         order = [*range(free, len(expression.shape)), *range(free)]
-        return moved(transpose(tracer, made, inner(order, made.axis)), order.index(made.axis))
+        return moved(transpose(tracer, product, inner(order, product.axis)), order.index(product.axis))
     return _product(tracer, expression, contracted, batched)
 
 
 def _dense(
-    tracer: Tracer, expression: Expression, given: Expression, kernel: Expression, axes: Any, rows: Any
+    tracer: Tracer, expression: Expression, operand: Expression, kernel: Expression, axes: Any, rows: Any
 ) -> Any:
-    value = tracer.of(given)
+    value = tracer.of(operand)
     if value.axis in axes:
         raise unknown(expression, "over the batch")
     units = [axis for axis in range(len(kernel.shape)) if axis not in rows]
     count = math.prod(kernel.shape[axis] for axis in rows)
     array = kernel.array.transpose([*rows, *units]).reshape(count, -1)
     name = tracer.name(expression, kernel)
-    free = [axis for axis in range(len(given.shape)) if axis not in axes and axis != value.axis]
-    sizes = [given.shape[axis] for axis in free]
-    made = transpose(tracer, value, inner((*free, *axes), value.axis))
-    made = reshape(tracer, made, [given.shape[axis] for axis in (*free, *axes)], [*sizes, count])
-    made = tracer.add(graph.Dense, made, name=name, kernel=_kernel(tracer, expression, array))
-    made = reshape(tracer, made, [*sizes, array.shape[1]], [*sizes, *(kernel.shape[axis] for axis in units)])
-    return moved(made, sum(axis < value.axis for axis in free))
+    free = [axis for axis in range(len(operand.shape)) if axis not in axes and axis != value.axis]
+    sizes = [operand.shape[axis] for axis in free]
+    out = transpose(tracer, value, inner((*free, *axes), value.axis))
+    out = reshape(tracer, out, [operand.shape[axis] for axis in (*free, *axes)], [*sizes, count])
+    out = tracer.add(graph.Dense, out, name=name, kernel=_kernel(tracer, expression, array))
+    out = reshape(tracer, out, [*sizes, array.shape[1]], [*sizes, *(kernel.shape[axis] for axis in units)])
+    return moved(out, sum(axis < value.axis for axis in free))
 
 
 def _product(tracer: Tracer, expression: Expression, sums: Any, shared: Any) -> Any:
@@ -105,9 +105,9 @@ def _product(tracer: Tracer, expression: Expression, sums: Any, shared: Any) -> 
         sides.append(reshape(tracer, ordered, sizes, [*sizes[: len(first)], *flat]))
         free.append([each.shape[axis] for axis in own])
     batches = sizes[: len(first)]
-    made = tracer.add(graph.Product, *sides)
-    made = reshape(tracer, made, [*batches, *map(math.prod, free)], [*batches, *free[0], *free[1]])
-    return moved(made, places.pop())
+    product = tracer.add(graph.Product, *sides)
+    product = reshape(tracer, product, [*batches, *map(math.prod, free)], [*batches, *free[0], *free[1]])
+    return moved(product, places.pop())
 
 
 def pool(function: str) -> Any:
@@ -157,6 +157,6 @@ def gather(tracer: Tracer, expression: Expression) -> Any:
         raise unknown(expression, "of parts of rows")
     value = tracer.of(places)
     sizes = without(places.shape, value.axis)
-    made = reshape(tracer, value, sizes, sizes[:-1])
+    indices = reshape(tracer, value, sizes, sizes[:-1])
     name = tracer.name(expression, table)
-    return tracer.add(graph.Embed, made, name=name, kernel=graph.Kernel.of(table.array.astype(np.float32)))
+    return tracer.add(graph.Embed, indices, name=name, kernel=graph.Kernel.of(table.array.astype(np.float32)))

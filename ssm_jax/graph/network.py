@@ -127,11 +127,11 @@ class Network:
 
     def readers(self) -> list[list[int]]:
         """Return the numbers of the operations that take each value, as often as they take it."""
-        found: list[list[int]] = [[] for _ in range(len(self.nodes) + 1)]
+        readers: list[list[int]] = [[] for _ in range(len(self.nodes) + 1)]
         for number, node in enumerate(self.nodes):
             for value in node.inputs:
-                found[value].append(number)
-        return found
+                readers[value].append(number)
+        return readers
 
     def layers(self) -> list[Layer]:
         """Return the operations that have a kernel, in their order."""

@@ -49,8 +49,8 @@ class Kernel:
         if not np.isfinite(kernel).all() or (sizes.size and sizes.max() > 127 * scale):
             return cls(kernel)
         values = np.rint(kernel / scale).astype(np.int8)
-        made = cls(values, scale)
-        return made if np.array_equal(made.dense(), kernel) else cls(kernel)
+        whole = cls(values, scale)
+        return whole if np.array_equal(whole.dense(), kernel) else cls(kernel)
 
     @property
     def shape(self) -> Shape:
@@ -115,8 +115,8 @@ class Node:
         if not fits:
             name = getattr(self, "name", operation(self))
             kernel = f" with a kernel of shape {self.kernel.shape}" if isinstance(self, Layer) else ""
-            given = ", ".join(map(str, shapes))
-            raise errors.InputError(f"{name}{kernel} can't take a value of shape {given}")
+            listed = ", ".join(map(str, shapes))
+            raise errors.InputError(f"{name}{kernel} can't take a value of shape {listed}")
 
     def together(self, *shapes: Shape) -> Shape:
         """Return the shape of values of one rank that repeat along axes of size 1."""
@@ -127,12 +127,12 @@ class Node:
 
     def windows(self, sides: Sequence[int], *settings: Sequence[int]) -> Shape:
         """Return how many windows fit along each axis, by window, stride, places before and places behind."""
-        found = []
+        counts = []
         for size, window, stride, low, high in zip(sides, *settings):
             fits = min(window, stride, low + 1, high + 1) > 0 and size + low + high >= window
             self.check(fits, tuple(sides))
-            found.append((size + low + high - window) // stride + 1)
-        return tuple(found)
+            counts.append((size + low + high - window) // stride + 1)
+        return tuple(counts)
 
 
 def operation(node: Node | type[Node]) -> str:
@@ -188,7 +188,7 @@ class Convolution(Linear):
     def shape(self, *inputs: Shape) -> Shape:
         *sides, channels = inputs[0] or (0,)
         settings = self.stride, self.low, self.high, self.dilation, self.spread
-        fits = {len(given) for given in settings} == {len(sides)} == {len(self.kernel.shape) - 2}
+        fits = {len(setting) for setting in settings} == {len(sides)} == {len(self.kernel.shape) - 2}
         self.check(fits and min((*self.dilation, *self.spread, self.groups)) >= 1, inputs[0])
         *windows, inner, units = self.kernel.shape
         self.check(inner * self.groups == channels and units % self.groups == 0, inputs[0])
@@ -286,7 +286,7 @@ class Pool(Node):
 
     def shape(self, *inputs: Shape) -> Shape:
         settings = self.window, self.stride, self.low, self.high
-        same = {len(given) for given in (inputs[0], *settings)} == {len(inputs[0])}
+        same = {len(numbers) for numbers in (inputs[0], *settings)} == {len(inputs[0])}
         self.check(same and self.function in ("max", "min", "sum"), inputs[0])
         return self.windows(inputs[0], *settings)
 

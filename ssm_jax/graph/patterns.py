@@ -65,14 +65,14 @@ def batch_normalized(value: Expression) -> Bound | None:
     scaled = root.primitive in ("add", "mul") and any(each.constant for each in root.inputs)
     if not scaled or not value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
         return None
-    found = _first(value, _batch_normalizations(value.shape, value.dtype))
-    constants = [one for name, one in (found or {}).items() if name != "x"]
-    return found if all(one.constant for one in constants) else None
+    bound = _first(value, _batch_normalizations(value.shape, value.dtype))
+    constants = [expression for name, expression in (bound or {}).items() if name != "x"]
+    return bound if all(expression.constant for expression in constants) else None
 
 
 @functools.cache
 def _batch_normalizations(shape: tuple[int, ...], dtype: Any) -> list[Expression]:
-    features, made = shape[-1], []
+    features, traced = shape[-1], []
     for scale in (False, True):
         for bias in (False, True):
             layer = nnx.BatchNorm(
@@ -93,12 +93,12 @@ def _batch_normalizations(shape: tuple[int, ...], dtype: Any) -> list[Expression
                 return layer(x)
 
             arrays = dict.fromkeys(names, ((features,), "float32"))
-            made.append(_traced(apply, x=(shape, dtype), **arrays))
-    return made
+            traced.append(_traced(apply, x=(shape, dtype), **arrays))
+    return traced
 
 
 def _traced(function: Callable[..., jax.Array], **inputs: tuple[tuple[int, ...], Any]) -> Expression:
-    names, shapes = list(inputs), [jax.ShapeDtypeStruct(*given) for given in inputs.values()]
+    names, shapes = list(inputs), [jax.ShapeDtypeStruct(*spec) for spec in inputs.values()]
 
     def positional(x: jax.Array, *arrays: jax.Array) -> jax.Array:
         return function(x, **dict(zip(names[1:], arrays, strict=True)))

@@ -143,10 +143,10 @@ def _power(tracer: Tracer, expression: Expression) -> Any:
     if power == 2:
         return tracer.add(graph.Unary, value, function="square")
     if 0 < power <= 4:
-        made = value
+        product = value
         for _ in range(power - 1):
-            made = tracer.add(graph.Binary, made, value, function="mul")
-        return made
+            product = tracer.add(graph.Binary, product, value, function="mul")
+        return product
     rank = len(expression.shape) - 1
     exponent = _constant(tracer, np.full((1,) * rank, power, np.float32), expression.dtype, value.axis)
     return tracer.add(graph.Binary, value, exponent, function="pow")
@@ -192,14 +192,14 @@ def transpose(tracer: Tracer, value: Any, axes: Sequence[int]) -> Any:
 
 
 def _reshape(tracer: Tracer, expression: Expression) -> Any:
-    (given,) = expression.inputs
-    value, shape = tracer.of(given), expression.shape
-    batch, before = given.shape[value.axis], math.prod(given.shape[: value.axis])
+    (operand,) = expression.inputs
+    value, shape = tracer.of(operand), expression.shape
+    batch, before = operand.shape[value.axis], math.prod(operand.shape[: value.axis])
     axes = [i for i, size in enumerate(shape) if size == batch and math.prod(shape[:i]) == before]
     if not axes or (expression.primitive == "reshape" and expression.parameters["dimensions"]):
-        raise unknown(expression, f"of {list(given.shape)} to {list(shape)}, which mixes examples")
-    made = reshape(tracer, value, without(given.shape, value.axis), without(shape, axes[0]))
-    return moved(made, axes[0])
+        raise unknown(expression, f"of {list(operand.shape)} to {list(shape)}, which mixes examples")
+    out = reshape(tracer, value, without(operand.shape, value.axis), without(shape, axes[0]))
+    return moved(out, axes[0])
 
 
 def moved(value: Any, axis: int) -> Any:
@@ -208,19 +208,19 @@ def moved(value: Any, axis: int) -> Any:
 
 
 def _broadcast(tracer: Tracer, expression: Expression) -> Any:
-    (given,) = expression.inputs
-    value, places = tracer.of(given), expression.parameters["broadcast_dimensions"]
+    (operand,) = expression.inputs
+    value, places = tracer.of(operand), expression.parameters["broadcast_dimensions"]
     axis = places[value.axis]
-    if expression.shape[axis] != given.shape[value.axis]:
+    if expression.shape[axis] != operand.shape[value.axis]:
         raise unknown(expression, "of the batch")
     whole = [1] * len(expression.shape)
-    for place, size in zip(places, given.shape, strict=True):
+    for place, size in zip(places, operand.shape, strict=True):
         whole[place] = size
     sizes = without(expression.shape, axis)
-    made = reshape(tracer, value, without(given.shape, value.axis), without(whole, axis))
+    out = reshape(tracer, value, without(operand.shape, value.axis), without(whole, axis))
     if without(whole, axis) != sizes:
-        made = tracer.add(graph.Broadcast, made, sizes=sizes)
-    return moved(made, axis)
+        out = tracer.add(graph.Broadcast, out, sizes=sizes)
+    return moved(out, axis)
 
 
 def _transpose(tracer: Tracer, expression: Expression) -> Any:
@@ -234,16 +234,16 @@ def _reduce(function: str) -> Rule:
         if value.axis in axes:
             raise unknown(expression, "over the batch")
         kept = tuple(inner(axes, value.axis))
-        made = tracer.add(graph.Reduce, value, function=function, axes=kept) if axes else value
-        return moved(made, value.axis - sum(axis < value.axis for axis in axes))
+        reduced = tracer.add(graph.Reduce, value, function=function, axes=kept) if axes else value
+        return moved(reduced, value.axis - sum(axis < value.axis for axis in axes))
 
     return rule
 
 
 def _slice(tracer: Tracer, expression: Expression) -> Any:
-    given, parameters = expression.inputs[0], expression.parameters
-    value = tracer.of(given)
-    steps = parameters["strides"] or (1,) * len(given.shape)
+    operand, parameters = expression.inputs[0], expression.parameters
+    value = tracer.of(operand)
+    steps = parameters["strides"] or (1,) * len(operand.shape)
     parts = list(zip(parameters["start_indices"], parameters["limit_indices"], steps, strict=True))
     return _part(tracer, expression, value, parts)
 
@@ -256,23 +256,23 @@ def _part(tracer: Tracer, expression: Expression, value: Any, parts: Sequence[tu
 
 
 def _split(tracer: Tracer, expression: Expression) -> Any:
-    given, parameters = expression.inputs[0], expression.parameters
-    value, axis, sizes = tracer.of(given), parameters["axis"], parameters["sizes"]
+    operand, parameters = expression.inputs[0], expression.parameters
+    value, axis, sizes = tracer.of(operand), parameters["axis"], parameters["sizes"]
     first = sum(sizes[: parameters.get("result", 0)])
-    parts = [(0, size, 1) for size in given.shape]
+    parts = [(0, size, 1) for size in operand.shape]
     parts[axis] = (first, first + sizes[parameters.get("result", 0)], 1)
     return _part(tracer, expression, value, parts)
 
 
 def _dynamic_slice(tracer: Tracer, expression: Expression) -> Any:
-    given, *starts = expression.inputs
-    value = tracer.of(given)
+    operand, *starts = expression.inputs
+    value = tracer.of(operand)
     if not all(start.constant for start in starts):
         raise unknown(expression, "at a place that is computed")
     sizes = expression.parameters["slice_sizes"]
     places = [
         int(np.clip(start.array, 0, whole - size))
-        for start, whole, size in zip(starts, given.shape, sizes, strict=True)
+        for start, whole, size in zip(starts, operand.shape, sizes, strict=True)
     ]
     parts = [(place, place + size, 1) for place, size in zip(places, sizes, strict=True)]
     return _part(tracer, expression, value, parts)

@@ -213,8 +213,8 @@ def _pattern(kind: type[graph.Node]) -> Callable[[_Tracer, Expression, patterns.
 
 def _normalize(tracer: _Tracer, expression: Expression, bound: patterns.Bound) -> Value:
     value, epsilon = tracer.of(bound["x"]), bound["epsilon"].scalar
-    given = {"mean": "mean", "var": "variance", "scale": "scale", "bias": "offset"}
-    arrays: dict[str, Any] = {name: bound[key].array for key, name in given.items() if key in bound}
+    names = {"mean": "mean", "var": "variance", "scale": "scale", "bias": "offset"}
+    arrays: dict[str, Any] = {name: bound[key].array for key, name in names.items() if key in bound}
     return tracer.add(
         graph.Normalize,
         value,

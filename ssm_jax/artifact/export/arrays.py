@@ -114,14 +114,14 @@ def tensors(network: graph.Network) -> dict[str, np.ndarray]:
     Raises:
       InputError: Two layers have one name, or one has a name that no file may have.
     """
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for number, node in enumerate(rounded(network).nodes):
         for name, array in _arrays(node).items():
             full = f"{header.path(_name(number, node), 'the name of a layer')}.{name}"
-            if full in found:
+            if full in arrays:
                 raise errors.InputError(f"two arrays of the network are named {full!r}")
-            found[full] = np.asarray(array, order="C")
-    return found
+            arrays[full] = np.asarray(array, order="C")
+    return arrays
 
 
 def texts(artifact: Artifact) -> dict[str, str]:

@@ -145,9 +145,9 @@ class Plan:
         return name
 
     def standardize(self, node: graph.Standardize, number: int, factor: int) -> None:
-        made = self._make(number)
-        height, width, channels = made.shape
-        self._say(f"standardize(image, @, {height * width}, {channels}, UINT64_C({factor}));", made)
+        out = self._make(number)
+        height, width, channels = out.shape
+        self._say(f"standardize(image, @, {height * width}, {channels}, UINT64_C({factor}));", out)
 
     def conv(self, node: graph.Conv, number: int, rescale: integer.Rescale) -> None:
         value, side, units = self._take(node), node.kernel.shape[0], node.kernel.shape[3]
@@ -161,8 +161,8 @@ class Plan:
         if isinstance(pool, graph.MaxPool) and not pool.padding:
             window, stride, result = pool.window, pool.stride, self._nodes.index(pool) + 1
         sums = Value(self._buffer(4 * out_height * out_width), (), np.arange(0))
-        made = self._make(result)
-        rows, columns, _ = made.shape
+        out = self._make(result)
+        rows, columns, _ = out.shape
         self._say(
             f"{self._begin(node, node.kernel.values.transpose(3, 0, 1, 2))}\n"
             f"    for (int32_t unit = 0; unit < {units}; unit++) {{\n"
@@ -173,7 +173,7 @@ class Plan:
             value,
             sums,
             sums,
-            made,
+            out,
         )
 
     def dense(self, node: graph.Dense, number: int, rescale: integer.Rescale | None) -> None:
@@ -184,14 +184,14 @@ class Plan:
         if rescale is None:
             self._say(f"{loop}logits[unit] = {call};", value)
         else:
-            made = self._make(number)
+            out = self._make(number)
             finished = f"(@)[unit] = rounded((int64_t){call} * {_factors(rescale)});"
-            self._say(f"{loop}{finished}", made, value)
+            self._say(f"{loop}{finished}", out, value)
 
     def _begin(self, node: graph.Conv | graph.Dense, values: np.ndarray) -> str:
-        made = stream(values.ravel())
-        table = self._table(f"{node.name}_weights", made.data)
-        return f"weights = begin({table}, {made.low}, {made.wide});"
+        bits = stream(values.ravel())
+        table = self._table(f"{node.name}_weights", bits.data)
+        return f"weights = begin({table}, {bits.low}, {bits.wide});"
 
     def elu(self, node: graph.Elu, number: int, table: np.ndarray) -> None:
         """Change a value where it lies, or a copy if another operation reads it."""
@@ -205,9 +205,9 @@ class Plan:
         self._say(f"elus(@, {count}, {self._table(f'elu_{number}', table)}, {len(table)});", value)
 
     def max_pool(self, node: graph.MaxPool, number: int, constant: None) -> None:
-        value, made = self._take(node), self._make(number)
-        sizes = *(value.shape[2], *value.shape[:2]), *made.shape[:2], node.window, node.stride, node.padding
-        self._say(f"max_pool(@, @, {', '.join(map(str, sizes))});", value, made)
+        value, out = self._take(node), self._make(number)
+        sizes = *(value.shape[2], *value.shape[:2]), *out.shape[:2], node.window, node.stride, node.padding
+        self._say(f"max_pool(@, @, {', '.join(map(str, sizes))});", value, out)
 
     def flatten(self, node: graph.Flatten, number: int, constant: None) -> None:
         value = self._take(node)
@@ -219,25 +219,25 @@ class Plan:
             order = places.transpose(2, 0, 1).ravel()
             self._values[number] = Value(value.buffer, self._shapes[number], order)
             return
-        made = self._make(number)
-        self._say(f"flatten(@, @, {channels}, {height * width});", value, made)
+        out = self._make(number)
+        self._say(f"flatten(@, @, {channels}, {height * width});", value, out)
 
     def mean(self, node: graph.Mean, number: int, rescale: integer.Rescale) -> None:
-        value, made = self._take(node), self._make(number)
+        value, out = self._take(node), self._make(number)
         height, width, channels = value.shape
-        self._say(f"mean(@, @, {channels}, {height * width}, {_factors(rescale)});", value, made)
+        self._say(f"mean(@, @, {channels}, {height * width}, {_factors(rescale)});", value, out)
 
     def add(self, node: graph.Add, number: int, rescale: integer.Rescale) -> None:
-        left, right, made = self._take(node), self._take(node, 1), self._make(number)
-        self._say(f"add(@, @, @, {math.prod(made.shape)}, {_factors(rescale)});", left, right, made)
+        left, right, out = self._take(node), self._take(node, 1), self._make(number)
+        self._say(f"add(@, @, @, {math.prod(out.shape)}, {_factors(rescale)});", left, right, out)
 
 
 def _filled(statement: str, used: Sequence[Value]) -> str:
     offsets = iter([value.buffer.offset for value in used])
 
-    def place(found: re.Match[str]) -> str:
+    def place(match: re.Match[str]) -> str:
         offset = next(offsets)
-        return f"values + {offset}" if found[0] == "@" else f"scratch + {offset // 4}"
+        return f"values + {offset}" if match[0] == "@" else f"scratch + {offset // 4}"
 
     return re.sub("[@#]", place, statement)
 

@@ -46,7 +46,7 @@ def as_images(network: graph.Network) -> graph.Network:
     for number, node in enumerate(network.nodes):
         node = dataclasses.replace(node, inputs=tuple(values[i] for i in node.inputs))
         if isinstance(node, graph.Convolution) and len(node.stride) == 1:
-            (length, channels), (made, units) = (
+            (length, channels), (places, units) = (
                 shapes[i] for i in (network.nodes[number].inputs[0], number + 1)
             )
             kernel = dataclasses.replace(node.kernel, values=node.kernel.values[:, None])
@@ -56,7 +56,7 @@ def as_images(network: graph.Network) -> graph.Network:
             sides: dict[str, Any] = {name: (*getattr(node, name), 0) for name in ("low", "high")}
             nodes.append(graph.Reshape(inputs=node.inputs, sizes=(length, 1, channels)))
             nodes.append(dataclasses.replace(node, inputs=(len(nodes),), kernel=kernel, **wide, **sides))
-            node = graph.Reshape(inputs=(len(nodes),), sizes=(made, units))
+            node = graph.Reshape(inputs=(len(nodes),), sizes=(places, units))
         nodes.append(node)
         values.append(len(nodes))
     return dataclasses.replace(network, nodes=tuple(nodes))
@@ -111,8 +111,8 @@ def kernel_lists(values: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np
 
 def sizes(values: np.ndarray) -> np.ndarray:
     """The absolute values of an int8 kernel that are not 0, at least one."""
-    found = np.unique(np.abs(values)) if values.dtype == np.int8 else np.empty(0)
-    return found[found > 0] if found.any() else np.array([1])
+    magnitudes = np.unique(np.abs(values)) if values.dtype == np.int8 else np.empty(0)
+    return magnitudes[magnitudes > 0] if magnitudes.any() else np.array([1])
 
 
 def conv(plan: Plan, node: graph.Conv | graph.Convolution, number: int) -> Value:
@@ -120,12 +120,12 @@ def conv(plan: Plan, node: graph.Conv | graph.Convolution, number: int) -> Value
     image, shape = plan.shapes[node.inputs[0]], plan.shapes[number]
     whole, windows = node.general(image), Windows.of(node, image)
     value = _spread(plan, whole, plan.take(node))
-    made = plan.layout(shape)
+    wanted = plan.layout(shape)
     channels, stride, taps = value.layout.channels, windows.stride, windows.taps
     # One result for every place that the strides come to, and more where the network wants more of them.
     apart = whole.stride if len({*whole.stride}) > 1 else (1, 1)
     layout = dataclasses.replace(
-        made,
+        wanted,
         height=max((shape[0] - 1) * apart[0] + 1, -(-value.layout.height // stride)),
         width=max((shape[1] - 1) * apart[1] + 1, -(-value.layout.width // stride)),
     )
@@ -137,15 +137,15 @@ def conv(plan: Plan, node: graph.Conv | graph.Convolution, number: int) -> Value
     shifts = [top // stride * layout.row + left // stride for top, left in taps]
     first = layout.first + np.array(planes) * layout.plane + shifts
     places = first[:, None] + np.arange(channels) * layout.plane
-    full = plan.new(shape, number if layout == made else None, layout)
+    full = plan.new(shape, number if layout == wanted else None, layout)
     where = Place(source.buffer), full.first
     lists(plan, "conv", node, [where], places.ravel(), layout.positions, layout.plane)
     plan.border(full)
-    if layout == made:
+    if layout == wanted:
         return full
     top_left, (row, column, plane) = full.strides
-    given = top_left, (row * apart[0], column * apart[1], plane)
-    return plan.moved(full, plan.new(shape, number), shape, given=given)
+    get = top_left, (row * apart[0], column * apart[1], plane)
+    return plan.moved(full, plan.new(shape, number), shape, get=get)
 
 
 def _spread(plan: Plan, node: graph.Convolution, value: Value) -> Value:
@@ -153,24 +153,24 @@ def _spread(plan: Plan, node: graph.Convolution, value: Value) -> Value:
     if {*node.spread} == {1}:
         return value
     height, width = ((size - 1) * apart + 1 for size, apart in zip(value.shape, node.spread))
-    made = plan.new((height, width, value.shape[2]))
-    plan.call("fill", Place(made.buffer), made.layout.count, "0.0f")
-    first, (row, column, plane) = made.strides
+    out = plan.new((height, width, value.shape[2]))
+    plan.call("fill", Place(out.buffer), out.layout.count, "0.0f")
+    first, (row, column, plane) = out.strides
     put = first, (row * node.spread[0], column * node.spread[1], plane)
-    plan.move(value, made, value.shape, put=put)
-    return made
+    plan.move(value, out, value.shape, put=put)
+    return out
 
 
 def _phases(plan: Plan, value: Value, layout: Layout, stride: int, phases: list[tuple[int, int]]) -> Value:
     """Spread an image over several of the result's size, one a phase: a stride becomes none."""
     channels = value.layout.channels
     layout = dataclasses.replace(layout, channels=channels * len(phases))
-    made = plan.new((layout.height, layout.width, layout.channels), layout=layout)
+    images = plan.new((layout.height, layout.width, layout.channels), layout=layout)
     for i, phase in enumerate(phases):
-        place = Place(made.buffer, i * channels * layout.plane + layout.first)
+        place = Place(images.buffer, i * channels * layout.plane + layout.first)
         geometry = *value.layout.geometry, *layout.geometry[1:]
         plan.call("every", value.first, place, *geometry, stride, *phase)
-    return plan.border(made)
+    return plan.border(images)
 
 
 def lists(
@@ -193,5 +193,5 @@ def lists(
     else:
         function += "_weights"
         rest = (Table(f"{node.name}_weights", numbers), units, *rest)
-    for given, made in where:
-        plan.call(f"{function}_uint{bits}", given, made, table, *rest)
+    for source, target in where:
+        plan.call(f"{function}_uint{bits}", source, target, table, *rest)

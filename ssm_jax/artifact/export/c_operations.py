@@ -82,10 +82,10 @@ def _dense(plan: Plan, node: graph.Dense, number: int) -> Value:
         raise errors.InputError(f"C has no dense layer of {count:,} rows, {node.name}; at most {MOST_ROWS:,}")
     value = plan.take(node)
     if len(plan.shapes[number]) == 1:
-        made = plan.new(plan.shapes[number], number)
+        out = plan.new(plan.shapes[number], number)
         places = value.layout.places().ravel()
-        lists(plan, "dense", node, [(Place(value.buffer), Place(made.buffer))], places)
-        return made
+        lists(plan, "dense", node, [(Place(value.buffer), Place(out.buffer))], places)
+        return out
     value, rows = _to_rows(plan, value), plan.new((count * units,))
     where = [(Place(value.buffer, i * inputs), Place(rows.buffer, i * units)) for i in range(count)]
     lists(plan, "dense", node, where, np.arange(inputs))
@@ -105,7 +105,7 @@ def _from_rows(plan: Plan, rows: Value, number: int) -> Value:
     if len(shape) != 3:
         rows = plan.changed(rows, number)
         return Value(rows.buffer, shape, rows.layout)
-    return plan.moved(rows, plan.new(shape, number), shape, given=of_rows(shape))
+    return plan.moved(rows, plan.new(shape, number), shape, get=of_rows(shape))
 
 
 def _product(plan: Plan, node: graph.Product, number: int) -> Value:
@@ -152,8 +152,8 @@ def _offset(plan: Plan, node: graph.Offset, number: int) -> Value:
 
 def _with_rows(plan: Plan, value: Value, name: str, constants: np.ndarray, function: str) -> Value:
     """Combine every row with constants."""
-    other = plan.laid(name, constants, value.shape)
-    plan.call(f"values_of_{function}", value.first, *value.layout.geometry, other.first)
+    operand = plan.laid(name, constants, value.shape)
+    plan.call(f"values_of_{function}", value.first, *value.layout.geometry, operand.first)
     return value
 
 
@@ -168,27 +168,27 @@ def _add(plan: Plan, node: graph.Add, number: int) -> Value:
     if left.buffer.pending and not right.buffer.pending:
         left, right = right, left
     left.buffer.pending += left is right and not left.buffer.pending  # one of them has to be a copy
-    made = plan.changed(left, number)
-    plan.call("add", Place(made.buffer), Place(right.buffer), made.layout.count)
-    return made
+    out = plan.changed(left, number)
+    plan.call("add", Place(out.buffer), Place(right.buffer), out.layout.count)
+    return out
 
 
 def _pool(plan: Plan, node: graph.MaxPool | graph.Pool, number: int) -> Value:
     pool = node.general()
     if len(pool.window) != 3 or (pool.window[2], pool.stride[2], pool.low[2], pool.high[2]) != (1, 1, 0, 0):
         raise errors.InputError("C has no pool but that over rows and columns")
-    value, made = plan.take(node), plan.new(plan.shapes[number], number)
+    value, out = plan.take(node), plan.new(plan.shapes[number], number)
     function, settings = f"pool_of_{pool.function}", (*pool.window[:2], *pool.stride[:2], *pool.low[:2])
     if isinstance(node, graph.MaxPool):
         function, settings = "max_pool", (node.window, node.stride, node.padding)
-    plan.call(function, value.first, made.first, *value.layout.geometry, *made.layout.geometry[1:], *settings)
-    return plan.border(made)
+    plan.call(function, value.first, out.first, *value.layout.geometry, *out.layout.geometry[1:], *settings)
+    return plan.border(out)
 
 
 def _mean(plan: Plan, node: graph.Mean, number: int) -> Value:
-    value, made = plan.take(node), plan.new(plan.shapes[number], number)
-    plan.call("mean", value.first, made.first, *value.layout.geometry)
-    return made
+    value, out = plan.take(node), plan.new(plan.shapes[number], number)
+    plan.call("mean", value.first, out.first, *value.layout.geometry)
+    return out
 
 
 def _flatten(plan: Plan, node: graph.Flatten, number: int) -> Value:
@@ -198,9 +198,9 @@ def _flatten(plan: Plan, node: graph.Flatten, number: int) -> Value:
         # Dense layers find their inputs wherever these lie.
         value.buffer.pending += len(dense)
         return value
-    made = plan.new(plan.shapes[number], number)
-    plan.call("flatten", value.first, made.first, *value.layout.geometry)
-    return made
+    out = plan.new(plan.shapes[number], number)
+    plan.call("flatten", value.first, out.first, *value.layout.geometry)
+    return out
 
 
 def _cast(plan: Plan, node: graph.Cast, number: int) -> Value | None:
@@ -244,48 +244,48 @@ def _select(plan: Plan, node: graph.Select, number: int) -> Value:
 
 
 def _transpose(plan: Plan, node: graph.Transpose, number: int) -> Value:
-    value, made = plan.take(node), plan.new(plan.shapes[number], number)
+    value, out = plan.take(node), plan.new(plan.shapes[number], number)
     first, steps = value.strides
-    return plan.moved(value, made, made.shape, given=(first, tuple(steps[axis] for axis in node.axes)))
+    return plan.moved(value, out, out.shape, get=(first, tuple(steps[axis] for axis in node.axes)))
 
 
 def _slice(plan: Plan, node: graph.Slice, number: int) -> Value:
-    value, made = plan.take(node), plan.new(plan.shapes[number], number)
+    value, out = plan.take(node), plan.new(plan.shapes[number], number)
     first, steps = value.strides
     first += sum(start * step for start, step in zip(node.start, steps))
-    given = first, tuple(step * each for step, each in zip(node.step, steps))
-    return plan.moved(value, made, made.shape, given=given)
+    get = first, tuple(step * each for step, each in zip(node.step, steps))
+    return plan.moved(value, out, out.shape, get=get)
 
 
 def _filled(plan: Plan, number: int, content: str) -> Value:
-    made = plan.new(plan.shapes[number], number)
-    plan.call("fill", Place(made.buffer), made.layout.count, content)
-    return made
+    out = plan.new(plan.shapes[number], number)
+    plan.call("fill", Place(out.buffer), out.layout.count, content)
+    return out
 
 
 def _pad(plan: Plan, node: graph.Pad, number: int) -> Value:
-    value, made = plan.take(node), _filled(plan, number, f"{np.float32(node.value):.9e}f")
-    first, steps = made.strides
+    value, out = plan.take(node), _filled(plan, number, f"{np.float32(node.value):.9e}f")
+    first, steps = out.strides
     first += sum(low * step for low, step in zip(node.low, steps))
-    return plan.moved(value, made, value.shape, put=(first, steps))
+    return plan.moved(value, out, value.shape, put=(first, steps))
 
 
 def _concatenate(plan: Plan, node: graph.Concatenate, number: int) -> Value:
-    made = plan.new(plan.shapes[number], number)
-    first, steps = made.strides
+    out = plan.new(plan.shapes[number], number)
+    first, steps = out.strides
     for which in range(len(node.inputs)):
         value = plan.take(node, which)
-        plan.move(value, made, value.shape, put=(first, steps))
+        plan.move(value, out, value.shape, put=(first, steps))
         first += value.shape[node.axis] * steps[node.axis]
-    return plan.border(made)
+    return plan.border(out)
 
 
 def _reduce(plan: Plan, node: graph.Reduce, number: int) -> Value:
-    value, made = plan.take(node), _filled(plan, number, _STARTS[node.function])
-    first, kept = made.strides
+    value, out = plan.take(node), _filled(plan, number, _STARTS[node.function])
+    first, kept = out.strides
     left = iter(kept)
     steps = tuple(0 if axis in node.axes else next(left) for axis in range(len(value.shape)))
-    return plan.moved(value, made, value.shape, put=(first, steps), how=f"gather_of_{node.function}")
+    return plan.moved(value, out, value.shape, put=(first, steps), how=f"gather_of_{node.function}")
 
 
 # From an operation to what adds its steps to a plan and returns the value of that number.

@@ -263,29 +263,29 @@ class Plan:
             return value
         first, steps = value.strides
         steps = tuple(step if size > 1 else 0 for step, size in zip(steps, before))
-        return self.moved(value, self.new(shape), shape, given=(first, steps))
+        return self.moved(value, self.new(shape), shape, get=(first, steps))
 
     def laid(self, name: str, array: np.ndarray, shape: graph.Shape) -> Value:
         """Make a value of constants, with axes of size 1 repeated to a shape."""
         sizes = (1,) * (len(shape) - array.ndim) + array.shape
         steps = tuple(step if size > 1 else 0 for step, size in zip(of_rows(sizes)[1], sizes))
         table = Table(name, np.ascontiguousarray(array, np.float32).ravel())
-        return self.moved(table, self.new(shape), shape, given=(0, steps))
+        return self.moved(table, self.new(shape), shape, get=(0, steps))
 
     def changed(self, value: Value, number: int) -> Value:
         """Make a value that starts as another one: in its place, if nothing else needs that."""
         if not value.buffer.pending:
             value.buffer.pending = self.uses(number)
             return value
-        made = self.new(value.shape, number, value.layout)
-        self.call("copy", Place(value.buffer), Place(made.buffer), value.layout.count)
-        return made
+        out = self.new(value.shape, number, value.layout)
+        self.call("copy", Place(value.buffer), Place(out.buffer), value.layout.count)
+        return out
 
     def every(self, value: Value, number: int, function: str, *arguments: Any) -> Value:
         """Call a function that changes every element of a value."""
-        made = self.changed(value, number)
-        self.call(function, made.first, *made.layout.geometry, *arguments)
-        return made
+        out = self.changed(value, number)
+        self.call(function, out.first, *out.layout.geometry, *arguments)
+        return out
 
     def call(self, function: str, *arguments: Any) -> None:
         """Add a step."""
@@ -305,28 +305,28 @@ class Plan:
             self.call("border", Place(value.buffer), *value.layout.geometry, value.layout.first)
         return value
 
-    def moved(self, source: Value | Table, made: Value, sizes: Sequence[int], **places: Any) -> Value:
+    def moved(self, source: Value | Table, target: Value, sizes: Sequence[int], **places: Any) -> Value:
         """Fill a new value with elements of another one; see `move`."""
-        self.move(source, made, sizes, **places)
-        return self.border(made)
+        self.move(source, target, sizes, **places)
+        return self.border(target)
 
     def move(
         self,
         source: Value | Table,
-        made: Value,
+        target: Value,
         sizes: Sequence[int],
-        given: Strides | None = None,
+        get: Strides | None = None,
         put: Strides | None = None,
         how: str = "move",
     ) -> None:
         """Put as many elements as `sizes` says from some places of a value to some of another."""
-        put = made.strides if put is None else put
+        put = target.strides if put is None else put
         if isinstance(source, Value):
-            given = source.strides if given is None else given
-            where: Any = Place(source.buffer, given[0])
+            get = source.strides if get is None else get
+            where: Any = Place(source.buffer, get[0])
         else:
             where, how = source, "lay"
-        assert given is not None
-        columns = list(zip(sizes, given[1], put[1])) or [(1, 0, 0)]
+        assert get is not None
+        columns = list(zip(sizes, get[1], put[1])) or [(1, 0, 0)]
         table = Table("places", np.array([len(columns), *np.array(columns).T.ravel()], np.uint32))
-        self.call(how, where, Place(made.buffer, put[0]), table)
+        self.call(how, where, Place(target.buffer, put[0]), table)

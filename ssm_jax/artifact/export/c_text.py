@@ -120,8 +120,8 @@ def identifier(stem: str) -> str:
 
 def unique(name: str, taken: Iterable[str], number: int) -> str:
     """Make an identifier of a table's name that is none of those taken."""
-    made = identifier(name)
-    return f"{made}_{number}" if made in taken else made
+    symbol = identifier(name)
+    return f"{symbol}_{number}" if symbol in taken else symbol
 
 
 def _about(artifact: Artifact, stem: str, lines: Sequence[str]) -> str:
@@ -158,5 +158,5 @@ def strings(texts: Iterable[str]) -> str:
 _ODD = re.compile(rb"[^\w .:,/()-]", re.ASCII | re.DOTALL)
 
 
-def _octal(found: re.Match[bytes]) -> bytes:
-    return b"\\%03o" % found[0][0]
+def _octal(match: re.Match[bytes]) -> bytes:
+    return b"\\%03o" % match[0][0]

@@ -56,7 +56,7 @@ def model(artifact: Artifact) -> onnx.ModelProto:
     last: dict[str, Any] = {} if network.plain else {"to": onnx.TensorProto.FLOAT}
     writer.nodes.append(helper.make_node("Cast" if last else "Identity", [result], ["logits"], **last))
     of, dtype = helper.make_tensor_value_info, getattr(onnx.TensorProto, _DTYPES[network.image_dtype])
-    made = helper.make_model(
+    proto = helper.make_model(
         helper.make_graph(
             writer.nodes,
             "ssm_jax",
@@ -70,9 +70,9 @@ def model(artifact: Artifact) -> onnx.ModelProto:
         producer_version=__version__,
     )
     texts = arrays.texts(artifact)
-    helper.set_model_props(made, {name: texts[name] for name in ("class_names", "record")})
-    onnx.checker.check_model(made, full_check=True)
-    return made
+    helper.set_model_props(proto, {name: texts[name] for name in ("class_names", "record")})
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
 
 
 def write(artifact: Artifact, path: pathlib.Path) -> None:
@@ -124,11 +124,11 @@ class _Writer:
         """The name of a value whose channels are in that place; a flat one's are last."""
         names, rank = self.values[number], len(self.shapes[number])
         if place not in names:
-            (other,) = names.values()
+            (name,) = names.values()
             if rank < 2:
-                return other
+                return name
             order = (0, rank, *range(1, rank)) if place == FIRST else (0, *range(2, rank + 1), 1)
-            names[place] = self.add("Transpose", other, perm=order)
+            names[place] = self.add("Transpose", name, perm=order)
         return names[place]
 
     def place(self, number: int) -> str:
