@@ -49,12 +49,12 @@ def noise(network: str, count: int) -> dict[str, np.ndarray]:
 
 def config(network: str, batch_size: int, precision: str, dense: bool = False) -> ConfigDict:
     """The config of the network's row in the paper, with next to no learning rate and decay."""
-    made = importlib.import_module(f"configs.{network}").get_config("dense" if dense else "")
-    made.training.batch_size = batch_size
-    made.training.precision = precision
-    made.optimizer.learning_rate = LEARNING_RATE
-    made.optimizer.weight_decay = WEIGHT_DECAY
-    return made
+    config = importlib.import_module(f"configs.{network}").get_config("dense" if dense else "")
+    config.training.batch_size = batch_size
+    config.training.precision = precision
+    config.optimizer.learning_rate = LEARNING_RATE
+    config.optimizer.weight_decay = WEIGHT_DECAY
+    return config
 
 
 class Contender(Protocol):

@@ -88,13 +88,13 @@ def seeds_at_once() -> dict[str, dict[str, list[float]]]:
     Raises:
       subprocess.CalledProcessError: a process failed.
     """
-    found: dict[str, dict[str, list[float]]] = {}
+    results: dict[str, dict[str, list[float]]] = {}
     for network in NETWORKS:
-        found[network] = {"1": [], str(os.cpu_count() or 1): []}
+        results[network] = {"1": [], str(os.cpu_count() or 1): []}
         for _ in range(TURNS):
-            for count, times in found[network].items():
+            for count, times in results[network].items():
                 times.append(_elsewhere("seeds", network, int(count)))
-    return found
+    return results
 
 
 if __name__ == "__main__":

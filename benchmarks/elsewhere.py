@@ -90,8 +90,8 @@ def main(arguments: Sequence[str]) -> None:
         return training
 
     # Compiling takes a minute a time: then only what is the faster by far where it is not compiled.
-    one = options.network == "fcn" or options.compiled
-    training = pytorch.fastest(make, [True] if one else [True, False])
+    only_last = options.network == "fcn" or options.compiled
+    training = pytorch.fastest(make, [True] if only_last else [True, False])
     last = training.memory_format is pytorch.torch.channels_last
     print(f"channels {'last' if last else 'first'}, {training.threads} threads", flush=True)
     for line in sys.stdin:

@@ -62,10 +62,10 @@ def run_c(path: pathlib.Path, inputs: np.ndarray, result: Sequence[int]) -> np.n
     )
     (size,) = map(int, re.findall(r"#define NET_SCRATCH (\d+)", sources["net.h"]))
     library.net_predict.argtypes, library.net_predict.restype = [ctypes.c_void_p] * 3, None
-    scratch, made = np.empty(size, np.float32), np.empty((len(inputs), *result), np.float32)
-    for one, row in zip(np.ascontiguousarray(inputs), made, strict=True):
-        library.net_predict(one.ctypes.data, row.ctypes.data, scratch.ctypes.data)
-    return made
+    scratch, logits = np.empty(size, np.float32), np.empty((len(inputs), *result), np.float32)
+    for example, row in zip(np.ascontiguousarray(inputs), logits, strict=True):
+        library.net_predict(example.ctypes.data, row.ctypes.data, scratch.ctypes.data)
+    return logits
 
 
 def measured(build: Callable[[], Any], inputs: np.ndarray) -> dict[str, Any]:
@@ -75,8 +75,8 @@ def measured(build: Callable[[], Any], inputs: np.ndarray) -> dict[str, Any]:
         model.eval()
     expected = np.asarray(model(inputs), np.float32)
 
-    def differs(found: Any) -> float:
-        return float(np.abs(np.asarray(found, np.float32) - expected).max() / np.abs(expected).max())
+    def differs(actual: Any) -> float:
+        return float(np.abs(np.asarray(actual, np.float32) - expected).max() / np.abs(expected).max())
 
     with tempfile.TemporaryDirectory() as folder:
         file, onnx, source = (pathlib.Path(folder) / f"net.{ending}" for ending in ("ssm", "onnx", "c"))
@@ -105,10 +105,10 @@ def table(results: dict[str, Any]) -> str:
     head += "| largest difference of .ssm, ONNX, C |"
     rows = [head, "|---" * head.count(" | ") + "|---|"]
     for name, of in results.items():
-        made = "refused" not in of["c"]
-        differences = [of[kind]["difference"] for kind in ("ssm", "onnx", *(["c"] if made else []))]
+        exported = "refused" not in of["c"]
+        differences = [of[kind]["difference"] for kind in ("ssm", "onnx", *(["c"] if exported else []))]
         written = of["c"].get("refused", "").split(",")[0]
-        if made:
+        if exported:
             written = f"{of['c']['tables']:,}, {of['c']['scratch']:,}"
         cells = [
             name,

@@ -44,21 +44,21 @@ def products(jaxpr: Any) -> list[int]:
       >>> products(jax.make_jaxpr(jnp.dot)(jnp.ones((2, 3)), jnp.ones((3, 5))))
       [60]
     """
-    found = []
+    counts = []
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
         size = math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
         if equation.primitive is lax.dot_general_p:
             (contracted, _), _ = equation.params["dimension_numbers"]
-            found.append(2 * size * math.prod(equation.invars[0].aval.shape[i] for i in contracted))
+            counts.append(2 * size * math.prod(equation.invars[0].aval.shape[i] for i in contracted))
         elif equation.primitive is lax.conv_general_dilated_p:
             # The kernel's input dimension is already that of one group.
             kernel, spec = equation.invars[1].aval.shape, equation.params["dimension_numbers"].rhs_spec
-            found.append(2 * size * math.prod(kernel) // kernel[spec[0]])
+            counts.append(2 * size * math.prod(kernel) // kernel[spec[0]])
         else:
             for value in equation.params.values():
                 for inner in _inner(value):
-                    found += products(inner)
-    return found
+                    counts += products(inner)
+    return counts
 
 
 def forward(build: Build, image_shape: tuple[int, ...]) -> list[int]:

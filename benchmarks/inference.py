@@ -92,9 +92,9 @@ def power_law(
     low, high = -50.0, 50.0  # logarithms of the factor
     for _ in range(100):
         middle = (low + high) / 2
-        made = np.minimum(1, np.exp(middle) * known**exponent)
-        low, high = (low, middle) if (made * known).sum() > density * known.sum() else (middle, high)
-    return [float(share) for share in made]
+        shares = np.minimum(1, np.exp(middle) * known**exponent)
+        low, high = (low, middle) if (shares * known).sum() > density * known.sum() else (middle, high)
+    return [float(share) for share in shares]
 
 
 def draw(name: str) -> graph.Network:
@@ -148,7 +148,7 @@ def forms(network: graph.Network) -> dict[str, Callable[[Any], Any]]:
         few = node.kernel.remaining <= GATHERED_SHARE * node.kernel.values.size
         return {"kernel": BCOO.fromdense(arrays["kernel"])} if few else arrays
 
-    made = {
+    ways = {
         "dense": load.Model(whole, "dense"),
         "compact": load.Model(whole, "compact"),
         "int8": jitted(smaller, int8),
@@ -156,10 +156,10 @@ def forms(network: graph.Network) -> dict[str, Callable[[Any], Any]]:
         "gather": jitted(smaller, gather),
     }
     try:
-        made["native"] = load.Model(whole, "native")
+        ways["native"] = load.Model(whole, "native")
     except ValueError as error:
         log(f"    native is left out: {error}")
-    return made
+    return ways
 
 
 def _apply(network: graph.Network, parameters: Sequence[dict[str, Any]], images: jax.Array) -> jax.Array:
@@ -226,14 +226,14 @@ def report_of(options: argparse.Namespace) -> dict[str, Any]:
         "networks": {},
     }
     budget = Budget(BEGUN + 60 * options.minutes, len(options.networks) * len(options.batches))
-    for given in options.networks:
-        name, network, origin = _given(given)
-        report["networks"][name] = found = facts(network, origin)
+    for source in options.networks:
+        name, network, origin = _given(source)
+        report["networks"][name] = entry = facts(network, origin)
         ways = forms(network)
         for batch in options.batches:
             log(f"{name}, batch {batch}")
             images = np.random.default_rng(0).integers(0, 256, (batch, *network.image_shape), np.uint8)
-            found["batches"][str(batch)] = _batch(network, ways, images, options, budget.next())
+            entry["batches"][str(batch)] = _batch(network, ways, images, options, budget.next())
             report["load"][1] = os.getloadavg()[0]
             if options.json:
                 options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -248,10 +248,10 @@ def _batch(
     options: argparse.Namespace,
     until: float,
 ) -> dict[str, Any]:
-    made = {name: Inference(predict, images) for name, predict in ways.items()}
-    logits = {name: contender.logits() for name, contender in made.items()}
+    inferences = {name: Inference(predict, images) for name, predict in ways.items()}
+    logits = {name: contender.logits() for name, contender in inferences.items()}
     most = np.abs(logits["dense"]).max()
-    timed = measure(dict(made), options.repeats, options.seconds, until)
+    timed = measure(dict(inferences), options.repeats, options.seconds, until)
     return {
         "ms": {name: result["median"] for name, result in timed.items()},
         "turns": {name: result["ms_per_step"] for name, result in timed.items()},
@@ -288,14 +288,14 @@ def markdown(reports: Sequence[dict[str, Any]]) -> str:
     head += " compact | int8 | bfloat16 | gather | native | native ms | auto |"
     rows = [head, "|---" * (head.count(" | ") + 1) + "|"]
     for report in reports:
-        for name, found in report["networks"].items():
-            dense, smaller = found["dense"], found["compact"]
+        for name, entry in report["networks"].items():
+            dense, smaller = entry["dense"], entry["compact"]
             shares = [
-                found["remaining_weights"] / dense["weights"],
+                entry["remaining_weights"] / dense["weights"],
                 smaller["weights"] / dense["weights"],
                 smaller["multiply_adds"] / dense["multiply_adds"],
             ]
-            for batch, times in found["batches"].items():
+            for batch, times in entry["batches"].items():
                 cells = [name, *(f"{100 * share:.3g}" for share in shares), batch, _ms(times["ms"]["dense"])]
                 cells += [
                     f"{times['speedup'][way]:.2f}" if way in times["speedup"] else ""

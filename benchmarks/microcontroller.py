@@ -43,15 +43,15 @@ def encodings(network: graph.Network) -> dict[str, int]:
       `gap_bytes`: a byte a weight that is not 0, seven bits of a gap and a sign, and bytes that only skip;
       `two_bits`: two bits a weight; `five_in_a_byte`; `stream`: what `c_integer` writes.
     """
-    made = dict.fromkeys(("gap_bytes", "two_bits", "five_in_a_byte", "stream"), 0)
+    sizes = dict.fromkeys(("gap_bytes", "two_bits", "five_in_a_byte", "stream"), 0)
     for layer in network.layers():
         values = np.moveaxis(layer.kernel.values, -1, 0).ravel()
         gaps = np.diff(np.flatnonzero(values), prepend=-1) - 1
-        made["gap_bytes"] += int((1 + gaps // 128).sum())
-        made["two_bits"] += -(-values.size // 4)
-        made["five_in_a_byte"] += -(-values.size // 5)
-        made["stream"] += c_integer_plan.stream(values).data.nbytes
-    return made
+        sizes["gap_bytes"] += int((1 + gaps // 128).sum())
+        sizes["two_bits"] += -(-values.size // 4)
+        sizes["five_in_a_byte"] += -(-values.size // 5)
+        sizes["stream"] += c_integer_plan.stream(values).data.nbytes
+    return sizes
 
 
 def images_file(images: np.ndarray) -> str:
@@ -73,10 +73,10 @@ def _on_host(folder: pathlib.Path, images: np.ndarray, classes: int) -> np.ndarr
     predict = ctypes.CDLL(str(folder / "model.so")).model_predict
     predict.argtypes = [ctypes.c_void_p] * 3
     words = re.findall(r"#define MODEL_SCRATCH (\d+)", (folder / "model.h").read_text())
-    scratch, made = np.zeros(int(words[0]), np.int32), np.zeros((len(images), classes), np.int32)
-    for image, row in zip(np.ascontiguousarray(images), made, strict=True):
+    scratch, logits = np.zeros(int(words[0]), np.int32), np.zeros((len(images), classes), np.int32)
+    for image, row in zip(np.ascontiguousarray(images), logits, strict=True):
         predict(image.ctypes.data, row.ctypes.data, scratch.ctypes.data)
-    return made
+    return logits
 
 
 def _on_board(folder: pathlib.Path, optimize: str, logits: np.ndarray) -> int:
@@ -84,9 +84,9 @@ def _on_board(folder: pathlib.Path, optimize: str, logits: np.ndarray) -> int:
     cross = f"arm-none-eabi-gcc -mcpu=cortex-m3 -mthumb {optimize} -std=c99 -DCOUNT"
     _run(f"{cross} model.c main.c {_LINK} -o model.elf", folder)
     qemu = "qemu-system-arm -M mps2-an385 -nographic -semihosting -icount shift=0 -kernel model.elf"
-    found = re.findall(r": ([-\d ]+) \((\d+) instructions\)", _run(qemu, folder))
-    assert [row for row, _ in found] == [" ".join(map(str, row)) for row in logits]
-    return round(sum(int(count) for _, count in found) / len(found))
+    lines = re.findall(r": ([-\d ]+) \((\d+) instructions\)", _run(qemu, folder))
+    assert [row for row, _ in lines] == [" ".join(map(str, row)) for row in logits]
+    return round(sum(int(count) for _, count in lines) / len(lines))
 
 
 def facts(path: pathlib.Path, data: datasets.Dataset) -> dict[str, Any]:
@@ -99,14 +99,14 @@ def facts(path: pathlib.Path, data: datasets.Dataset) -> dict[str, Any]:
     artifact = format.read(path)
     network = artifact.network
     weights = sum(layer.kernel.values.size for layer in network.layers())
-    made: dict[str, Any] = {
+    counted: dict[str, Any] = {
         "network": artifact.record.get("network"),
         "weights": weights,
         "remaining": sum(layer.kernel.remaining for layer in network.layers()),
         "encodings": encodings(network),
     }
     if network.image_shape != data.image_shape:
-        return made
+        return counted
     whole = integer.quantize(network, data.train_images[:_CALIBRATION])
     flash, ram = c_integer.memory(whole)
     logits = whole.logits(data.test_images)
@@ -122,7 +122,7 @@ def facts(path: pathlib.Path, data: datasets.Dataset) -> dict[str, Any]:
         for optimize in ("-Os", "-O2"):
             instructions[optimize] = _on_board(folder, optimize, logits[:_ON_BOARD])
         equal = bool((_on_host(folder, data.test_images, network.classes) == logits).all())
-    return made | {
+    return counted | {
         "test_accuracy_floats": artifact.record.get("test_accuracy"),
         "test_accuracy": 100 * float((logits.argmax(1) == data.test_labels).mean()),
         "images": len(logits),
@@ -141,9 +141,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=pathlib.Path, required=True)
     arguments = parser.parse_args(argv)
     data = datasets.load("mnist")
-    made = {path.name: facts(path, data) for path in arguments.files}
+    measured = {path.name: facts(path, data) for path in arguments.files}
     compiled_by = _run("arm-none-eabi-gcc --version", pathlib.Path()).splitlines()[0]
-    arguments.json.write_text(json.dumps({"compiler": compiled_by, "files": made}, indent=2) + "\n")
+    arguments.json.write_text(json.dumps({"compiler": compiled_by, "files": measured}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

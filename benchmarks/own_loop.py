@@ -166,18 +166,18 @@ def accuracy(model: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
 @functools.cache
 def transformation(optimizer: str, steps: int) -> optax.GradientTransformation:
     """Make the optimizer of a learning rate that its state holds, so that a step is compiled once for all."""
-    made, static = (
+    factory, static = (
         (optax.adamw, ()) if optimizer == ADAMW else (ssm_jax.score_optimizer, ("steps", "weight_decay"))
     )
-    given = {"learning_rate": RATES[0]} | ({} if optimizer == ADAMW else {"steps": steps})
-    return optax.inject_hyperparams(made, static_args=static)(**given)
+    arguments = {"learning_rate": RATES[0]} | ({} if optimizer == ADAMW else {"steps": steps})
+    return optax.inject_hyperparams(factory, static_args=static)(**arguments)
 
 
 def train(setting: Setting, data: datasets.Dataset, seeds: int, epochs: int) -> list[tuple[float, float]]:
     """Train a setting; returns of every seed the test accuracy in % and the share of weights that remain."""
     images, test = (ssm_jax.standardize(jnp.asarray(part)) for part in (data.train_images, data.test_images))
     labels, count = jnp.asarray(data.train_labels), len(images) // BATCH
-    steps, found = epochs * count, []
+    steps, results = epochs * count, []
     tx = transformation(setting.optimizer, steps)
     for seed in range(seeds):
         model: Any = MODELS[setting.model](nnx.Rngs(seed))
@@ -197,8 +197,8 @@ def train(setting: Setting, data: datasets.Dataset, seeds: int, epochs: int) -> 
             ssm_jax.recalibrate(model, np.split(np.asarray(images)[: count * BATCH], count))
         model.eval()
         remaining = ssm_jax.remaining_weights(model) if setting.density is not None else 1.0
-        found.append((float(accuracy(model, test, jnp.asarray(data.test_labels))), remaining))
-    return found
+        results.append((float(accuracy(model, test, jnp.asarray(data.test_labels))), remaining))
+    return results
 
 
 def table(report: dict[str, Any]) -> str:

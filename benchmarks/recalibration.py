@@ -66,20 +66,20 @@ def both() -> Iterator[dict[int, dict[str, list[float]]]]:
     Yields:
       By step the two lists of test accuracies in %, one number a seed.
     """
-    found: dict[int, dict[str, list[float]]] = {}
+    accuracies: dict[int, dict[str, list[float]]] = {}
     measured = SeedGroup.evaluate
 
     def twice(self: SeedGroup, state: Any, frozen: nnx.State, step: int) -> tuple[Any, Evaluation]:
         running = self.measure(state, frozen, step)
         state, anew = measured(self, state, frozen, step)
-        at_step = found.setdefault(step, {"running_statistics": [], "measured_anew": []})
+        at_step = accuracies.setdefault(step, {"running_statistics": [], "measured_anew": []})
         at_step["running_statistics"] += _accuracy(running)
         at_step["measured_anew"] += _accuracy(anew)
         return state, anew
 
     SeedGroup.evaluate = twice  # type: ignore[method-assign]
     try:
-        yield found
+        yield accuracies
     finally:
         SeedGroup.evaluate = measured  # type: ignore[method-assign]
 
@@ -90,10 +90,10 @@ def _accuracy(evaluation: Evaluation) -> list[float]:
 
 def train(config: ConfigDict, model: Callable[[nnx.Rngs], nnx.Module]) -> dict[str, Any]:
     """Train the networks of a config; return both accuracies of the last step."""
-    with both() as found, tempfile.TemporaryDirectory() as folder:
+    with both() as accuracies, tempfile.TemporaryDirectory() as folder:
         summary = ssm_jax.train_and_evaluate(config, folder, model=model)
     remaining = [round(100 * value, 2) for value in summary.remaining_weights.values]
-    return found[max(found)] | {"remaining_weights": remaining}
+    return accuracies[max(accuracies)] | {"remaining_weights": remaining}
 
 
 def digits() -> list[dict[str, Any]]:
@@ -130,15 +130,15 @@ def stored(path: str, data_dir: str) -> dict[str, Any]:
     @jax.jit
     def moments(images: jax.Array) -> dict[int, statistics.Moments]:
         """What every normalization, by its number, sees of a batch that all of them normalize."""
-        values, found = [images.astype(np.float32)], {}
+        values, seen = [images.astype(np.float32)], {}
         for number, (node, own) in enumerate(zip(network.nodes, arrays, strict=True)):
             inputs = [values[i] for i in node.inputs]
             if isinstance(node, graph.Normalize):
                 mean, variance = inputs[0].mean((0, 1, 2)), inputs[0].var((0, 1, 2))
-                found[number] = statistics.Moments(mean, variance)
+                seen[number] = statistics.Moments(mean, variance)
                 own = own | {"mean": mean, "variance": variance}
             values.append(run.COMPUTE[type(node)](node, own, np.dtype(network.dtype), *inputs))
-        return found
+        return seen
 
     def accuracy(arrays: list[run.Arrays]) -> float:
         parts = np.split(data.test_images, len(data.test_images) // BATCH)
@@ -149,10 +149,10 @@ def stored(path: str, data_dir: str) -> dict[str, Any]:
     order = np.random.default_rng(0).permutation(len(data.train_images))
     known: list[statistics.Moments] = []
     for count in range(RECALIBRATION_BATCHES):
-        found = moments(data.train_images[np.sort(order[count * BATCH : (count + 1) * BATCH])])
-        new = list(found.values())
+        seen = moments(data.train_images[np.sort(order[count * BATCH : (count + 1) * BATCH])])
+        new = list(seen.values())
         known = statistics.pool(known, new, 1 / (count + 1)) if known else new
-    for number, (mean, variance) in zip(found, known, strict=True):
+    for number, (mean, variance) in zip(seen, known, strict=True):
         arrays[number] |= {"mean": mean, "variance": variance}
     return {"running_statistics": [running], "measured_anew": [accuracy(arrays)]}
 

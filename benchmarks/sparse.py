@@ -44,23 +44,23 @@ def measured(
       The density that was reached and the times of all contenders, with their ratios.
     """
     data = contenders.noise(network, options.examples or _EXAMPLES)
-    made: dict[str, Contender] = {}
+    trainings: dict[str, Contender] = {}
     reached = 0.0
     for name, settings in WAYS.items():
         config = contenders.config(network, options.batch, "float32")
         config.update_from_flattened_dict({"mask.density": density, "mask.density_ramp": 0.0, **settings})
-        made[name] = training = JaxTraining(config, data)
+        trainings[name] = training = JaxTraining(config, data)
         for _ in range(-(-11 // training.steps)):  # the density is reached at the tenth step
             training.call()
         reached = training.density()
     threshold = contenders.config(network, options.batch, "float32").mask.threshold
     for name, compiled in (("torch", False), ("torch_compiled", True)) if python else ():
-        made[name] = torch = Elsewhere(python, network, threshold, options.batch, compiled)
+        trainings[name] = torch = Elsewhere(python, network, threshold, options.batch, compiled)
         log(f"    {name}: {torch.settings}")
     try:
-        timed = measure(made, options.repeats, options.seconds, until)
+        timed = measure(trainings, options.repeats, options.seconds, until)
     finally:
-        for contender in made.values():
+        for contender in trainings.values():
             if isinstance(contender, Elsewhere):
                 contender.close()
     ratios = {f"{name}_over_dense": ratio(timed[name], timed["dense"]) for name in ("sparse", "bfloat16")}

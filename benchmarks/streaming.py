@@ -86,7 +86,7 @@ def run(config: ConfigDict, model: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as workdir:
         summary = ssm_jax.train_and_evaluate(config, workdir, model=model)
         masks = ssm_jax.restore(workdir, model=model).masks
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "test_accuracy": summary.test_accuracy.mean,
         "masks": hashlib.sha256(b"".join(masks[name].tobytes() for name in sorted(masks))).hexdigest()[:12],
@@ -95,9 +95,9 @@ def run(config: ConfigDict, model: Any) -> dict[str, Any]:
         done = np.cumsum([0, *(call[0] for call in calls)])
         last = calls[int(np.searchsorted(done, summary.steps // 2)) :]
         images = sum(call[0] for call in last) * config.training.batch_size
-        found["images_per_second"] = round(images / (last[-1][3] - last[0][1]), 1)
-        found["images_per_processor_second"] = round(images / (last[-1][4] - last[0][2]), 1)
-    return found
+        result["images_per_second"] = round(images / (last[-1][3] - last[0][1]), 1)
+        result["images_per_processor_second"] = round(images / (last[-1][4] - last[0][2]), 1)
+    return result
 
 
 def measure(what: str, stream: bool, folder: str, data_dir: str) -> dict[str, Any]:
@@ -105,8 +105,8 @@ def measure(what: str, stream: bool, folder: str, data_dir: str) -> dict[str, An
     command = [sys.executable, "-m", "benchmarks.streaming", "--one", what, "--folder", folder]
     command += ["--data_dir", data_dir, *(["--stream"] if stream else [])]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def one(options: argparse.Namespace) -> None:

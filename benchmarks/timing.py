@@ -46,12 +46,12 @@ class Budget:
 
 
 def measure(
-    made: Mapping[str, Contender], repeats: int, seconds: float, until: float
+    contenders: Mapping[str, Contender], repeats: int, seconds: float, until: float
 ) -> dict[str, dict[str, Any]]:
     """Time contenders in turns.
 
     Args:
-      made: by name.
+      contenders: by name.
       repeats: turns at most; fewer when time is up, but three if a turn is not very long.
       seconds: that a contender's turn should take at least.
       until: when to be done, by `time.perf_counter`.
@@ -63,7 +63,7 @@ def measure(
     """
     results: dict[str, dict[str, Any]] = {}
     costs: dict[str, float] = {}
-    for name, contender in made.items():
+    for name, contender in contenders.items():
         compiled, start = contender.compile_seconds, time.perf_counter()
         contender.call()
         first = time.perf_counter() - start
@@ -82,7 +82,7 @@ def measure(
             costs[name] = time.perf_counter() - start
         results[name]["calls_per_repeat"] = max(1, round(seconds / costs[name]))
         log(f"    {name}: first call {first:.1f} s, then {1e3 * costs[name] / contender.steps:.3f} ms a step")
-    names = [name for name in made if not results[name]["cold"]]
+    names = [name for name in contenders if not results[name]["cold"]]
     for turn in range(repeats):
         if time.perf_counter() > until and (turn >= LEAST_REPEATS or (turn and sum(costs.values()) > LONG)):
             break
@@ -90,11 +90,11 @@ def measure(
             calls = results[name]["calls_per_repeat"]
             start = time.perf_counter()
             for _ in range(calls):
-                made[name].call()
+                contenders[name].call()
             taken = time.perf_counter() - start
-            results[name]["ms_per_step"].append(1e3 * taken / calls / made[name].steps)
+            results[name]["ms_per_step"].append(1e3 * taken / calls / contenders[name].steps)
     for name, result in results.items():
-        result["ms_per_step"] = result["ms_per_step"] or [1e3 * costs[name] / made[name].steps]
+        result["ms_per_step"] = result["ms_per_step"] or [1e3 * costs[name] / contenders[name].steps]
         result["median"] = statistics.median(result["ms_per_step"])
     return results
 

@@ -143,27 +143,27 @@ class Benchmark:
     def steps(self, network: str, precision: str, until: float) -> None:
         """The signed supermask against its dense twin and PyTorch."""
         options, facts, data = self.options, self.report["networks"][network], self._data(network)
-        made: dict[str, Contender] = {
+        trainings: dict[str, Contender] = {
             name: JaxTraining(contenders.config(network, options.batch, precision, name == "dense"), data)
             for name in ("signed", "dense")
         }
         if self._device:
             try:
-                made["torch"] = torch_training = TorchTraining(
-                    network, data, options.batch, precision, made["signed"].steps, self._device
+                trainings["torch"] = torch_training = TorchTraining(
+                    network, data, options.batch, precision, trainings["signed"].steps, self._device
                 )
                 log(f"    torch: {torch_training.settings}")
             except Exception as error:  # JAX is measured all the same
                 reason = (str(error).splitlines() or [""])[0][:300]
                 self._note(f"PyTorch failed on {network} in {precision}: {type(error).__name__}: {reason}")
-        timed = measure(made, options.repeats, options.seconds, until)
+        timed = measure(trainings, options.repeats, options.seconds, until)
         signed = timed["signed"]
         rate = options.batch / signed["median"] * 1e3
         steps = steps_per_epoch(facts["examples"], options.batch) * facts["epochs"]
         operations = facts["flops_per_image"]["training"] * rate
-        assert isinstance(made["signed"], JaxTraining)
-        facts["weights"] = made["signed"].weights
-        if isinstance(twin := made.get("torch"), TorchTraining):
+        assert isinstance(trainings["signed"], JaxTraining)
+        facts["weights"] = trainings["signed"].weights
+        if isinstance(twin := trainings.get("torch"), TorchTraining):
             timed["torch"]["settings"] = twin.settings
         facts["steps"][precision] = {
             "contenders": timed,
@@ -181,18 +181,18 @@ class Benchmark:
         convolves = network != "fcn"
         count = options.conv_seeds if convolves else options.seeds
         config = contenders.config(network, options.batch, precision)
-        made: dict[str, Contender] = {
+        trainings: dict[str, Contender] = {
             "one": JaxTraining(config, data),
             "vmap": JaxTraining(config, data, count),
         }
         if convolves:
-            made["grouped_vmap"] = JaxTraining(config, data, count, "grouped")
-            made["im2col_one"] = JaxTraining(config, data, 1, "im2col")
-            made["im2col_vmap"] = JaxTraining(config, data, count, "im2col")
-        timed = measure(made, options.repeats, options.seconds, until)
+            trainings["grouped_vmap"] = JaxTraining(config, data, count, "grouped")
+            trainings["im2col_one"] = JaxTraining(config, data, 1, "im2col")
+            trainings["im2col_vmap"] = JaxTraining(config, data, count, "im2col")
+        timed = measure(trainings, options.repeats, options.seconds, until)
         gains = {
             name: ratio(timed["one"], timed[name], count if name.endswith("vmap") else 1)
-            for name in made
+            for name in trainings
             if name != "one"
         }
         best = max(gains, key=lambda name: gains[name])

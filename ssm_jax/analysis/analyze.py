@@ -94,24 +94,24 @@ def analyze(
     if seeds is not None and not seeds:
         raise errors.InputError("no seed was given")
     named = _named(folders)
-    if seeds is not None and all(isinstance(one, Stored) for one in named.values()):
+    if seeds is not None and all(isinstance(source, Stored) for source in named.values()):
         raise errors.InputError("seeds are of runs, and only files are given: leave them out")
-    folders_of_runs = [one for one in named.values() if isinstance(one, RunFolder)]
+    folders_of_runs = [source for source in named.values() if isinstance(source, RunFolder)]
     own = dict(zip((folder.path for folder in folders_of_runs), models(folders_of_runs, model), strict=True))
     opened = [
-        _open(name, one, seeds, own[one.path]) if isinstance(one, RunFolder) else one
-        for name, one in named.items()
+        _open(name, source, seeds, own[source.path]) if isinstance(source, RunFolder) else source
+        for name, source in named.items()
     ]
     _check_same_layers(opened)
     tests = {
         run.name: _test_set(run) for run in opened if isinstance(run, _Run) and draws and _has_masks(run)
     }
     reports, networks = [], {}
-    for one in opened:
-        if isinstance(one, Stored):
-            report, networks[one.name] = _of_stored(one)
+    for source in opened:
+        if isinstance(source, Stored):
+            report, networks[source.name] = _of_stored(source)
         else:
-            report, networks[one.name] = _analyze(one, draws, tests.get(one.name))
+            report, networks[source.name] = _analyze(source, draws, tests.get(source.name))
         reports.append(report)
     exact = {report.name: networks[report.name] for report in reports if report.units is not None}
     return Report(
@@ -125,19 +125,19 @@ def analyze(
 
 def _named(folders: Sequence[str | os.PathLike[str] | Stored]) -> dict[str, RunFolder | Stored]:
     """The folders and files by their names below the folder in which all of them lie."""
-    given = [one if isinstance(one, Stored) else RunFolder(one) for one in folders]
-    paths = [pathlib.Path(os.path.abspath(one.path)) for one in given]
+    sources = [source if isinstance(source, Stored) else RunFolder(source) for source in folders]
+    paths = [pathlib.Path(os.path.abspath(source.path)) for source in sources]
     if not paths:
         raise errors.InputError("no folder of a run was given")
     common = os.path.commonpath([path.parent for path in paths])
     named: dict[str, RunFolder | Stored] = {}
-    for one, path in zip(given, paths):
+    for source, path in zip(sources, paths):
         name = path.relative_to(common).as_posix()
         if name in named:
-            raise errors.InputError(f"{one.path} is given twice")
-        if path.is_file() and isinstance(one, RunFolder):
-            one = stored.of_file(one.path)
-        named[name] = dataclasses.replace(one, name=name) if isinstance(one, Stored) else one
+            raise errors.InputError(f"{source.path} is given twice")
+        if path.is_file() and isinstance(source, RunFolder):
+            source = stored.of_file(source.path)
+        named[name] = dataclasses.replace(source, name=name) if isinstance(source, Stored) else source
     return named
 
 
@@ -145,21 +145,21 @@ def _open(name: str, folder: RunFolder, seeds: Collection[int] | None, model: Bu
     record = read_record(folder, model)
     summary = folder.read_summary()
     failed = {failure.seed for failure in summary.failed_seeds} if summary else set()
-    there = []
+    saved = []
     for group in record.groups():
         if Checkpoints(folder.checkpoints(group, "latest"), read_only=True).latest() is not None:
-            there += [seed for seed in group if seed not in failed]
-    if not there:
+            saved += [seed for seed in group if seed not in failed]
+    if not saved:
         raise errors.InputError(f"the run in {folder.path} has no checkpoint yet")
     for seed in sorted(seeds or ()):
         try:
             record.group(seed)
         except errors.InputError as error:
             raise errors.InputError(f"in the run in {folder.path} {error}") from error
-        if seed not in there:
+        if seed not in saved:
             why = "failed" if seed in failed else "has no checkpoint yet"
             raise errors.InputError(f"seed {seed} of the run in {folder.path} {why}")
-    chosen = there if seeds is None else [seed for seed in there if seed in seeds]
+    chosen = saved if seeds is None else [seed for seed in saved if seed in seeds]
     try:
         task = make_task(record, model)
     except errors.InputError as error:
@@ -200,22 +200,22 @@ def _test_set(run: _Run) -> TestSet:
 
 def _analyze(run: _Run, draws: int, tests: TestSet | None) -> tuple[RunReport, list[Network]]:
     last, networks, transfers = run.record.seeds[-1], [], []
-    found: dict[int, Masks] = {}
+    by_seed: dict[int, Masks] = {}
     steps: dict[int, int] = {}
     kernel_seeds = tuple((last + 1 + draw) % 2**31 for draw in range(draws)) if tests else ()
     drawn = [run.task.network(seed) for seed in kernel_seeds]
     for trained in restore_each(run.folder.path, run.seeds, model=run.model):
         networks.append(Network(trained.seed, trained.masks, effective_signs(trained.model)))
-        found[trained.seed], steps[trained.seed] = trained.masks, trained.step
+        by_seed[trained.seed], steps[trained.seed] = trained.masks, trained.step
         if len(networks) == 1:
             structure = _structure(trained.model, run.record)
         if tests is not None:
             _log.info("%s: the mask of seed %d on other kernels", run.name, trained.seed)
             key = environment.key(trained.seed)
             transfers.append(transfer(trained.model, drawn, tests.accuracy, key))
-    exact = _has_masks(run) and _exact(next(iter(found.values())))
-    shares = [masks.shares(each) for each in found.values()]
-    moments, since_start = _over_training(run, found, steps, exact)
+    exact = _has_masks(run) and _exact(next(iter(by_seed.values())))
+    shares = [masks.shares(each) for each in by_seed.values()]
+    moments, since_start = _over_training(run, by_seed, steps, exact)
     record, summary = run.record, run.summary
     return RunReport(
         name=run.name,
@@ -231,44 +231,44 @@ def _analyze(run: _Run, draws: int, tests: TestSet | None) -> tuple[RunReport, l
         device=summary.device if summary else None,
         versions=summary.versions if summary else None,
         shares=masks.mean(shares),
-        units=masks.mean(map(masks.units, found.values())) if exact else None,
-        connectivity=_connectivity(structure, found.values()) if exact and structure else None,
+        units=masks.mean(map(masks.units, by_seed.values())) if exact else None,
+        connectivity=_connectivity(structure, by_seed.values()) if exact and structure else None,
         moments=moments,
         since_start=since_start,
         transfer=_transfers(kernel_seeds, transfers) if transfers else None,
     ), networks
 
 
-def _of_stored(one: Stored) -> tuple[RunReport, list[Network]]:
-    exact = one.has_masks and _exact(one.masks)
-    seed = one.seeds[0] if one.seeds else None
-    network = Network(seed, one.own_masks, one.effective_signs)
+def _of_stored(source: Stored) -> tuple[RunReport, list[Network]]:
+    exact = source.has_masks and _exact(source.masks)
+    seed = source.seeds[0] if source.seeds else None
+    network = Network(seed, source.own_masks, source.effective_signs)
     return RunReport(
-        name=one.name,
-        network=one.network,
-        dataset=one.dataset,
-        rule=one.rule,
-        signs_alone=one.signs_alone,
-        settings=_settings(one.settings),
-        seeds=one.seeds,
-        steps=one.steps,
-        epochs=one.epochs,
-        test_accuracy=one.test_accuracy,
-        remaining_weights=one.remaining_weights,
+        name=source.name,
+        network=source.network,
+        dataset=source.dataset,
+        rule=source.rule,
+        signs_alone=source.signs_alone,
+        settings=_settings(source.settings),
+        seeds=source.seeds,
+        steps=source.steps,
+        epochs=source.epochs,
+        test_accuracy=source.test_accuracy,
+        remaining_weights=source.remaining_weights,
         device=None,
-        versions=one.versions or None,
-        shares=masks.shares(one.masks),
-        units=masks.units(one.masks) if exact else None,
-        connectivity=_connectivity(one.artifact.network, [one.masks]) if exact else None,
+        versions=source.versions or None,
+        shares=masks.shares(source.masks),
+        units=masks.units(source.masks) if exact else None,
+        connectivity=_connectivity(source.artifact.network, [source.masks]) if exact else None,
         moments=None,
         since_start=None,
         transfer=None,
     ), [network]
 
 
-def _exact(found: Masks) -> bool:
+def _exact(by_layer: Masks) -> bool:
     """Whether masks are such, and not the expectation of what is drawn, which has shares and no places."""
-    return all(mask.dtype == np.int8 for mask in found.values())
+    return all(mask.dtype == np.int8 for mask in by_layer.values())
 
 
 def _settings(fields: Mapping[str, object]) -> dict[str, object]:
@@ -295,9 +295,9 @@ def _structure(model: nnx.Module, record: Record) -> graph.Network | None:
         return None
 
 
-def _connectivity(structure: graph.Network, found: Iterable[Masks]) -> Connectivity:
+def _connectivity(structure: graph.Network, all_masks: Iterable[Masks]) -> Connectivity:
     parts = []
-    for each in found:
+    for each in all_masks:
         paths = connected(each, structure)
         remaining, on_path = (
             {name: int(np.count_nonzero(mask)) for name, mask in tree.items()} for tree in (each, paths)
@@ -316,7 +316,7 @@ def _connectivity(structure: graph.Network, found: Iterable[Masks]) -> Connectiv
 
 
 def _over_training(
-    run: _Run, found: Mapping[int, Masks], ends: Mapping[int, int], exact: bool
+    run: _Run, by_seed: Mapping[int, Masks], ends: Mapping[int, int], exact: bool
 ) -> tuple[tuple[MaskSnapshot, ...], masks.ByLayer[masks.Overlap] | None]:
     """The stored masks that all networks have, and the overlap of the first of them with the last."""
     snapshots = Snapshots(run.folder.path)
@@ -325,7 +325,7 @@ def _over_training(
     first: list[Masks] = []
     before: list[Masks] = []
     for step in sorted(set.intersection(*stored)):
-        now: list[Masks] = [snapshots.read(seed, step, like) for seed, like in found.items()]
+        now: list[Masks] = [snapshots.read(seed, step, like) for seed, like in by_seed.items()]
         flips = masks.mean(map(masks.flips, before, now)) if exact and before else None
         shares = masks.mean(map(masks.shares, now))
         moments.append(MaskSnapshot(epoch=run.epochs(step), step=step, shares=shares, flips=flips))
@@ -335,10 +335,10 @@ def _over_training(
     return tuple(moments), masks.mean(map(masks.overlap, first, before))
 
 
-def _transfers(kernel_seeds: tuple[int, ...], found: Sequence[Transfer]) -> Transfers:
+def _transfers(kernel_seeds: tuple[int, ...], results: Sequence[Transfer]) -> Transfers:
     names = [field.name for field in dataclasses.fields(Transfer)]
     accuracy = {
-        name: Statistics.of(itertools.chain.from_iterable(getattr(one, name) for one in found))
+        name: Statistics.of(itertools.chain.from_iterable(getattr(result, name) for result in results))
         for name in names
     }
     return Transfers(kernel_seeds=kernel_seeds, accuracy=accuracy)

@@ -36,10 +36,10 @@ def connected(masks: Masks, network: graph.Network) -> dict[str, np.ndarray]:
     Returns:
       The masks of the same layers, in the same dtypes.
     """
-    there = {name: jnp.asarray(mask != 0, jnp.float32) for name, mask in masks.items()}
-    outputs, pull = jax.vjp(lambda there: _reached(network, there), there)
-    (found,) = pull(jnp.ones_like(outputs))
-    return {name: np.where(np.asarray(found[name]) > 0, mask, 0) for name, mask in masks.items()}
+    remaining = {name: jnp.asarray(mask != 0, jnp.float32) for name, mask in masks.items()}
+    outputs, pull = jax.vjp(lambda remaining: _reached(network, remaining), remaining)
+    (paths,) = pull(jnp.ones_like(outputs))
+    return {name: np.where(np.asarray(paths[name]) > 0, mask, 0) for name, mask in masks.items()}
 
 
 def _reached(network: graph.Network, kernels: dict[str, jax.Array]) -> jax.Array:

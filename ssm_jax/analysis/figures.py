@@ -74,8 +74,8 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, float]]], what: str) -> Figu
 
 
 def _points(lines: Sequence[Mapping[str, float]], metric: str, factor: float) -> Any:
-    found = sorted((line["epoch"], factor * line[metric]) for line in lines if metric in line)
-    return [epoch for epoch, _ in found], [value for _, value in found]
+    points = sorted((line["epoch"], factor * line[metric]) for line in lines if metric in line)
+    return [epoch for epoch, _ in points], [value for _, value in points]
 
 
 def _line(number: int, **settings: Any) -> Any:
@@ -166,9 +166,9 @@ def filters(kernel: np.ndarray, most: int = 48) -> Figure:
             values = strength[:, :, channel, unit]
             cells = np.broadcast_to(nothing, (height, width, 4)).copy()
             for sign, color in colors.items():
-                there = values * sign > 0
-                cells[there] = color
-                cells[there, 3] = 0.25 + 0.75 * np.abs(values[there])
+                of_sign = values * sign > 0
+                cells[of_sign] = color
+                cells[of_sign, 3] = 0.25 + 0.75 * np.abs(values[of_sign])
             start = left + channel * (width * scale + gap)
             block = np.repeat(np.repeat(cells, scale, 0), scale, 1)
             sheet[top : top + tile[0], start : start + width * scale] = block
@@ -230,12 +230,12 @@ def overlap(pairs: Mapping[str, ByLayer[Overlap]]) -> Figure:
     for i, pair in enumerate(pairs.values()):
         color, marker = style.COLORS[i % len(style.COLORS)], style.MARKERS[i % len(style.MARKERS)]
         places = np.arange(len(layers)) + 0.5 * ((i + 0.5) / len(pairs) - 0.5)
-        found = [_percent(pair.layers[layer].jaccard) for layer in layers]
+        jaccard = [_percent(pair.layers[layer].jaccard) for layer in layers]
         chance = [_percent(pair.layers[layer].jaccard_by_chance) for layer in layers]
         look: dict[str, Any] = {"color": color, "marker": marker, "markersize": 6, "linestyle": "none"}
-        axes.hlines(places, chance, found, color=color, linewidth=1, alpha=0.6)
+        axes.hlines(places, chance, jaccard, color=color, linewidth=1, alpha=0.6)
         axes.plot(chance, places, markerfacecolor="none", **look)
-        handles += axes.plot(found, places, **look)
+        handles += axes.plot(jaccard, places, **look)
     axes.set_yticks(range(len(layers)), [style.short(layer) for layer in layers])
     axes.set_ylim(len(layers) - 0.5, -0.5)
     axes.set_xlim(left=0)

@@ -34,12 +34,12 @@ def differences(runs: Iterable[RunReport]) -> tuple[Difference, ...]:
 
 def _difference(first: RunReport, second: RunReport) -> Difference:
     densities = [run.remaining_weights.mean for run in (first, second)]
-    found = [run.test_accuracy for run in (first, second) if run.test_accuracy]
+    accuracies = [run.test_accuracy for run in (first, second) if run.test_accuracy]
     accuracy = error = None
-    if max(densities) <= (1 + TOLERANCE) * min(densities) and len(found) == 2:
-        accuracy = found[0].mean - found[1].mean
-        if min(len(one.values) for one in found) > 1:
-            error = sum(one.std**2 / len(one.values) for one in found) ** 0.5
+    if max(densities) <= (1 + TOLERANCE) * min(densities) and len(accuracies) == 2:
+        accuracy = accuracies[0].mean - accuracies[1].mean
+        if min(len(one.values) for one in accuracies) > 1:
+            error = sum(one.std**2 / len(one.values) for one in accuracies) ** 0.5
     names = sorted({*first.settings, *second.settings} - _FREE)
     return Difference(
         inverting=first.name,

@@ -89,14 +89,14 @@ def layers(run: Shown, network: Network) -> Card:
       run: The run.
       network: Its network.
     """
-    found = run.layers
+    layers = run.layers
     names = ("inverted", "hidden", "kept")
     rows = []
-    for layer in found:
+    for layer in layers:
         shares = [number(getattr(layer, name)) for name in names]
         rows.append((layer.name, "x".join(map(str, layer.shape)), f"{layer.weights:,}", *shares))
     total = run.weights
-    means = [sum(getattr(layer, name) * layer.weights for layer in found) / total for name in names]
+    means = [sum(getattr(layer, name) * layer.weights for layer in layers) / total for name in names]
     rows.append(("all", "", f"{total:,}", *map(number, means)))
     head = ["layer", "kernel", "weights", "-1 %", "0 %", "+1 %"]
     caption = "Shares by layer" + ", means over seeds" * (len(run.seeds) > 1)
@@ -104,10 +104,10 @@ def layers(run: Shown, network: Network) -> Card:
     if not run.has_masks:
         return Card(tables=[table], note=_DENSE)
     if run.signs_alone:
-        drawing = figures.layer_shares(found, ("negative", "hidden", "positive"))
+        drawing = figures.layer_shares(layers, ("negative", "hidden", "positive"))
         caption = "Signs of the effective kernels: the file does not tell which weights the mask inverts."
     else:
-        drawing = figures.layer_shares(found)
+        drawing = figures.layer_shares(layers)
         caption = "What the mask does to the weights of every layer."
     return Card(figures=[Drawing(figure=drawing, caption=caption)], tables=[table])
 
@@ -142,8 +142,8 @@ def image_mask(run: Shown, network: Network) -> Card:
 def _first_dense(network: Network) -> tuple[graph.Dense | None, tuple[int, int, int] | None]:
     """The first dense layer with a mask, and the shape `(H, W, C)` that is flattened before it, if one is."""
     nodes = network.graph.nodes
-    found = (node for node in nodes if isinstance(node, graph.Dense) and node.name in network.masks)
-    node = next(found, None)
+    masked = (node for node in nodes if isinstance(node, graph.Dense) and node.name in network.masks)
+    node = next(masked, None)
     before = None if node is None else nodes[node.inputs[0] - 1]
     if not isinstance(before, graph.Flatten):
         return node, None
@@ -188,9 +188,9 @@ def units(run: Shown, network: Network) -> Card:
     if network.random:
         return Card(note=f"The rule {run.rule} draws its mask at random: no unit is dead for certain.")
     counts = {name: masks.incoming(mask) for name, mask in network.masks.items()}
-    found = masks.units(network.masks)
+    units = masks.units(network.masks)
     rows = []
-    for name, of in (*found.layers.items(), ("all", found.all)):
+    for name, of in (*units.layers.items(), ("all", units.all)):
         dead, unused = f"{of.dead_outputs:,} of {of.outputs:,}", f"{of.dead_inputs:,} of {of.inputs:,}"
         rows.append((name, f"{np.median(counts[name]):,.0f}" if name in counts else "", dead, unused))
     head = ["layer", "median", "dead units", "unused inputs"]
@@ -213,26 +213,26 @@ def mistakes(run: Shown, network: Network) -> Card:
       run: The run.
       network: Its network.
     """
-    found = network.mistakes
-    if isinstance(found, str):
-        return Card(note=f"Not shown: {found}.")
-    if not found.wrong:
-        return Card(note=f"All {found.total:,} test images are recognized.")
+    mistakes = network.mistakes
+    if isinstance(mistakes, str):
+        return Card(note=f"Not shown: {mistakes}.")
+    if not mistakes.wrong:
+        return Card(note=f"All {mistakes.total:,} test images are recognized.")
     names = network.artifact.class_names
-    labels, predictions = ([names[i] for i in values] for values in (found.labels, found.predictions))
-    accuracy = f"{100 * (1 - found.wrong / found.total):.2f} % accuracy"
-    which = f"The first {len(labels)}" if len(labels) < found.wrong else "All"
+    labels, predictions = ([names[i] for i in values] for values in (mistakes.labels, mistakes.predictions))
+    accuracy = f"{100 * (1 - mistakes.wrong / mistakes.total):.2f} % accuracy"
+    which = f"The first {len(labels)}" if len(labels) < mistakes.wrong else "All"
     caption = (
-        f"{found.wrong:,} of {found.total:,} test images are taken for something else ({accuracy}). {which}, "
-        "the largest loss first: what it is → what the network says, and how sure it is of that."
+        f"{mistakes.wrong:,} of {mistakes.total:,} test images are taken for something else ({accuracy}). "
+        f"{which}, the largest loss first: what it is → what the network says, and how sure it is of that."
     )
-    cells = zip(labels, predictions, found.sure, found.true, strict=True)
+    cells = zip(labels, predictions, mistakes.sure, mistakes.true, strict=True)
     rows = [
         (str(place), label, prediction, f"{100 * sure:.1f}", f"{100 * true:.2g}")
         for place, (label, prediction, sure, true) in enumerate(cells, start=1)
     ]
     head = ["", "label", "prediction", "its probability %", "the label's %"]
-    drawing = figures.hardest(found.images, labels, predictions, found.sure.tolist())
+    drawing = figures.hardest(mistakes.images, labels, predictions, mistakes.sure.tolist())
     return Card(
         figures=[Drawing(figure=drawing, caption=caption)],
         tables=[Table(caption="The same in numbers", head=head, rows=rows, folded=True)],
@@ -246,15 +246,15 @@ def sizes(run: Shown, network: Network) -> Card:
       run: The run.
       network: Its network.
     """
-    found = network.graph.layers()
-    together = Sizes.of(layer.kernel for layer in found)
+    layers = network.graph.layers()
+    together = Sizes.of(layer.kernel for layer in layers)
     sizes = {"dense, float32": together.float32}
     if together.two_bits is not None:
         sizes["2 bits a weight"] = together.two_bits
     rows: list[tuple[str, ...]] = []
-    if all(layer.kernel.values.dtype == np.int8 for layer in found):
+    if all(layer.kernel.values.dtype == np.int8 for layer in layers):
         sizes["entropy"] = together.entropy
-        for layer in found:
+        for layer in layers:
             count, own = layer.kernel.values.size, entropy(layer.kernel)
             remaining = number(layer.kernel.remaining / count)
             rows.append((layer.name, remaining, f"{own / count:.3f}", style.in_bytes(own / 8)))

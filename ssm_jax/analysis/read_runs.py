@@ -111,7 +111,7 @@ class Finished:
         """What a report says of it, by what that is of."""
         summary, record = self.summary, self.record
         remaining = summary.remaining_weights.mean * summary.weights
-        emptied = sorted({layer for found in summary.emptied_layers for layer in found.layers})
+        emptied = sorted({layer for empty in summary.emptied_layers for layer in empty.layers})
         failed = [f"{one.seed} ({one.metric} at step {one.step})" for one in summary.failed_seeds]
         return {
             "network": f"{record.network}, {summary.weights:,} weights",
@@ -178,18 +178,18 @@ def read(
     """
     if not sources:
         raise errors.InputError("no run is given")
-    paths = [one.path if isinstance(one, Stored) else RunFolder(one).path for one in sources]
+    paths = [source.path if isinstance(source, Stored) else RunFolder(source).path for source in sources]
     names = _names(paths)
     runs = [
         RunFolder(path)
-        for one, path in zip(sources, paths)
-        if not isinstance(one, Stored) and not path.is_file()
+        for source, path in zip(sources, paths)
+        if not isinstance(source, Stored) and not path.is_file()
     ]
     own = dict(zip((run.path for run in runs), models(runs, model), strict=True))
     shown: list[Shown] = []
-    for name, path, one in zip(names, paths, sources, strict=True):
-        if isinstance(one, Stored):
-            shown.append(dataclasses.replace(one, name=name))
+    for name, path, source in zip(names, paths, sources, strict=True):
+        if isinstance(source, Stored):
+            shown.append(dataclasses.replace(source, name=name))
         elif path.is_file():
             shown.append(dataclasses.replace(stored.of_file(path), name=name))
         else:
@@ -235,41 +235,41 @@ def networks(shown: Iterable[Shown], most: int = 20) -> Iterator[Network]:
       most: The most mistakes to return of each.
     """
     known: dict[tuple[object, ...], datasets.Dataset | str] = {}
-    for one in shown:
-        if isinstance(one, Stored):
+    for run in shown:
+        if isinstance(run, Stored):
             yield Network(
-                artifact=one.artifact,
-                size=len(format.encode(one.artifact)),
-                masks=one.masks if one.has_masks else {},
+                artifact=run.artifact,
+                size=len(format.encode(run.artifact)),
+                masks=run.masks if run.has_masks else {},
                 mistakes="a file by itself names no test images",
                 mean_image=None,
             )
             continue
-        trained = restore(one.folder.path, seed=one.seed, model=one.model)
-        artifact = to_graph.of_trained(one.record, one.summary, trained)
-        key = tuple(one.record.config.data.items())
+        trained = restore(run.folder.path, seed=run.seed, model=run.model)
+        artifact = to_graph.of_trained(run.record, run.summary, trained)
+        key = tuple(run.record.config.data.items())
         if key not in known:
-            known[key] = _load(one.record)
+            known[key] = _load(run.record)
         data = known[key]
-        if not isinstance(data, str) and data.version != one.record.dataset_version:
-            data = f"the data at hand is version {data.version}, the run's was {one.record.dataset_version}"
+        if not isinstance(data, str) and data.version != run.record.dataset_version:
+            data = f"the data at hand is version {data.version}, the run's was {run.record.dataset_version}"
         yield Network(
             artifact=artifact,
             size=len(format.encode(artifact)),
-            masks=trained.masks if one.has_masks else {},
+            masks=trained.masks if run.has_masks else {},
             mistakes=data if isinstance(data, str) else find_mistakes(artifact.network, data, most),
             mean_image=None if isinstance(data, str) else mean_image(data.train_images),
         )
 
 
-def masks_of(one: Finished, seeds: Collection[int]) -> dict[int, dict[str, np.ndarray]]:
+def masks_of(run: Finished, seeds: Collection[int]) -> dict[int, dict[str, np.ndarray]]:
     """Restore the masks of networks of a run, by their seeds.
 
     Args:
-      one: The run.
+      run: The run.
       seeds: The networks' seeds.
     """
-    return {trained.seed: trained.masks for trained in restore_each(one.folder.path, seeds, model=one.model)}
+    return {trained.seed: trained.masks for trained in restore_each(run.folder.path, seeds, model=run.model)}
 
 
 def _load(record: Record) -> datasets.Dataset | str:

@@ -57,11 +57,11 @@ def write(
     path = pathlib.Path(os.path.expanduser(path))
     if not path.parent.is_dir() or path.is_dir():
         raise errors.InputError(f"cannot write {path}: its folder must exist, and it must be a file")
-    found = read_runs.read(runs, seed, model)
-    _log.info("reading the networks of %s", ", ".join(str(run.path) for run in found))
-    networks = list(read_runs.networks(found))
+    shown = read_runs.read(runs, seed, model)
+    _log.info("reading the networks of %s", ", ".join(str(run.path) for run in shown))
+    networks = list(read_runs.networks(shown))
     _log.info("drawing")
-    text = page(found, networks, list(sections(found, networks)))
+    text = page(shown, networks, list(sections(shown, networks)))
     try:
         files.write_whole(path, lambda file: file.write(text.encode()))
     except OSError as error:

@@ -65,11 +65,11 @@ def _settings(runs: Sequence[Shown]) -> Card:
     rows = [(name, *(fact.get(name, "") for fact in facts)) for name in told]
     names = [run.name for run in runs]
     default = dict(configuration.fields(configuration.default()))
-    given = [run.settings for run in runs]
+    settings = [run.settings for run in runs]
     fields = [
-        (name, *(str(fields.get(name, "")) for fields in given))
+        (name, *(str(fields.get(name, "")) for fields in settings))
         for name in default
-        if any(name in fields for fields in given)
+        if any(name in fields for fields in settings)
     ]
     changed = [row for row in fields if any(cell not in ("", str(default[row[0]])) for cell in row[1:])]
     same: dict[str, Any] = {"texts": True, "wide": len(runs) > 1}
@@ -149,8 +149,8 @@ def _compared(runs: Sequence[Shown], networks: Sequence[Network]) -> list[tuple[
     if not fixed or not isinstance(run := runs[0], Finished):
         return []
     seeds = sorted(run.seeds, key=lambda seed: seed != run.seed)[:_MOST_SEEDS]
-    found = read_runs.masks_of(run, seeds)
-    return [(f"seed {seed}", found[seed]) for seed in seeds]
+    by_seed = read_runs.masks_of(run, seeds)
+    return [(f"seed {seed}", by_seed[seed]) for seed in seeds]
 
 
 def _overlap_card(compared: Sequence[tuple[str, masks.Masks]]) -> Card:
@@ -186,5 +186,5 @@ def _overlap_card(compared: Sequence[tuple[str, masks.Masks]]) -> Card:
 def _overlap_row(name: str, pair: masks.Overlap) -> tuple[str, ...]:
     ratio = f"{pair.jaccard / pair.jaccard_by_chance:.2f}" if pair.jaccard and pair.jaccard_by_chance else "–"
     shares = (pair.jaccard, pair.jaccard_by_chance, pair.agreement, pair.agreement_by_chance)
-    found, chance, signs, signs_by_chance = map(number, shares)
-    return name, found, chance, ratio, signs, signs_by_chance
+    jaccard, chance, signs, signs_by_chance = map(number, shares)
+    return name, jaccard, chance, ratio, signs, signs_by_chance

@@ -148,11 +148,11 @@ class Stored:
 
     def _told(self, name: str, otherwise: Value) -> Value:
         """An entry of the record, which may be anybody's."""
-        found = self.artifact.record.get(name)
-        if isinstance(otherwise, float) and isinstance(found, int):
-            found = float(found)
-        usable = isinstance(found, type(otherwise)) and str(found).isprintable()
-        return cast(Value, found) if usable else otherwise
+        entry = self.artifact.record.get(name)
+        if isinstance(otherwise, float) and isinstance(entry, int):
+            entry = float(entry)
+        usable = isinstance(entry, type(otherwise)) and str(entry).isprintable()
+        return cast(Value, entry) if usable else otherwise
 
     def facts(self) -> dict[str, str]:
         """What a report says of it, by what that is of."""

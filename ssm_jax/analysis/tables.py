@@ -82,11 +82,11 @@ def _layers(run: RunReport) -> str:
         rows[-1] = (*rows[-1], "", "", "", "")
     if run.connectivity is not None:
         rows[0] = (*rows[0], "on a path %", "inputs off", "outputs off")
-        found = run.connectivity
-        for i, (name, units) in enumerate(found.units.layers.items(), start=1):
+        connectivity = run.connectivity
+        for i, (name, units) in enumerate(connectivity.units.layers.items(), start=1):
             cells = map(_count, (units.dead_inputs, units.dead_outputs))
-            rows[i] = (*rows[i], _percent(found.connected.layers[name]), *cells)
-        rows[-1] = (*rows[-1], _percent(found.connected.all), "", "")
+            rows[i] = (*rows[i], _percent(connectivity.connected.layers[name]), *cells)
+        rows[-1] = (*rows[-1], _percent(connectivity.connected.all), "", "")
     title = "Shares of -1, 0 and +1"
     if run.units is not None:
         title += "; dead units, which the layer's own mask leaves no weight"
@@ -156,10 +156,10 @@ def _some(moments: Sequence[MaskSnapshot]) -> list[MaskSnapshot]:
     return [moments[place] for place in sorted(places)]
 
 
-def _transfer(found: Transfers) -> str:
+def _transfer(transfers: Transfers) -> str:
     rows = [("kernel", "mask", "accuracy %")]
-    rows += [(*_TRANSFERS[name], numbers.text()) for name, numbers in found.accuracy.items()]
-    seeds = found.kernel_seeds
+    rows += [(*_TRANSFERS[name], numbers.text()) for name, numbers in transfers.accuracy.items()]
+    seeds = transfers.kernel_seeds
     title = (
         f"Test accuracy on other kernels, drawn by seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     )
@@ -189,13 +189,13 @@ def _overlap_rows(table: Sequence[tuple[str, ByLayer[Overlap]]]) -> list[str]:
     rows[0] = (*rows[0], *(cell for name, _ in table for cell in (f"same sign{name and f' ({name})'} %", "")))
     names = (*places.layers, "all")
     for i, name in enumerate(names):
-        found = [(*overlap.layers.values(), overlap.all)[i] for _, overlap in table]
-        first, chance = found[0].jaccard, found[0].jaccard_by_chance
+        overlaps = [(*overlap.layers.values(), overlap.all)[i] for _, overlap in table]
+        first, chance = overlaps[0].jaccard, overlaps[0].jaccard_by_chance
         ratio = f"{first / chance:.2f}" if first is not None and chance else "-"
         signs = (
             cell
-            for one in found
-            for cell in (_percent(one.agreement), f"({_percent(one.agreement_by_chance)})")
+            for overlap in overlaps
+            for cell in (_percent(overlap.agreement), f"({_percent(overlap.agreement_by_chance)})")
         )
         rows.append((name, _percent(first), f"({_percent(chance)})", ratio, *signs))
     return aligned(rows, left=1)

@@ -86,7 +86,7 @@ def transfer(
     def evaluate(kernels: Mapping[str, jax.Array], masks: Mapping[str, jax.Array]) -> float:
         return accuracy(dense(trained, kernels, masks))
 
-    found: dict[str, list[float]] = {
+    accuracies: dict[str, list[float]] = {
         "trained": [evaluate(kernels, masks)],
         "without_signs": [evaluate(kernels, places)],
     }
@@ -104,8 +104,8 @@ def transfer(
             "drawn_mask_without_signs": (other, places),
             "drawn_shuffled_mask": (other, shuffled),
         }.items():
-            found.setdefault(name, []).append(evaluate(*pair))
-    return Transfer(**{name: tuple(values) for name, values in found.items()})
+            accuracies.setdefault(name, []).append(evaluate(*pair))
+    return Transfer(**{name: tuple(values) for name, values in accuracies.items()})
 
 
 def _kernels(network: nnx.Module) -> dict[str, jax.Array]:

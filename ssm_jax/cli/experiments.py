@@ -44,10 +44,10 @@ def _overrides(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Part the values of config fields from the other arguments."""
     overrides, rest = {}, []
     for argument in argv:
-        name, given, value = argument.partition("=")
+        name, equals, value = argument.partition("=")
         if not name.startswith("--config."):
             rest.append(argument)
-        elif not given:
+        elif not equals:
             raise errors.InputError(f"{name} lacks its value: {name}=<value>")
         else:
             overrides[name.removeprefix("--config.")] = value

@@ -17,8 +17,8 @@ class Parser(argparse.ArgumentParser):
         a call does.
     """
 
-    def __init__(self, *, examples: Sequence[str] = (), **given: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **given)
+    def __init__(self, *, examples: Sequence[str] = (), **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
         if examples:
             lines = "\n".join(f"  {self.prog} {example}".rstrip() for example in examples)
             self.epilog = f"example{'s' * (len(examples) > 1)}:\n{lines}"

@@ -79,13 +79,13 @@ def read(
 
 
 def shown(
-    arguments: argparse.Namespace, given: Sequence[str]
+    arguments: argparse.Namespace, sources: Sequence[str]
 ) -> tuple[list[pathlib.Path | Stored], Build | None]:
     """Find what a verb shows side by side; folders and `.ssm` files are read later.
 
     Args:
       arguments: Those that `add` adds.
-      given: Files and folders.
+      sources: Files and folders.
 
     Returns:
       The files and folders, those of `ssm_jax.save` as what they hold; and the function that builds the
@@ -94,7 +94,7 @@ def shown(
     Raises:
       InputError: There is no such file or folder, or it can't be read without another argument.
     """
-    paths = existing(given)
+    paths = existing(sources)
     if arguments.rules:
         _module(arguments.rules, "--rules")
     saved = {path: _of_saved(arguments, path) for path in paths if not path.is_dir() and is_saved(path)}
@@ -109,9 +109,9 @@ def shown(
     return [stored.of_saved(path, *saved[path]) if path in saved else path for path in paths], build
 
 
-def existing(given: Sequence[str]) -> list[pathlib.Path]:
+def existing(sources: Sequence[str]) -> list[pathlib.Path]:
     """Find files and folders; an `InputError` names the first that is not there."""
-    paths = [pathlib.Path(os.path.expanduser(path)) for path in given]
+    paths = [pathlib.Path(os.path.expanduser(path)) for path in sources]
     for path in paths:
         if not os.path.exists(path):
             raise errors.InputError(f"there is no file or folder {path}; allowed is {SOURCE}")
@@ -175,8 +175,8 @@ def function(text: str) -> Build:
     known = {key for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
     if not callable(getattr(module, name, None)):
         raise errors.unknown(f"function of {where}", name, sorted(known))
-    made: Build = getattr(module, name)
-    return made
+    build: Build = getattr(module, name)
+    return build
 
 
 def _module(where: str, option: str) -> types.ModuleType:
@@ -199,12 +199,12 @@ def _module(where: str, option: str) -> types.ModuleType:
 
 def input_of(text: str) -> tuple[graph.Shape, str | None]:
     """Read `28x28x1` or `28x28x1:float32`: the shape of an input, and its dtype where one is given."""
-    found = re.fullmatch(r"([1-9]\d{0,8}(?:x[1-9]\d{0,8})*)(?::(\w+))?", text)
-    dtype = found and found[2]
-    if not found or (dtype and dtype not in graph.INPUT_DTYPES):
+    match = re.fullmatch(r"([1-9]\d{0,8}(?:x[1-9]\d{0,8})*)(?::(\w+))?", text)
+    dtype = match and match[2]
+    if not match or (dtype and dtype not in graph.INPUT_DTYPES):
         allowed = f"28x28x1, or 28x28x1:DTYPE of {', '.join(graph.INPUT_DTYPES)}"
         raise errors.InputError(f"--input is {text!r}; allowed is a shape without its batch: {allowed}")
-    shape = tuple(map(int, found[1].split("x")))
+    shape = tuple(map(int, match[1].split("x")))
     if (
         len(shape) > graph.MOST_AXES
         or math.prod(shape) > graph.MOST_ELEMENTS

@@ -35,9 +35,9 @@ def take(name: str, argv: Sequence[str]) -> tuple[str | None, list[str]]:
     """Return the last value that the arguments give a flag, or None, and the arguments without it."""
     value, others, rest = None, [], iter(argv)
     for argument in rest:
-        flag, given, text = argument.partition("=")
+        flag, equals, text = argument.partition("=")
         if flag in (f"--{name}", f"-{name}"):
-            value = text if given else next(rest, "")
+            value = text if equals else next(rest, "")
         else:
             others.append(argument)
     return value, others
