@@ -103,8 +103,8 @@ _ON_FIRST_USE = {
 def __getattr__(name: str) -> Any:
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, there = _ON_FIRST_USE[name].partition(":")
-    return getattr(importlib.import_module(f"{__name__}.{module}"), there or name)
+    module, _, attribute = _ON_FIRST_USE[name].partition(":")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute or name)
 
 
 def __dir__() -> list[str]:

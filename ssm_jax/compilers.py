@@ -31,16 +31,16 @@ def find(language: str) -> list[str]:
     """
     variable, names = _NAMES[language]
     try:
-        given = shlex.split(os.environ.get(variable, ""))
+        command = shlex.split(os.environ.get(variable, ""))
     except ValueError as error:
         raise errors.InputError(
             f"{variable} is {os.environ[variable]!r}: {errors.one_line(error)}"
         ) from error
-    for words in [given] if given else [[name] for name in names]:
+    for words in [command] if command else [[name] for name in names]:
         if shutil.which(words[0]):
             return words
     missing = f"there is no {', '.join(names[:-1])} or {names[-1]}"
-    what = f"{variable} is {given[0]!r}, which is not found" if given else missing
+    what = f"{variable} is {command[0]!r}, which is not found" if command else missing
     raise errors.InputError(f"a {language} compiler is needed; {what}")
 
 
@@ -71,14 +71,14 @@ def build(
         with tempfile.TemporaryDirectory(dir=target.parent if target else None) as folder:
             for name, text in sources.items():
                 pathlib.Path(folder, name).write_text(text)
-            main, made = pathlib.Path(folder, next(iter(sources))), pathlib.Path(folder, "made.so")
+            main, library = pathlib.Path(folder, next(iter(sources))), pathlib.Path(folder, "made.so")
             for choice in flags:
-                command = [*words, *choice, "-shared", "-fPIC", "-o", str(made), str(main), *options]
+                command = [*words, *choice, "-shared", "-fPIC", "-o", str(library), str(main), *options]
                 done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
                 if not done.returncode:
-                    loaded = _load(made, words, what, "XDG_CACHE_HOME" if target else "TMPDIR")
+                    loaded = _load(library, words, what, "XDG_CACHE_HOME" if target else "TMPDIR")
                     if target:
-                        os.replace(made, target)
+                        os.replace(library, target)
                     return loaded
     except OSError as error:  # no program, one that compiles for another machine, no room for its files
         raise errors.RunError(f"{failed}: {errors.one_line(error)}") from error

@@ -286,15 +286,15 @@ def validate(config: ConfigDict) -> None:
       InputError: An unknown, missing or ill-typed field, a value that is not allowed, or settings
         that contradict each other. One line, with the nearest valid name.
     """
-    allowed, given = dict(fields(default())), dict(fields(config))
-    for name, value in given.items():
+    allowed, values = dict(fields(default())), dict(fields(config))
+    for name, value in values.items():
         if name not in allowed and not _is_of_a_rule(name, value):
             raise errors.unknown("config field", name, allowed)
     for name, value in allowed.items():
-        if name not in given:
+        if name not in values:
             raise errors.InputError(f"config field {name!r} is missing (default: {value!r})")
-        _check_type(name, given[name], value)
-    for name, value in given.items():
+        _check_type(name, values[name], value)
+    for name, value in values.items():
         inside, allowed_range = _RANGES.get(name, (lambda _: True, "a finite number"))
         if (isinstance(value, float) and not math.isfinite(value)) or not inside(value):
             raise errors.out_of_range(f"config.{name}", value, allowed_range)

@@ -61,11 +61,11 @@ def members(path: pathlib.Path) -> dict[str, Member]:
       DAMAGE: It is damaged, or holds something else.
     """
     files.check_regular(path)
-    found: dict[str, Member] = {}
+    by_name: dict[str, Member] = {}
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
-            if name in found:
+            if name in by_name:
                 raise ValueError(f"it holds {name} twice")
             if name == info.filename:
                 raise ValueError(f"its member {name} is no array")
@@ -77,10 +77,10 @@ def members(path: pathlib.Path) -> dict[str, Member]:
                 begin = file.tell()
             if dtype.hasobject:
                 raise ValueError(f"its member {name} holds Python objects, which are not read")
-            found[name] = member = Member(shape, dtype)
+            by_name[name] = member = Member(shape, dtype)
             if begin + member.size != info.file_size:
                 raise ValueError(f"its member {name} has not the size that its header says")
-    return found
+    return by_name
 
 
 _HEADERS: dict[tuple[int, int], Callable[[Any], tuple[tuple[int, ...], bool, np.dtype[Any]]]] = {

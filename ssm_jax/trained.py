@@ -173,15 +173,15 @@ def _restore_group(
     finally:
         checkpoints.close()
     for seed in seeds:
-        one = jax.tree.map(operator.itemgetter(group.index(seed)), tree)
-        network, masks = _network(task, one["state"], one["frozen"])
+        seed_tree = jax.tree.map(operator.itemgetter(group.index(seed)), tree)
+        network, masks = _network(task, seed_tree["state"], seed_tree["frozen"])
         yield Trained(network, masks, record.config, seed, step)
 
 
 @environment.own_program()
 def _read(checkpoints: Checkpoints, task: TrainSpec, group: range) -> dict[str, PyTree]:
-    one = dict(zip(("state", "frozen"), jax.eval_shape(task.initialize, np.int32(group[0])), strict=True))
-    template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(group), *leaf.shape), leaf.dtype), one)
+    shapes = dict(zip(("state", "frozen"), jax.eval_shape(task.initialize, np.int32(group[0])), strict=True))
+    template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(group), *leaf.shape), leaf.dtype), shapes)
     tree: dict[str, PyTree] = checkpoints.restore(template)[0]
     return tree
 

@@ -30,11 +30,11 @@ def controlled(layers: Mapping[Name, Layer]) -> dict[Threshold, list[Name]]:
     Args:
       layers: Layers by any name.
     """
-    found: dict[Threshold, list[Name]] = {}
+    by_rule: dict[Threshold, list[Name]] = {}
     for name, layer in layers.items():
         if isinstance(layer.rule, Threshold) and layer.rule.density:
-            found.setdefault(layer.rule, []).append(name)
-    return found
+            by_rule.setdefault(layer.rule, []).append(name)
+    return by_rule
 
 
 def follow(layers: Mapping[Name, Layer], progress: jax.Array) -> dict[Name, Layer]:
@@ -110,10 +110,10 @@ def leave(layers: Sequence[Layer], density: jax.Array | float, floor: float, bud
         scale = layer.state["scale" if "scale" in layer.state else "threshold"]
         # Thresholds of 0, or below where all weights remain, have no proportions: values count as they are.
         scales.append(jnp.where(scale > 0, scale, 1))
-    found = thresholds(values, scales, density, floor, budget)
+    new_thresholds = thresholds(values, scales, density, floor, budget)
     return [
         dataclasses.replace(layer, state={**layer.state, "threshold": threshold})
-        for layer, threshold in zip(layers, found, strict=True)
+        for layer, threshold in zip(layers, new_thresholds, strict=True)
     ]
 
 

@@ -215,22 +215,22 @@ def _draw(
     score_key: jax.Array,
     shape: tuple[int, ...],
     stacked: int,
-    given: jax.Array | None,
+    kernel: jax.Array | None,
 ) -> tuple[dict[str, jax.Array], jax.Array, State]:
     """Compiled once for all layers of a shape."""
     rule, init = masking.rule, masking.kernel_init
 
     def one(
-        kernel_key: jax.Array, score_key: jax.Array, given: jax.Array | None
+        kernel_key: jax.Array, score_key: jax.Array, kernel: jax.Array | None
     ) -> tuple[dict[str, jax.Array], jax.Array, State]:
         assert isinstance(rule, Rule)
         scores = masking.score_init(score_key, shape, jnp.float32)
-        if given is not None:
-            sizes, bound = jnp.abs(given.astype(jnp.float32)), jnp.max(jnp.abs(scores))
+        if kernel is not None:
+            sizes, bound = jnp.abs(kernel.astype(jnp.float32)), jnp.max(jnp.abs(scores))
             sizes = sizes / jnp.maximum(jnp.max(sizes), jnp.finfo(jnp.float32).tiny)
             # A little chance, so that weights of one size don't tie.
             scores = bound * (0.5 + 0.49 * sizes) + 0.01 * jnp.abs(scores)
-            frozen = {"kernel": given.astype(jnp.float32)}
+            frozen = {"kernel": kernel.astype(jnp.float32)}
         elif isinstance(init, SignedConstant):
             frozen = {"signs": init.signs(kernel_key, shape), "constant": init.constant(shape)}
         else:
@@ -239,7 +239,7 @@ def _draw(
 
     for _ in range(stacked):
         one = jax.vmap(one)
-    return one(kernel_key, score_key, given)
+    return one(kernel_key, score_key, kernel)
 
 
 def _is_explicit(array: Any) -> bool:
@@ -270,9 +270,9 @@ def _stacked_like(scores: jax.Array, axes: int, array: jax.Array) -> jax.Array:
 def _draws(rule: Any, shape: tuple[int, ...]) -> bool:
     scores = jax.ShapeDtypeStruct(shape, jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    found = jax.make_jaxpr(rule.mask)(scores, jax.eval_shape(rule.init, scores), key).jaxpr
-    used = {id(variable) for equation in found.eqns for variable in equation.invars}
-    return id(found.invars[-1]) in used
+    jaxpr = jax.make_jaxpr(rule.mask)(scores, jax.eval_shape(rule.init, scores), key).jaxpr
+    used = {id(variable) for equation in jaxpr.eqns for variable in equation.invars}
+    return id(jaxpr.invars[-1]) in used
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

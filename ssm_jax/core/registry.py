@@ -48,8 +48,8 @@ def by_name(name: str, settings: Mapping[str, Any] | None = None) -> Rule | None
       InputError: The name is unknown, a setting out of range, or one that the rule does not have.
     """
     settings = settings or {}
-    made = errors.choose("mask rule", name, {**RULES, DENSE: None})
-    fields = {field.name for field in dataclasses.fields(cast(Any, made))} if made else set()
+    rule_class = errors.choose("mask rule", name, {**RULES, DENSE: None})
+    fields = {field.name for field in dataclasses.fields(cast(Any, rule_class))} if rule_class else set()
     for setting in settings:
         if setting not in fields and setting not in default().mask:
             known = [f"mask.{name}" for name in sorted({*fields, *default().mask})]
@@ -58,12 +58,12 @@ def by_name(name: str, settings: Mapping[str, Any] | None = None) -> Rule | None
         raise errors.InputError(
             f"config.mask.density is {settings['density']}; the mask rule {name!r} takes none: set it to 0"
         )
-    if made is None:
+    if rule_class is None:
         return None
     if "budget" in fields and settings.get("budget", BUDGETS[0]) not in BUDGETS:
         raise errors.unknown("config.mask.budget", settings["budget"], BUDGETS)
     try:
-        return made(**{name: value for name, value in settings.items() if name in fields})
+        return rule_class(**{name: value for name, value in settings.items() if name in fields})
     except errors.InputError as error:  # of a setting, by the rule's own name of it
         raise errors.InputError(f"config.mask.{error}") from error
 
@@ -74,10 +74,10 @@ def own_settings(name: str) -> dict[str, bool | int | float | str]:
     Args:
       name: A key of `RULES`; of any other name there are none.
     """
-    made = cast(Any, RULES.get(name))
+    rule_class = cast(Any, RULES.get(name))
     return {
         f"mask.{field.name}": field.default
-        for field in (dataclasses.fields(made) if made else ())
+        for field in (dataclasses.fields(rule_class) if rule_class else ())
         if field.name not in default().mask and isinstance(field.default, bool | int | float | str)
     }
 

@@ -223,10 +223,10 @@ def _counts(
         if spread or not width:
             return flat(order, near, far)
         by_columns = functools.partial(in_columns, width)
-        found: tuple[jax.Array, jax.Array] = lax.platform_dependent(
+        reached: tuple[jax.Array, jax.Array] = lax.platform_dependent(
             order, near, far, cpu=by_columns, default=flat
         )
-        return found
+        return reached
 
     above_near, above_far = zip(*map(counted, orders), strict=True)
     return functools.reduce(jnp.add, above_near), functools.reduce(jnp.add, above_far)

@@ -42,9 +42,9 @@ def n_of_m(scores: jax.Array, n: int, m: int) -> jax.Array:
     sizes = sizes.reshape(*window, groups, m, outputs)
     place = lax.broadcasted_iota(jnp.int32, sizes.shape, sizes.ndim - 2)
     larger = jnp.zeros(sizes.shape, jnp.int32)  # how many neighbors come before each
-    for other in range(m):
-        its = sizes[..., other : other + 1, :]
-        larger += ((its > sizes) | ((its == sizes) & (other < place))).astype(jnp.int32)
+    for neighbor in range(m):
+        its = sizes[..., neighbor : neighbor + 1, :]
+        larger += ((its > sizes) | ((its == sizes) & (neighbor < place))).astype(jnp.int32)
     kept = (larger < n).reshape(*window, groups * m, outputs)[..., :inputs, :]
     return jnp.where(kept, _signs(scores), 0).astype(scores.dtype)
 

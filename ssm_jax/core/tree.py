@@ -209,9 +209,9 @@ def table(masks: Masks) -> str:
     Args:
       masks: The masks.
     """
-    found = jax.device_get(jax.jit(counts)(masks))
+    sign_counts = jax.device_get(jax.jit(counts)(masks))
     rows = [
-        Row(path, type(layer.rule).__name__, layer.scores.shape, found[path])
+        Row(path, type(layer.rule).__name__, layer.scores.shape, sign_counts[path])
         for path, layer in masks.layers.items()
     ]
     others = jax.tree.leaves_with_path(masks.others)

@@ -98,8 +98,8 @@ def held_out(source: str, count: int, share: float, seed: int) -> np.ndarray:
     return chosen
 
 
-def _with_test(source: str, given: Mapping[str, Any], share: float) -> dict[str, Any]:
-    images, labels = given["train_images"], given["train_labels"]
+def _with_test(source: str, arrays: Mapping[str, Any], share: float) -> dict[str, Any]:
+    images, labels = arrays["train_images"], arrays["train_labels"]
     if images.ndim == 0 or labels.ndim == 0 or len(images) != len(labels):
         raise InputError(f"{source}: train_images and train_labels must be as many")
     chosen = held_out(f"{source}: data.test", len(images), share, seed=1)
@@ -117,13 +117,13 @@ def find(name: str, root: Callable[[], pathlib.Path]) -> pathlib.Path:
     Raises:
       InputError: There is none.
     """
-    given = pathlib.Path(os.path.expanduser(name))
-    if os.path.exists(given):
-        return given
+    path = pathlib.Path(os.path.expanduser(name))
+    if os.path.exists(path):
+        return path
     folder = root()
-    if not os.path.exists(folder / given):
+    if not os.path.exists(folder / path):
         raise InputError(f"no dataset file {name!r} in {pathlib.Path.cwd()} or in {folder}")
-    return folder / given
+    return folder / path
 
 
 def read_arrays(path: pathlib.Path, members: Mapping[str, npz.Member]) -> dict[str, np.ndarray]:
@@ -146,10 +146,10 @@ def check_memory(source: str, needed: int, remedy: str = "") -> None:
     Raises:
       InputError: They don't.
     """
-    there = _memory()
-    if needed > there:
+    memory = _memory()
+    if needed > memory:
         raise InputError(
-            f"the images of {source} take {needed / 1e9:,.1f} GB, and there is memory of {there / 1e9:,.1f}"
+            f"the images of {source} take {needed / 1e9:,.1f} GB, and there is memory of {memory / 1e9:,.1f}"
             f"{remedy}"
         )
 
@@ -187,17 +187,17 @@ def check_likely(source: str, arrays: Mapping[str, np.ndarray], classes: int, na
         if columns == channels:
             raise InputError(f"{shape}: with channels first? Store images.transpose(0, 2, 3, 1)")
         _log.warning("%s, of %d channels", shape, channels)
-    there = np.unique(arrays["train_labels"])
+    present = np.unique(arrays["train_labels"])
     labels = f"{source}: train_labels"
-    if len(there) == 1:
-        raise InputError(f"{labels} are all {there[0]}; at least two classes are needed")
-    if there[0] == 1 and not named and len(there) == classes - 1:
+    if len(present) == 1:
+        raise InputError(f"{labels} are all {present[0]}; at least two classes are needed")
+    if present[0] == 1 and not named and len(present) == classes - 1:
         raise InputError(f"{labels} are 1 to {classes - 1}; the first class is 0: subtract 1")
-    if 2 * len(there) < classes:
+    if 2 * len(present) < classes:
         raise InputError(
-            f"{labels} name {len(there)} classes, the last of them {there[-1]}: number them from 0 on"
+            f"{labels} name {len(present)} classes, the last of them {present[-1]}: number them from 0 on"
         )
-    if len(there) < classes:
-        missing = np.setdiff1d(np.arange(classes), there)
+    if len(present) < classes:
+        missing = np.setdiff1d(np.arange(classes), present)
         some = ", ".join(map(str, missing[:5])) + ", ..." * (len(missing) > 5)
         _log.warning("%s have no example of %d of %d classes: %s", labels, len(missing), classes, some)

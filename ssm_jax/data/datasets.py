@@ -171,10 +171,10 @@ def _cache(folder: str | None) -> pathlib.Path | None:
         return None
 
 
-def _dataset(name: str, version: str, classes: int, given: Mapping[str, Any]) -> Dataset:
-    train_images, train_labels = given["train_images"], given["train_labels"]
+def _dataset(name: str, version: str, classes: int, contents: Mapping[str, Any]) -> Dataset:
+    train_images, train_labels = contents["train_images"], contents["train_labels"]
     empty = {"validation_images": train_images[:0], "validation_labels": train_labels[:0]}
-    return Dataset(name, version, classes, **{key: given[key] for key in arrays.ARRAYS}, **empty)
+    return Dataset(name, version, classes, **{key: contents[key] for key in arrays.ARRAYS}, **empty)
 
 
 def _hold_out(dataset: Dataset, validation: float) -> Dataset:
@@ -209,8 +209,8 @@ def _folder(name: str, test: float, image_size: int, channels: int, stream: bool
     from ssm_jax.data import folder
 
     path = pathlib.Path(os.path.expanduser(name))
-    given, names, version = folder.read(path, image_size, channels, stream)
-    checked, classes = arrays.check(str(path), given, len(names), test=test)
+    contents, names, version = folder.read(path, image_size, channels, stream)
+    checked, classes = arrays.check(str(path), contents, len(names), test=test)
     return _dataset(path.resolve().name, version, classes, checked)
 
 
@@ -219,7 +219,7 @@ def _npz(name: str, data_dir: str, test: float) -> Dataset:
     try:
         members = npz.members(path)
         names = arrays.names_of(path, members)
-        given = arrays.read_arrays(path, members)
+        contents = arrays.read_arrays(path, members)
         with path.open("rb") as file:
             version = hashlib.file_digest(file, "sha256").hexdigest()[:12]
     except InputError:
@@ -229,7 +229,7 @@ def _npz(name: str, data_dir: str, test: float) -> Dataset:
             f"cannot read {path} as an .npz of {', '.join(arrays.ARRAYS)}: {one_line(error)}"
         ) from error
     unused = sorted(members.keys() - {*arrays.ARRAYS, arrays.NAMES})
-    checked, classes = arrays.check(str(path), given, len(names) or None, unused, test)
+    checked, classes = arrays.check(str(path), contents, len(names) or None, unused, test)
     arrays.check_likely(str(path), checked, classes, bool(names))
     if unused:
         _log.warning("%s also holds %s, which is not used", path, ", ".join(unused))

@@ -43,27 +43,27 @@ def read(
         raise InputError(
             f"{folder / 'train'} has {len(classes)} folders; at least two are needed, one for each class"
         )
-    found = {}
+    examples = {}
     for split in SPLITS if (folder / "test").is_dir() else SPLITS[:1]:
         unknown = {path.name for path in _within(folder / split) if path.is_dir()} - {*classes}
         if unknown:
             raise InputError(f"{folder / split} has a folder {min(unknown)!r}, and train has none")
-        found[split] = [
+        examples[split] = [
             (path, label)
             for label, name in enumerate(classes)
             if (folder / split / name).is_dir()
             for path in _within(folder / split / name)
             if path.is_file()
         ]
-        if not found[split]:
+        if not examples[split]:
             raise InputError(f"{folder / split} holds no image")
-    shape = _shape(found["train"][0][0], image_size, channels)
+    shape = _shape(examples["train"][0][0], image_size, channels)
     if not stream:
-        needed = sum(map(len, found.values())) * int(np.prod(shape))
+        needed = sum(map(len, examples.values())) * int(np.prod(shape))
         arrays.check_memory(str(folder), needed, "; config.data.stream=true reads them while it trains")
-    given: dict[str, Any] = {}
+    contents: dict[str, Any] = {}
     digest = hashlib.sha256(repr(classes).encode())
-    for split, pairs in found.items():
+    for split, pairs in examples.items():
         paths = [path for path, _ in pairs]
         decode = functools.partial(_decode, paths, shape, resize=image_size > 0)
         lazy = Images(decode, shape, np.arange(len(paths)))
@@ -76,8 +76,8 @@ def read(
             pixels = np.asarray(lazy)
             digest.update(pixels.reshape(-1).data)
         digest.update(labels.tobytes())
-        given |= {f"{split}_images": lazy if stream else pixels, f"{split}_labels": labels}
-    return given, classes, digest.hexdigest()[:12]
+        contents |= {f"{split}_images": lazy if stream else pixels, f"{split}_labels": labels}
+    return contents, classes, digest.hexdigest()[:12]
 
 
 def _within(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -73,8 +73,8 @@ def _array(path: pathlib.Path, image_shape: tuple[int, int, int]) -> tuple[np.nd
     # Of a damaged header numpy raises whatever reads it as Python, such as `tokenize.TokenError`.
     except Exception as error:
         raise errors.InputError(f"cannot read {path}: {errors.one_line(error)}") from error
-    whole, one = image_shape, image_shape[:2]
-    allowed = [whole, *([one] if whole[2] == 1 else [])]
+    whole, gray = image_shape, image_shape[:2]
+    allowed = [whole, *([gray] if whole[2] == 1 else [])]
     if array.dtype != np.uint8 or not array.size or not {array.shape, array.shape[1:]} & set(allowed):
         shapes = " or ".join("x".join(map(str, shape)) for shape in allowed)
         raise errors.InputError(

@@ -117,18 +117,18 @@ def _find_prepared(
             pass  # A dataset without configs, as most are.
     parent = root / name / config if config else root / name
     if version:
-        found = [parent / version]
+        versions = [parent / version]
     else:
-        found = [path for path in parent.glob("*") if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
-        found.sort(key=lambda path: [int(number) for number in path.name.split(".")], reverse=True)
-    return next((path for path in found if (path / "dataset_info.json").is_file()), None)
+        versions = [path for path in parent.glob("*") if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
+        versions.sort(key=lambda path: [int(number) for number in path.name.split(".")], reverse=True)
+    return next((path for path in versions if (path / "dataset_info.json").is_file()), None)
 
 
-def _write_cache(path: pathlib.Path, given: Mapping[str, np.ndarray], classes: int) -> None:
+def _write_cache(path: pathlib.Path, contents: Mapping[str, np.ndarray], classes: int) -> None:
     """Write the cache file; where that cannot be, the dataset is decoded again the next time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_whole(path, lambda file: np.savez(file, classes=np.int64(classes), **given))  # type: ignore[arg-type]
+        files.write_whole(path, lambda file: np.savez(file, classes=np.int64(classes), **contents))  # type: ignore[arg-type]
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise RunError(f"no space for the dataset cache {path}: {one_line(error)}") from error

@@ -65,24 +65,24 @@ class Images:
         Raises:
           InputError: One can't be read, or is of another size.
         """
-        made = np.zeros((len(chosen), *self.shape[1:]), np.uint8)
+        images = np.zeros((len(chosen), *self.shape[1:]), np.uint8)
         real = np.flatnonzero(chosen >= 0)
         for place, image in zip(real, self._read(self._places[chosen[real]]), strict=True):
-            made[place] = image
-        return made
+            images[place] = image
+        return images
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        made = np.empty(self.shape, np.uint8)
+        images = np.empty(self.shape, np.uint8)
 
         def fill(start: int) -> None:
-            part = made[start : start + _PIECE]
+            part = images[start : start + _PIECE]
             part[:] = self.read(np.arange(start, start + len(part)))
 
         # Pillow decodes without the interpreter's lock.
         with any_size(), concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
-            for _ in threads.map(fill, range(0, len(made), _PIECE)):
+            for _ in threads.map(fill, range(0, len(images), _PIECE)):
                 pass
-        return made if dtype is None else made.astype(dtype)
+        return images if dtype is None else images.astype(dtype)
 
 
 class Split:

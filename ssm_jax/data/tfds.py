@@ -189,17 +189,17 @@ def _stream_split(
     shape = decode(source[0])[0].shape
     # Of the others, none is decoded before it is asked for; labels decide what is trained and tested.
     features = tfds.features.FeaturesDict({label_key: prepared.info.features[label_key]})
-    found = (features.deserialize_example_np(record)[label_key] for record in _examples(prepared, split))
-    labels = np.fromiter(found, np.int64, count)
+    numbers = (features.deserialize_example_np(record)[label_key] for record in _examples(prepared, split))
+    labels = np.fromiter(numbers, np.int64, count)
 
     def read(places: np.ndarray) -> Iterable[np.ndarray]:
         try:
-            made = [decode(record)[0] for record in source.__getitems__(places.tolist())]
+            images = [decode(record)[0] for record in source.__getitems__(places.tolist())]
         except Exception as error:  # Every image library has errors of its own.
             raise InputError(f"{where} is damaged, prepare it again: {one_line(error)}") from error
-        for image in made:
+        for image in images:
             _check_shape(image, shape, where)
-        return made
+        return images
 
     return Images(read, shape, np.arange(count)), labels
 

@@ -197,13 +197,13 @@ class _Nowhere:
     manual_dir = extracted = pathlib.Path(os.devnull, "nowhere")
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        return lambda given=None, *_, **__: _paths(given)
+        return lambda urls=None, *_, **__: _paths(urls)
 
 
-def _paths(given: Any) -> Any:
-    if isinstance(given, dict):
-        return {key: _paths(value) for key, value in given.items()}
-    return [_paths(value) for value in given] if isinstance(given, (list, tuple)) else _Nowhere.manual_dir
+def _paths(urls: Any) -> Any:
+    if isinstance(urls, dict):
+        return {key: _paths(value) for key, value in urls.items()}
+    return [_paths(value) for value in urls] if isinstance(urls, (list, tuple)) else _Nowhere.manual_dir
 
 
 def _splits(builder: Any) -> set[str]:

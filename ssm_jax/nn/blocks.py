@@ -30,11 +30,11 @@ def _einsum(layer: nnx.Einsum) -> tuple[tuple[int, ...], Blocks | None]:
     before, dots, behind = kernel.partition("...")
     axes = {letter: axis for axis, letter in enumerate(before)}
     axes |= {letter: len(shape) - len(behind) + axis for axis, letter in enumerate(behind)}
-    made = [axis for letter, axis in axes.items() if letter in result]
+    outputs = [axis for letter, axis in axes.items() if letter in result]
     groups = [axis for letter, axis in axes.items() if letter in result and letter in inputs]
     if dots:  # any axes; those that the inputs have too are taken one by one
-        (groups if "..." in inputs else made).extend(range(len(before), len(shape) - len(behind)))
-    return shape, Blocks.of(shape, groups, [axis for axis in made if axis not in groups])
+        (groups if "..." in inputs else outputs).extend(range(len(before), len(shape) - len(behind)))
+    return shape, Blocks.of(shape, groups, [axis for axis in outputs if axis not in groups])
 
 
 def _conv(layer: nnx.Conv) -> tuple[tuple[int, ...], Blocks | None]:

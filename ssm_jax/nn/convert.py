@@ -103,8 +103,8 @@ def supermask(
     model = nnx.clone(model)
     restore_parameters(model)
     # Variables that are shared stay so: whatever is put in their place is made once.
-    made: dict[int, Any] = {}
-    put = functools.partial(_put, masking=masking, rngs=rngs, keep=kernels == "given", made=made)
+    replaced: dict[int, Any] = {}
+    put = functools.partial(_put, masking=masking, rngs=rngs, keep=kernels == "given", replaced=replaced)
     parameters = _parameters(model, params, stacked)
     layers = [] if parameters and not _known(model) else _selected(model, only)
     for path, layer in layers:
@@ -113,15 +113,15 @@ def supermask(
             continue
         shape, blocks = of_layer(layer)
         put(layer, "kernel", path, shape, blocks, kind=type(layer).__name__)
-        _treat(layer, ["bias"], biases, made)
+        _treat(layer, ["bias"], biases, replaced)
     for path, module, name, variable in parameters:
         shape, kind = variable.shape[stacked:], type(variable).__name__
         put(module, name, path, shape, None, kind=kind, is_kernel_of_layer=False)
     for _, module in list(nnx.iter_graph(model)):
         if isinstance(module, nnx.Embed):
-            _treat(module, ["embedding"], embeddings, made)
+            _treat(module, ["embedding"], embeddings, replaced)
         elif isinstance(module, _NORMALIZATIONS):
-            _treat(module, ["scale", "bias"], normalizations, made)
+            _treat(module, ["scale", "bias"], normalizations, replaced)
     return model
 
 
@@ -220,7 +220,7 @@ def _put(
     masking: Masking,
     rngs: nnx.Rngs,
     keep: bool,
-    made: dict[int, Any],
+    replaced: dict[int, Any],
     **options: Any,
 ) -> None:
     """Put a masked kernel in the place of a parameter; `shape` is that of one layer."""
@@ -230,7 +230,7 @@ def _put(
         raise errors.InputError(
             f"the kernel of {path} is {list(old.shape)}; by the layer's settings it is {list(shape)}"
         )
-    if id(old) not in made:
+    if id(old) not in replaced:
         own = masking.for_kernel(blocks, old.dtype)
         value = old.get_value()
         given = value if keep else None
@@ -238,8 +238,8 @@ def _put(
         for _, variable in list(nnx.iter_graph(kernel)):
             if isinstance(variable, nnx.Variable) and variable.shape == tuple(old.shape):
                 _lay_out(variable, old)
-        made[id(old)] = kernel
-    setattr(module, name, made[id(old)])
+        replaced[id(old)] = kernel
+    setattr(module, name, replaced[id(old)])
 
 
 def _lay_out(variable: nnx.Variable[jax.Array], like: nnx.Variable[jax.Array]) -> None:
@@ -249,17 +249,17 @@ def _lay_out(variable: nnx.Variable[jax.Array], like: nnx.Variable[jax.Array]) -
             variable.set_metadata(name, value)
 
 
-def _treat(module: Any, names: list[str], treatment: str, made: dict[int, Any]) -> None:
+def _treat(module: Any, names: list[str], treatment: str, replaced: dict[int, Any]) -> None:
     """Freeze or drop parameters of a module."""
     for name in names:
         old = getattr(module, name, None)
         if treatment == "trained" or not isinstance(old, nnx.Param):
             continue
         if treatment == "frozen":
-            if id(old) not in made:
-                made[id(old)] = Frozen(old.get_value())
-                _lay_out(made[id(old)], old)
-            setattr(module, name, made[id(old)])
+            if id(old) not in replaced:
+                replaced[id(old)] = Frozen(old.get_value())
+                _lay_out(replaced[id(old)], old)
+            setattr(module, name, replaced[id(old)])
             continue
         setattr(module, name, nnx.data(None))
         if hasattr(module, f"use_{name}"):  # some layers ask this, and not whether there is one

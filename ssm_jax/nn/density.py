@@ -32,8 +32,8 @@ def set_density(
     moved = control.set_density(
         {path: layer.layer() for path, layer in layers.items()}, density, floor, budget
     )
-    for path, found in moved.items():
-        layers[path].put(found)
+    for path, moved_layer in moved.items():
+        layers[path].put(moved_layer)
 
 
 def follow_density(model: nnx.Module, step: jax.Array, ramp: int, due: jax.Array) -> None:
@@ -47,5 +47,5 @@ def follow_density(model: nnx.Module, step: jax.Array, ramp: int, due: jax.Array
     """
     layers = {path: layer for path, layer in masked_layers(model) if layer.rule is not None}
     moved = control.advance({path: layer.layer() for path, layer in layers.items()}, step, ramp, due)
-    for path, found in moved.items():
-        layers[path].put(found)
+    for path, moved_layer in moved.items():
+        layers[path].put(moved_layer)

@@ -144,14 +144,14 @@ def recalibrate(model: nnx.Module, batches: Iterable[PyTree]) -> None:
     def compiled(state: nnx.State, inputs: tuple[PyTree, ...]) -> list[Moments]:
         return measure(nnx.merge(graph, state), *inputs)
 
-    found, examples, reached = moments(model), 0, False
+    pooled, examples, reached = moments(model), 0, False
     for batch in batches:
         inputs = batch if isinstance(batch, tuple) else (batch,)
         size = len(jax.tree.leaves(inputs)[0])
         examples += size
         new = compiled(state, inputs)
         reached = reached or any(bool((one.variance >= 0).any()) for one in new)
-        found = pool(found, new, size / examples)
+        pooled = pool(pooled, new, size / examples)
     if not examples:
         raise errors.InputError("there is no batch to measure statistics over")
     if not reached:
@@ -159,4 +159,4 @@ def recalibrate(model: nnx.Module, batches: Iterable[PyTree]) -> None:
             "no nnx.BatchNorm of the model takes the statistics of a batch: leave use_running_average out of "
             "its call"
         )
-    set_moments(model, found)
+    set_moments(model, pooled)

@@ -97,13 +97,13 @@ def write(path: pathlib.Path, content: Stored) -> None:
         files.write_text(path, text)
 
 
-def _check_format(found: object, ours: int) -> None:
-    if found == ours and type(found) is int:
+def _check_format(stored: object, ours: int) -> None:
+    if stored == ours and type(stored) is int:
         return
-    newer = type(found) is int and found > ours
-    age = "as in an early" if type(found) is not int else "of a newer" if newer else "of an older"
+    newer = type(stored) is int and stored > ours
+    age = "as in an early" if type(stored) is not int else "of a newer" if newer else "of an older"
     raise (NewerFormatError if newer else errors.InputError)(
-        f"its format is {reprlib.repr(found)}, {age} version of ssm_jax; this one reads format {ours}"
+        f"its format is {reprlib.repr(stored)}, {age} version of ssm_jax; this one reads format {ours}"
     )
 
 
@@ -134,11 +134,11 @@ def decode(kind: Any, value: Any, name: str = "") -> Any:
         if type(value) is not list or not (many or len(value) == len(arguments)):
             raise errors.wrong_value(name, value, "a list" if many else f"a list of {len(arguments)}")
         inner = arguments[:1] * len(value) if many else arguments
-        return tuple(decode(inner[i], one, f"{name}[{i}]") for i, one in enumerate(value))
+        return tuple(decode(inner[i], entry, f"{name}[{i}]") for i, entry in enumerate(value))
     if origin is dict:
         if type(value) is not dict:
             raise errors.wrong_value(name, value, "an object")
-        return {key: decode(arguments[1], one, f"{name}.{key}") for key, one in value.items()}
+        return {key: decode(arguments[1], entry, f"{name}.{key}") for key, entry in value.items()}
     # A float that is whole may have lost its point; an integer beyond 2**53 may be too large for one.
     if kind is float and type(value) is int and abs(value) <= 2**53:
         value = float(value)
@@ -179,7 +179,7 @@ def _encode(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return {field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, tuple):
-        return [_encode(one) for one in value]
+        return [_encode(entry) for entry in value]
     if isinstance(value, dict):
-        return {key: _encode(one) for key, one in value.items()}
+        return {key: _encode(entry) for key, entry in value.items()}
     return value

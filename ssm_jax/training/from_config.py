@@ -188,5 +188,5 @@ def from_config(config: ConfigDict, own_model: bool = False) -> Setup:
 def loader(config: ConfigDict) -> Callable[..., datasets.Dataset]:
     """Make the function that loads a config's data set, which takes `read_only` as `datasets.load` does."""
     settings = config.data.to_dict()
-    others = {name: settings[name] for name in ("validation", "test", "image_size", "channels", "stream")}
-    return functools.partial(datasets.load, settings["name"], settings["dir"], **others)
+    options = {name: settings[name] for name in ("validation", "test", "image_size", "channels", "stream")}
+    return functools.partial(datasets.load, settings["name"], settings["dir"], **options)

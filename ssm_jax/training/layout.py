@@ -256,8 +256,8 @@ def check_logits(task: TrainSpec, image_shape: Sequence[int], classes: int) -> N
             f"the network can't take images [B, {', '.join(map(str, image_shape))}]: {errors.one_line(error)}"
         ) from error
     if logits.shape != (2, classes):
-        given = ", ".join(map(str, logits.shape[1:]))
-        raise errors.InputError(f"the network gives [B, {given}]; the dataset needs logits [B, {classes}]")
+        shape = ", ".join(map(str, logits.shape[1:]))
+        raise errors.InputError(f"the network gives [B, {shape}]; the dataset needs logits [B, {classes}]")
 
 
 def seed_decides(task: TrainSpec, seed: int) -> bool:

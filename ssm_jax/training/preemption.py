@@ -51,8 +51,8 @@ def stop_requests() -> Iterator[StopRequest]:
     def ask(signum: int, _: object) -> None:
         asked.signum = signal.Signals(signum)
         asked.set()
-        for other in SIGNALS:
-            signal.signal(other, before[other] if other == signal.SIGINT else signal.SIG_DFL)
+        for number in SIGNALS:
+            signal.signal(number, before[number] if number == signal.SIGINT else signal.SIG_DFL)
 
     for signum in SIGNALS:
         signal.signal(signum, ask)

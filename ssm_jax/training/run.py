@@ -140,9 +140,9 @@ def train_and_evaluate(
             check_same_data(stored, record, folder)
 
     # 6. Train one group after another.
-    given = {name: value for name, value in configuration.fields(config) if name != "data.dir"}
+    settings = {name: value for name, value in configuration.fields(config) if name != "data.dir"}
     hosts.check_same(
-        repr((given, data.version, size, record.products, record.jax_settings)),
+        repr((settings, data.version, size, record.products, record.jax_settings)),
         "the hosts were not given the same config, data, compilers and settings of JAX: start the same "
         "command on each",
     )

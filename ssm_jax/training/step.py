@@ -244,7 +244,7 @@ class TrainSpec:
             return loss, (jnp.mean(logits.argmax(-1) == labels), split(model).rest)
 
         # From the effective kernels to the scores: straight through the mask.
-        made, pull = jax.vjp(
+        effective, pull = jax.vjp(
             lambda params: (
                 self.apply_masks(
                     graph, dataclasses.replace(state, params=params), frozen, training=True
@@ -252,7 +252,7 @@ class TrainSpec:
             ),
             state.params,
         )
-        kernels = made if kernels is None else kernels
+        kernels = effective if kernels is None else kernels
         (loss, (accuracy, rest)), gradient = jax.value_and_grad(loss_of, has_aux=True)(kernels)
         loss, accuracy, gradient = lax.pmean((loss, accuracy, *pull(gradient)), BATCH_AXIS)
         finite = jnp.isfinite(jnp.stack([loss, optax.tree.norm(gradient)]))
