@@ -214,6 +214,7 @@ class Benchmark:
             unit = sparse.measured(network, density, options, python, share)
             self.report["networks"][network]["sparse"].append(unit)
             self.save()
+            jax.clear_caches()  # of dozens of programs the process would run out of memory maps
 
     def save(self) -> None:
         """Write the JSON file, whatever there is so far."""

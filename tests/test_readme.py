@@ -1,9 +1,12 @@
 """The README's snippet runs; its tables and those of `docs/` are what the files of results say."""
 
+import csv
 import itertools
 import json
+import math
 import pathlib
 import re
+import statistics
 
 import pytest
 
@@ -62,27 +65,67 @@ def test_the_speed_table_is_what_the_files_say():
     assert found and found[1] == speed_table()
 
 
+def sparse_units(name):
+    """What was measured of a network, from the highest density to the paper's."""
+    reports = [json.loads(path.read_text()) for path in SPARSE]
+    return [unit for report in reports for unit in report["networks"].get(name, {}).get("sparse", [])]
+
+
 def sparse_table():
     head = "| network | density % | dense ms | sparse ms (share) | bfloat16 ms (share) "
     head += "| PyTorch ms | compiled ms | compiled / sparse | compiled / bfloat16 |"
     rows = []
-    reports = [json.loads(path.read_text()) for path in SPARSE]
-    for name in paper.ROWS:
-        for report in reports:
-            for unit in report["networks"].get(name, {}).get("sparse", []):
-                times = {way: f"{timed['median']:.3g}" for way, timed in unit["contenders"].items()}
-                ours = [f"{times[way]} ({unit[f'{way}_over_dense']:.2f})" for way in ("sparse", "bfloat16")]
-                theirs = [times.get(way, "") for way in ("torch", "torch_compiled")]
-                ratios = [unit.get(f"torch_compiled_over_{way}") for way in ("sparse", "bfloat16")]
-                cells = [name, f"{100 * unit['density']:.3g}", times["dense"], *ours, *theirs]
-                cells += ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
-                rows.append(f"| {' | '.join(cells)} |")
+    for name, unit in ((name, unit) for name in paper.ROWS for unit in sparse_units(name)):
+        if "torch" not in unit["contenders"]:
+            continue
+        times = {way: f"{timed['median']:.3g}" for way, timed in unit["contenders"].items()}
+        ours = [f"{times[way]} ({unit[f'{way}_over_dense']:.2f})" for way in ("sparse", "bfloat16")]
+        theirs = [times[way] for way in ("torch", "torch_compiled")]
+        ratios = [f"{unit[f'torch_compiled_over_{way}']:.2f}" for way in ("sparse", "bfloat16")]
+        cells = [name, f"{100 * unit['density']:.3g}", times["dense"], *ours, *theirs, *ratios]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
 
 
-def test_the_table_of_sparse_products_is_what_the_files_say():
-    found = re.search(r"<!-- sparse -->\n(.*?)\n<!-- end of sparse -->", DOCS["speed"], re.S)
-    assert found and found[1] == sparse_table()
+def density_table():
+    columns = {"start": 0.6, "25 %": 0.25, "10 %": 0.1, "3 %": 0.03, "the paper's": math.inf}
+    head = f"| network | {' | '.join(columns)} |"
+    rows = []
+    for name in paper.ROWS:
+        cells = dict.fromkeys(columns, "")
+        for unit in sparse_units(name):
+            near = min(columns, key=lambda column: abs(unit["density"] - columns[column]))
+            column = "the paper's" if "torch" in unit["contenders"] else near
+            cells[column] = f"{unit['sparse_over_dense']:.2f}, {unit['bfloat16_over_dense']:.2f}"
+        rows += [f"| {name} | {' | '.join(cells.values())} |"] * any(cells.values())
+    return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
+
+
+def whole_runs_table():
+    """Of whole runs the epochs but the first, which compiles; the dense run was stopped after three."""
+    head = "| `conv8.py:fast`, seed 0 | seconds an epoch, epochs | minutes of epochs 2 to 16 | share | test accuracy % |"
+    runs = {}
+    for row in csv.DictReader((ROOT / "benchmarks" / "results" / "sparse" / "whole-runs.csv").open()):
+        name = "bfloat16" if row["gradient"] == "bfloat16" else row["products"]
+        runs.setdefault(name, []).append(row)
+    rows, minutes = [], {}
+    for name, epochs in runs.items():
+        seconds = [float(row["seconds"]) for row in epochs if row["seconds"]]
+        minutes[name] = 15 * statistics.mean(seconds) / 60
+        whole = len(epochs) == 16
+        cells = [name, f"{statistics.mean(seconds):.0f}, {len(seconds)}", f"{minutes[name]:.1f}"]
+        cells += [f"{minutes[name] / minutes['dense']:.2f}", epochs[-1]["test_accuracy"] if whole else ""]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
+
+
+TABLES = [("sparse", sparse_table), ("densities", density_table), ("whole runs", whole_runs_table)]
+
+
+@pytest.mark.parametrize(("marker", "table"), TABLES)
+def test_the_tables_of_sparse_products_are_what_the_files_say(marker, table):
+    found = re.search(rf"<!-- {marker} -->\n(.*?)\n<!-- end of {marker} -->", DOCS["speed"], re.S)
+    assert found and found[1] == table()
 
 
 def test_the_inference_table_is_what_the_files_say():
