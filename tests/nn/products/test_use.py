@@ -32,8 +32,8 @@ def no_compiler(monkeypatch) -> None:
 
 
 def test_auto_is_sparse_where_it_can_be(compiler):
-    assert use.choose("auto", "float32", "float32") == (Products(0.3, False), "")
-    assert use.choose("sparse", "bfloat16", "float32") == (Products(0.3, True), "")
+    assert use.choose("auto", "float32", "float32") == (Products(0.2, False), "")
+    assert use.choose("sparse", "bfloat16", "float32") == (Products(0.2, True), "")
     assert use.choose("dense", "float32", "float32") == (None, "")
 
 
