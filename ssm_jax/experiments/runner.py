@@ -27,7 +27,12 @@ Load = Callable[[str], ConfigDict]
 
 @dataclasses.dataclass
 class Job:
-    """A run and what it needs; `summary` is what it has found, once it is finished."""
+    """A run and what it needs.
+
+    Attributes:
+      sizes: Of its data; None where they are not at hand, so that it can't be trained.
+      summary: What it has found, once it is finished.
+    """
 
     run: Run
     config: ConfigDict
@@ -63,10 +68,11 @@ def prepare(
       plan: Whether nothing is to be run: data that are not at hand are then not fetched.
 
     Returns:
-      The runs in the order of the settings, finished ones too.
+      The runs in the order of the settings, finished ones too. Those whose data cannot be had are named on
+      stderr, unless nothing is to be run.
 
     Raises:
-      InputError: A config, its data or the folder cannot be used.
+      InputError: A config, the folder or the data of all runs cannot be used.
     """
     if seeds < 1:
         raise errors.out_of_range("--seeds", seeds, "at least 1")
@@ -75,25 +81,33 @@ def prepare(
     RunFolder(workdir).check()
     # Every config before any data, which may have to be downloaded.
     configs = [_config(run, load) for run in runs]
-    jobs = []
-    sizes: dict[tuple[object, ...], estimate.Sizes | None] = {}
+    jobs, absent = [], []
+    sizes: dict[tuple[object, ...], estimate.Sizes | errors.InputError] = {}
     for run, config in zip(runs, configs, strict=True):
         folder = RunFolder(workdir / run.name)
         _, summary = look(folder, config)
         chosen = tuple(config.data.items())
         if chosen not in sizes:
             sizes[chosen] = _sizes(config, plan)
-        jobs.append(Job(run, config, folder, sizes[chosen], summary))
+        size = sizes[chosen]
+        if isinstance(size, errors.InputError):
+            absent += [(run.name, size)] if summary is None else []
+            jobs.append(Job(run, config, folder, None, summary))
+        else:
+            jobs.append(Job(run, config, folder, size, summary))
+    if absent and not plan:
+        if len(absent) == sum(job.summary is None for job in jobs):
+            raise absent[0][1]
+        for name, error in absent:
+            terminal.complain(f"{name} is left out: {error}")
     return jobs
 
 
-def _sizes(config: ConfigDict, plan: bool) -> estimate.Sizes | None:
+def _sizes(config: ConfigDict, plan: bool) -> estimate.Sizes | errors.InputError:
     try:
         data = loader(config)(read_only=plan)
-    except errors.InputError:
-        if plan:
-            return None
-        raise
+    except errors.InputError as error:
+        return error
     return estimate.Sizes(len(data.train_labels), len(data.validation_labels) + len(data.test_labels))
 
 
@@ -157,6 +171,9 @@ def run(experiment: Experiment, jobs: Sequence[Job], workdir: pathlib.Path) -> N
     RunFolder(workdir).make()
     failed = []
     for number, job in enumerate(jobs, start=1):
+        if job.summary is None and job.sizes is None:  # `prepare` has said so
+            failed.append(job.run.name)
+            continue
         record.begin(workdir, experiment, job.run)
         if job.summary is not None:
             continue

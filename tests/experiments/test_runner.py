@@ -93,6 +93,18 @@ def test_a_failed_run_does_not_stop_the_others(prepare, tmp_path, capsys):
     assert [run.name for run, _ in results.finished(tmp_path)[1]] == ["dense"]
 
 
+def test_a_run_without_data_is_named_before_any_starts_and_the_others_run(prepare, tmp_path, capsys):
+    absent = dataclasses.replace(setting("absent"), overrides={"data.name": str(tmp_path / "no.npz")})
+    jobs = prepare(tmp_path / "runs", [absent, DENSE])
+    said = capsys.readouterr().err
+    assert "absent is left out: " in said and "no.npz" in said
+    with pytest.raises(errors.RunError, match="1 of 2 runs failed: absent"):
+        runner.run(KIND, jobs, tmp_path / "runs")
+    assert [run.name for run, _ in results.finished(tmp_path / "runs")[1]] == ["dense"]
+    with pytest.raises(errors.InputError, match=r"no\.npz"):  # nothing is left to run
+        prepare(tmp_path / "runs", [absent, DENSE])
+
+
 def test_a_stop_ends_the_experiment_and_the_next_start_goes_on(prepare, tmp_path, monkeypatch):
     def stop(config, folder):
         raise errors.Preempted("stopped", 15)
