@@ -90,6 +90,14 @@ def test_main_rows_have_the_settings_of_the_paper(name):
     assert (config.mask.rule, config.init.kernel, config.training.batch_size) == ("signed", "elus", 128)
 
 
+@pytest.mark.parametrize("name", ["conv6", "conv8"])
+def test_deep_networks_start_clipped_and_forget_within_the_same_part_of_a_run(name):
+    best, fast = load(f"{name}:best"), load(f"{name}:fast")
+    assert best.optimizer.clip == fast.optimizer.clip == 0.5
+    parts = [1 / (config.optimizer.weight_decay * config.training.epochs) for config in (best, fast)]
+    assert parts[0] == pytest.approx(parts[1], rel=0.1)
+
+
 def test_stored_results_are_of_the_configs_as_they_are():
     """A number in a table is what its command gives today."""
     for run in record.read(STORED).runs:

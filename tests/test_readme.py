@@ -102,21 +102,21 @@ def density_table():
 
 
 def whole_runs_table():
-    """Of whole runs the epochs but the first, which compiles; the dense run was stopped after three."""
-    head = "| `conv8.py:fast`, seed 0 | seconds an epoch, epochs | minutes of epochs 2 to 16 "
+    """Of whole runs the epochs but the first, which compiles; dense runs were stopped after two or three."""
+    head = "| run, seed 0 | CPU cores | products | seconds an epoch, epochs | minutes of epochs 2 to 16 "
     head += "| share | test accuracy % |"
     runs = {}
     path = ROOT / "benchmarks" / "results" / "sparse" / "whole-runs.csv"
     for row in csv.DictReader(path.read_text().splitlines()):
-        name = "bfloat16" if row["gradient"] == "bfloat16" else row["products"]
-        runs.setdefault(name, []).append(row)
-    rows, minutes = [], {}
+        products = "bfloat16" if row["gradient"] == "bfloat16" else row["products"]
+        runs.setdefault((f"`{row['network']}.py:{row['variant']}`", row["cores"], products), []).append(row)
+    rows, dense = [], math.nan
     for name, epochs in runs.items():
         seconds = [float(row["seconds"]) for row in epochs if row["seconds"]]
-        minutes[name] = 15 * statistics.mean(seconds) / 60
-        whole = len(epochs) == 16
-        cells = [name, f"{statistics.mean(seconds):.0f}, {len(seconds)}", f"{minutes[name]:.1f}"]
-        cells += [f"{minutes[name] / minutes['dense']:.2f}", epochs[-1]["test_accuracy"] if whole else ""]
+        minutes = 15 * statistics.mean(seconds) / 60
+        dense = minutes if name[-1] == "dense" else dense  # the first of its run
+        cells = [*name, f"{statistics.mean(seconds):.0f}, {len(seconds)}", f"{minutes:.1f}"]
+        cells += [f"{minutes / dense:.2f}", epochs[-1]["test_accuracy"] if len(epochs) == 16 else ""]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
 
