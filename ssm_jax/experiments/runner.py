@@ -157,7 +157,8 @@ def describe(jobs: Sequence[Job]) -> str:
         left = job.seconds(speeds)
         total += left or 0.0
         lines.append(f"{line}: about {_duration(left or 0.0)}, {source}")
-    return "\n".join([*lines, f"in all: about {_duration(total)} of training"])
+    about = "more than" if any(job.summary is None and job.sizes is None for job in jobs) else "about"
+    return "\n".join([*lines, *[f"in all: {about} {_duration(total)} of training"] * (total > 0)])
 
 
 def run(experiment: Experiment, jobs: Sequence[Job], workdir: pathlib.Path) -> None:

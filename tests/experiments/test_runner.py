@@ -199,6 +199,5 @@ def test_what_is_trained_already_is_not_counted(prepare, tmp_path):
 def test_a_plan_needs_no_data(prepare, tmp_path):
     other = {"data_name": "mnist", "data_dir": str(tmp_path / "none")}
     jobs = prepare(tmp_path / "runs", [SIGNED], plan=True, **other)
-    line, _ = runner.describe(jobs).splitlines()
-    assert line.endswith("2 epochs, seed 0: no estimate, mnist is not at hand")
+    assert runner.describe(jobs).endswith("2 epochs, seed 0: no estimate, mnist is not at hand")
     assert not list(tmp_path.iterdir())
