@@ -58,8 +58,8 @@ def _panel(axes: Axes, name: str, group: Sequence[Result]) -> None:
             marker, {"markersize": 5}
         )
         axes.plot(remaining, accuracy, marker, color=color, zorder=3, **size)
-        # Ours to the left, so that two points of nearly one place can both be read.
-        place, align = ((-6, -2), "right") if color == _OURS else ((6, -2), "left")
+        # Ours beside the mark, others below it, so that points of nearly one place can all be read.
+        place, align = ((-6, -2), "right") if color == _OURS else ((0, -12), "center")
         axes.annotate(
             label, (remaining, accuracy), place, ha=align, textcoords="offset points", fontsize=7, color=color
         )
@@ -74,7 +74,7 @@ def _panel(axes: Axes, name: str, group: Sequence[Result]) -> None:
     axes.set_xscale("log")
     left, right = min(point[0] for point in shown), max(point[0] for point in shown)
     span = (2 * right / left) ** 0.45
-    axes.set_xlim(left / span / 1.2, right * span)
+    axes.set_xlim(left / span / 1.2, min(right * span, 130))
     style.label_log_axis(axes.xaxis, (1, 3) if right / left > 8 else (1, 2, 5))
     for result in masked:
         if result.failed:
