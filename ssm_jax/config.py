@@ -60,7 +60,7 @@ def default() -> ConfigDict:
     # What computes the products of layers on a CPU. 'auto': our own at the cost of the weights that remain,
     # or XLA where there is no C++ compiler; 'sparse': our own, or an error; 'dense': XLA, as on a GPU.
     config.cpu_products = "auto"
-    # In what our own for a kernel's gradient multiply, 'float32' or 'bfloat16'; they add in float32.
+    # In what our own multiply for a kernel's gradient: 'float32', or 'bfloat16', which is not always faster.
     config.cpu_gradient = "float32"
 
     config.model = ConfigDict()
