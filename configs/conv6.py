@@ -15,8 +15,8 @@ The paper (mean of 50 runs): 79.17 % at 2.36 % remaining weights; dense 75.91 %.
 
 Measured, at 2.36 %: `fast` 85.68 % on 2 CPU cores, the gradient of kernels in bfloat16 (one seed, 46 minutes;
 `results/paper/`). Before gradients were clipped: `fast` 85.10 % on an H200 (3 seeds; `results/h200/`), and
-`best`, with another decay too, 88.7 to 89.1 % or nothing (`results/conv6-conv8-best/`). It has not been run to
-its end since.
+`best`, with another decay too, 88.7 to 89.1 % or nothing (`results/conv6-conv8-best/`), not run to its end
+since.
 """
 
 from ml_collections import ConfigDict
