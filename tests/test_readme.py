@@ -121,7 +121,26 @@ def whole_runs_table():
     return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
 
 
-TABLES = [("sparse", sparse_table), ("densities", density_table), ("whole runs", whole_runs_table)]
+def pages_table():
+    """Medians of the steps of three processes, with small and with large pages of memory."""
+    runs = {}
+    path = ROOT / "benchmarks" / "results" / "sparse" / "pages-intel-2-cores.csv"
+    for row in csv.DictReader(path.read_text().splitlines()):
+        milliseconds = runs.setdefault((row["network"], row["pages"]), {})
+        milliseconds.setdefault(row["products"], []).append(float(row["ms"]))
+    rows = ["| network | pages | dense | sparse | bfloat16 |", "|---|---|---|---|---|"]
+    for name, products in runs.items():
+        medians = (statistics.median(products[way]) for way in ("dense", "sparse", "bfloat16"))
+        rows.append(f"| {' | '.join([*name, *(f'{median:,.0f}' for median in medians)])} |")
+    return "\n".join(rows)
+
+
+TABLES = [
+    ("sparse", sparse_table),
+    ("densities", density_table),
+    ("whole runs", whole_runs_table),
+    ("pages", pages_table),
+]
 
 
 @pytest.mark.parametrize(("marker", "table"), TABLES)

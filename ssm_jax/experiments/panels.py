@@ -74,7 +74,7 @@ def _panel(axes: Axes, name: str, group: Sequence[Result]) -> None:
     axes.set_xscale("log")
     left, right = min(point[0] for point in shown), max(point[0] for point in shown)
     span = (2 * right / left) ** 0.45
-    axes.set_xlim(left / span / 1.2, min(right * span, 130))
+    axes.set_xlim(left / span / 1.2, min(right * span, 130))  # none has more than 100 %
     style.label_log_axis(axes.xaxis, (1, 3) if right / left > 8 else (1, 2, 5))
     for result in masked:
         if result.failed:
